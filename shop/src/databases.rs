@@ -4,7 +4,7 @@ use sagamore::database::Value;
 use sagamore::sdk::{Database, Migration};
 
 use sagamore::server::Server;
-use sagamore::server::problem::{Passing, Problem};
+use sagamore::server::problem::{Problem, Transience};
 
 use crate::{inventory, order, payment, shipping};
 
@@ -53,7 +53,7 @@ impl Error {
     }
 }
 
-impl Passing for Error {
+impl Transience for Error {
     fn is_transient(&self) -> bool {
         Error::is_transient(self)
     }

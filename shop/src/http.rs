@@ -13,7 +13,7 @@ mod unlock;
 #[cfg(test)]
 mod forms;
 
-use sagamore::server::http::routes::{READS, Routes, Takes, WAIT};
+use sagamore::server::http::routes::{Contract, READS, Routes, WAIT};
 use sagamore::server::http::{Code, PAGE, Problem};
 use sagamore::server::{Server, lock};
 
@@ -25,9 +25,9 @@ pub use service::{of_inventory, of_order, of_payment, of_shipping};
 use problems::*;
 
 /// The article's address.
-const STARTS: Takes = READS.query(&[WAIT]).acts();
+const STARTS: Contract = READS.query(&[WAIT]).acts();
 /// Where an order is placed.
-const PLACES: Takes = READS.body(&shapes::ORDER).waits().keyed();
+const PLACES: Contract = READS.body(&shapes::ORDER).waits().keyed();
 
 /// The parts that the routes beside the orchestrator's API work with.
 #[derive(Clone)]

@@ -1,4 +1,4 @@
-//! A service and its test, which docs/first-service.md shows.
+//! A service with its test, quoted by docs/first-service.md.
 
 use sagamore::prelude::*;
 
@@ -24,7 +24,7 @@ async fn greet(_tx: Tx, Greet { name }: Greet) -> Decided<Greeted, NoName> {
     done(Greeted { text: format!("Hello, {name}!") })
 }
 
-/// The service, with a handler for each of its commands.
+/// Returns the service, with a handler for each of its commands.
 pub fn service() -> Service {
     Service::named("greeter").action(greet)
 }

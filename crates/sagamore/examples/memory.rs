@@ -1,10 +1,14 @@
-//! Measures the memory of an orchestrator that drives many live sagas with large inputs, on real Kafka and PostgreSQL. Prints
-//! a line every ten seconds, and fails when a figure is out of bounds.
+//! Measures the memory of an orchestrator with many live sagas and large inputs, on real Kafka and
+//! PostgreSQL. Prints a line every ten seconds, and fails when a limit is exceeded.
 //!
-//! `eval "$(cargo xtask services env)"; cargo run --release -p sagamore --example memory -- 20000 60`
+//! ```sh
+//! eval "$(cargo xtask services env)"
+//! cargo run --release -p sagamore --example memory -- 20000 60
+//! ```
 //!
-//! The numbers are sagas and minutes of traffic. Each saga has an input of 250 KiB and waits for its participant. Traffic
-//! answers commands at random, so that most sagas are read again, and starts a new saga for each one that ends.
+//! The arguments are the number of sagas and the minutes of traffic. Each saga has an input of 250
+//! KiB and waits for its participant. The traffic replies to random commands, so that most sagas
+//! must be loaded again, and replaces each ended saga.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -19,20 +23,20 @@ use sagamore_sdk::Message;
 use sagamore_transport::{Consumer, Mark, Subscription, Transport, wire};
 use tokio::task::JoinSet;
 
-/// As in the program.
+/// The allocator of the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const INPUT_BYTES: usize = 250 << 10;
-/// Starts that wait for their acceptance at once.
+/// Maximum concurrent starts.
 const CLIENTS: usize = 32;
-/// Sagas answered, and started, in a second of traffic.
+/// Sagas that end and start per second of traffic.
 const RATE: usize = 20;
 const TICK: Duration = Duration::from_secs(1);
 const REPORT_TICKS: u64 = 10;
 const RSS_MAX_MIB: u64 = 1_536;
 const GROWTH_MAX_PERCENT: u64 = 5;
-/// Longer than any measurement: nothing is sent again by itself.
+/// Longer than any measurement, so that no command is resent.
 const TIMEOUT: Duration = Duration::from_secs(4 * 3_600);
 const PATIENCE: Duration = Duration::from_secs(900);
 
@@ -48,14 +52,14 @@ struct Carry {
     key: String,
 }
 
-/// The servers, in a namespace and a schema of this run's own.
+/// The servers, with a namespace and a schema of this run.
 struct Site {
     brokers: String,
     url: String,
     name: String,
 }
 
-/// Commands that wait for an answer.
+/// Commands that wait for a reply.
 struct Traffic {
     kafka: Kafka,
     consumer: Box<dyn Consumer>,
@@ -124,10 +128,10 @@ async fn measure(site: &Site, sagas: usize, minutes: u64) -> Result<()> {
         "{before} MiB before the traffic, {after} MiB after it, {most} MiB at most; {} sagas ended",
         traffic.answered
     );
-    ensure!(most <= RSS_MAX_MIB, "at most {RSS_MAX_MIB} MiB: no");
+    ensure!(most <= RSS_MAX_MIB, "peak memory exceeds {RSS_MAX_MIB} MiB");
     ensure!(
         after * 100 <= before * (100 + GROWTH_MAX_PERCENT),
-        "at most {GROWTH_MAX_PERCENT} % more: no"
+        "memory has grown by more than {GROWTH_MAX_PERCENT} %"
     );
     Ok(())
 }
@@ -161,7 +165,7 @@ async fn seed(handle: &Handle, sagas: usize) -> Result<()> {
     Ok(())
 }
 
-/// Starts a saga, again while the orchestrator has too much to do.
+/// Starts a saga. Retries while the orchestrator is busy.
 async fn start(handle: &Handle, number: usize) -> Result<()> {
     loop {
         let (definition, key) = ("parcel".parse()?, number.to_string());
@@ -184,22 +188,25 @@ fn definition() -> Result<Definition> {
     Ok(saga.build()?)
 }
 
-/// What the process has in memory now.
+/// Returns the resident memory of this process.
 fn resident_mib() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
-    let line =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS is there")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("/proc/self/status has no VmRSS")?;
     let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kib / 1024)
 }
 
 impl Traffic {
-    /// Takes the commands that have arrived.
+    /// Receives the commands that have arrived.
     async fn take(&mut self) -> Result<()> {
         let _ = tokio::time::timeout(Duration::from_millis(200), self.consumer.ready()).await;
         let delivered = match self.consumer.poll(1_000).await {
             Ok(delivered) => delivered,
-            Err(error) if error.is_transient() => return Ok(()), // as of a broker that has just started
+            // for example right after the broker's start
+            Err(error) if error.is_transient() => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         self.consumer.commit(Mark::behind(&delivered)).await?;
@@ -212,7 +219,7 @@ impl Traffic {
         Ok(())
     }
 
-    /// One second of traffic.
+    /// Runs one second of traffic.
     async fn tick(&mut self, handle: &Handle) -> Result<()> {
         self.take().await?;
         for _ in 0..RATE.min(self.waiting.len()) {
@@ -250,7 +257,8 @@ impl Site {
             Subscription { group: "carrier".into(), topics, partitions: Some(vec![0]) };
         let consumer = loop {
             match kafka.subscribe(subscription.clone()).await {
-                Err(error) if error.is_transient() => tokio::time::sleep(TICK).await, // a fresh broker has no groups yet
+                // a new broker has no groups yet
+                Err(error) if error.is_transient() => tokio::time::sleep(TICK).await,
                 subscribed => break subscribed?,
             }
         };

@@ -1,7 +1,10 @@
-//! Measures a full restart: many unfinished sagas, all orchestrators killed and started again, on real Kafka and
-//! PostgreSQL. Prints the figures, and fails when one of them is out of bounds.
+//! Measures a full restart on real Kafka and PostgreSQL: with many unfinished sagas, all
+//! orchestrators are killed and restarted. Prints the figures, and fails when a limit is exceeded.
 //!
-//! `eval "$(cargo xtask services env)"; cargo run --release -p sagamore --example takeover -- 100000`
+//! ```sh
+//! eval "$(cargo xtask services env)"
+//! cargo run --release -p sagamore --example takeover -- 100000
+//! ```
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -21,12 +24,12 @@ use tokio::task::JoinSet;
 const ORCHESTRATORS: usize = 3;
 const PARTITIONS: u32 = 12;
 const LEASE: Duration = Duration::from_secs(3);
-/// Starts that wait for their acceptance at once.
+/// Maximum concurrent starts.
 const CLIENTS: usize = 2_000;
 const OWNED_WITHIN: Duration = Duration::from_secs(15);
 const RESENDS_MAX: u32 = 2;
 const RAISES_MAX: i64 = 2;
-/// No part of the measurement takes longer.
+/// Time limit of each part of the measurement.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 #[derive(Message)]
@@ -40,14 +43,14 @@ struct Run {
     place: String,
 }
 
-/// The servers, in a namespace and a schema of this run's own.
+/// The servers, with a namespace and a schema of this run.
 struct Site {
     brokers: String,
     url: String,
     name: String,
 }
 
-/// Commands by id, and how often each was published.
+/// The number of publications of each command, by id.
 struct Tally {
     consumer: Box<dyn Consumer>,
     sent: BTreeMap<String, u32>,
@@ -81,7 +84,7 @@ async fn measure(site: &Site, sagas: usize) -> Result<()> {
         ensure!(begun.elapsed() < PATIENCE, "{} of {sagas} commands are sent", tally.sent.len());
     }
     println!("{sagas} unfinished sagas after {:.1} s", begun.elapsed().as_secs_f64());
-    drop((lives, handles)); // killed: nothing is released
+    drop((lives, handles)); // a kill releases no lease
     tally.sent.clear();
     let (before, restarted) = (site.epochs().await?, Instant::now());
     let (_lives, handles) = site.start("successor").await?;
@@ -96,7 +99,7 @@ async fn measure(site: &Site, sagas: usize) -> Result<()> {
         );
     }
     let resent_after = restarted.elapsed();
-    tokio::time::sleep(LEASE).await; // whatever is sent once too often is sent by then
+    tokio::time::sleep(LEASE).await; // time for redundant resends
     tally.count().await?;
     let raises: Vec<i64> =
         site.epochs().await?.iter().zip(before).map(|(after, before)| after - before).collect();
@@ -111,16 +114,16 @@ async fn measure(site: &Site, sagas: usize) -> Result<()> {
         "epochs raised {raises:?}; partitions {:?}",
         handles.iter().map(Handle::partitions_owned).collect::<Vec<_>>()
     );
-    ensure!(owned_after <= OWNED_WITHIN, "owned within {OWNED_WITHIN:?}: no");
-    ensure!(most <= RESENDS_MAX, "no command sent again more than {RESENDS_MAX} times: no");
+    ensure!(owned_after <= OWNED_WITHIN, "not all partitions are owned within {OWNED_WITHIN:?}");
+    ensure!(most <= RESENDS_MAX, "a command was sent again more than {RESENDS_MAX} times");
     ensure!(
         raises.iter().all(|raises| *raises <= RAISES_MAX),
-        "no epoch raised more than {RAISES_MAX} times: no"
+        "an epoch was raised more than {RAISES_MAX} times"
     );
     Ok(())
 }
 
-/// Starts so many sagas, each of which then waits for a participant that does not exist.
+/// Starts `sagas` sagas, which wait for a participant that does not exist.
 async fn seed(handles: &[Handle], sagas: usize) -> Result<()> {
     let definition = definition()?.name.clone();
     let mut clients = JoinSet::new();
@@ -151,10 +154,10 @@ fn owned(handles: &[Handle]) -> usize {
     handles.iter().map(Handle::partitions_owned).sum()
 }
 
-async fn wait_until(is_so: impl Fn() -> bool) -> Result<()> {
+async fn wait_until(is_met: impl Fn() -> bool) -> Result<()> {
     let begun = Instant::now();
-    while !is_so() {
-        ensure!(begun.elapsed() < PATIENCE, "some partition has no owner");
+    while !is_met() {
+        ensure!(begun.elapsed() < PATIENCE, "a partition has no owner");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
@@ -173,7 +176,8 @@ impl Site {
         Ok(Database::postgres(postgres::Options::new(&self.url).in_schema(&self.name))?)
     }
 
-    /// Starts the orchestrators, each with a producer and a database pool of its own. Dropped, the set kills them.
+    /// Starts the orchestrators, each with its own producer and database pool. Dropping the set
+    /// kills them.
     async fn start(&self, role: &str) -> Result<(JoinSet<()>, Vec<Handle>)> {
         let (mut lives, mut handles) = (JoinSet::new(), Vec::new());
         for number in 0..ORCHESTRATORS {
@@ -230,7 +234,7 @@ impl Site {
 }
 
 impl Tally {
-    /// Counts what has been published since the last call.
+    /// Counts the commands that were published since the last call.
     async fn count(&mut self) -> Result<()> {
         loop {
             let delivered = self.consumer.poll(10_000).await?;

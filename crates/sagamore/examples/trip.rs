@@ -1,6 +1,7 @@
-//! An orchestrated saga without `Program`: a trip reserves a seat, charges a card and issues a ticket, or none of them.
+//! An orchestrated saga without `Program`: a trip reserves a seat, charges a card and issues a
+//! ticket, or none of these.
 //!
-//! Three services and an orchestrator in one process; docs/program.md shows excerpts.
+//! Three services and an orchestrator in one process, quoted by docs/program.md.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use sagamore::sdk::Participant;
 use sagamore::transport::{Log, Transport, log};
 use tokio::task::JoinSet;
 
-/// What the saga is started with.
+/// The input of the saga.
 #[derive(Message)]
 struct Trip {
     trip_id: String,
@@ -27,7 +28,7 @@ struct Reserve {
     seat: String,
 }
 
-/// All that later steps and the undo need: the undo is given nothing else.
+/// The data that later steps and the compensation need. The compensation has no other input.
 #[derive(Message)]
 struct Reserved {
     trip_id: String,
@@ -53,7 +54,7 @@ struct Issue {
     seat: String,
 }
 
-/// Why somebody says no.
+/// The reasons of a refusal.
 #[derive(Debug, Refusal)]
 enum Declined {
     #[refusal(code = "not-free", message = "seat {0} is not free")]
@@ -108,7 +109,7 @@ fn services() -> [Service; 3] {
     ]
 }
 
-/// The story. Once the card is asked there is no way back but its no.
+/// The definition. After the card's command, only a refusal turns the saga back.
 fn trip() -> Result<Definition, definition::Error> {
     let mut saga = Definition::named("trip").version(1);
     let trip = saga.input::<Trip>();
@@ -129,7 +130,8 @@ fn trip() -> Result<Definition, definition::Error> {
 
 #[tokio::main]
 async fn main() -> Result<(), Fault> {
-    let directory = tempfile::tempdir()?; // in one that stays, sagas that are under way go on at the next start
+    // in a permanent one, unfinished sagas continue at the next start
+    let directory = tempfile::tempdir()?;
     let database =
         |name: &str| Database::sqlite(&directory.path().join(name).with_extension("sqlite"));
     let transport: Arc<dyn Transport> =
@@ -148,12 +150,12 @@ async fn main() -> Result<(), Fault> {
     tasks.spawn(async { Ok(orchestrator.run(pending()).await?) });
 
     tokio::select! {
-        told = two_trips(&handle, &seats) => told,
-        Some(ended) = tasks.join_next() => ended?, // by an error: nobody was told to stop
+        outcome = two_trips(&handle, &seats) => outcome,
+        Some(ended) = tasks.join_next() => ended?, // only an error ends a task
     }
 }
 
-/// Both want the same seat, and Bob comes first.
+/// Both trips want the same seat, and Bob's trip is first.
 async fn two_trips(handle: &Handle, seats: &Database) -> Result<(), Fault> {
     assert_eq!(book(handle, "1", "BOB").await?, Status::Compensated);
     assert_eq!(holder(seats).await?, None, "the seat is free again");
@@ -162,7 +164,7 @@ async fn two_trips(handle: &Handle, seats: &Database) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Starts a saga, waits for its outcome, and tells it.
+/// Starts a saga, waits for its outcome, and prints it.
 async fn book(handle: &Handle, trip_id: &str, card: &str) -> Result<Status, Fault> {
     let input = Body::of(&Trip { trip_id: trip_id.into(), seat: "12A".into(), card: card.into() })?;
     let start = Start::new("trip".parse()?, trip_id, input);
@@ -170,7 +172,7 @@ async fn book(handle: &Handle, trip_id: &str, card: &str) -> Result<Status, Faul
     let saga = handle
         .show(&started.id)
         .await?
-        .ok_or_else(|| Fault::new("it was started, and is not there"))?
+        .ok_or_else(|| Fault::new("the started saga does not exist"))?
         .saga;
     let refusals = saga.steps.iter().filter_map(|step| step.refusal.as_ref());
     let why: String =
@@ -179,7 +181,7 @@ async fn book(handle: &Handle, trip_id: &str, card: &str) -> Result<Status, Faul
     Ok(saga.status)
 }
 
-/// Which trip has the seat.
+/// Returns the trip that has the seat.
 async fn holder(seats: &Database) -> Result<Option<String>, Fault> {
     let rows = seats.query("SELECT trip_id FROM seat WHERE seat = $1", ("12A",)).await?;
     Ok(rows.first().ok_or_else(|| Fault::new("there is no such seat"))?.get(0)?)
@@ -192,12 +194,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_trips_end_as_they_should() {
-        main().expect("it asserts the rest");
+    fn the_first_trip_is_compensated_and_the_second_completes() {
+        main().expect("the assertions of main hold");
     }
 
     #[test]
-    fn a_card_without_money_gives_the_seat_back() {
+    fn a_declined_card_releases_the_seat() {
         let (trip_id, seat) = (|| "1".to_owned(), || "12A".to_owned());
         Script::given(
             trip().unwrap(),
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_seat_is_reserved_once_and_can_be_released() {
+    async fn a_seat_is_reserved_once_until_its_release() {
         let (trip_id, seat) = (|| "1".to_owned(), || "12A".to_owned());
         let [seats, ..] = services();
         let seats = TestService::of(seats).await;

@@ -1,6 +1,6 @@
 //! The trip of `trip.rs` as a choreography: each service reacts to the events of the others.
 //!
-//! Three services and an observer in one process; docs/choreograph.md shows it.
+//! Three services and an observer in one process, quoted by docs/choreograph.md.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -35,7 +35,8 @@ struct CardCharged {
     trip_id: String,
 }
 
-/// `code` and `reason` are filled in from the refusal, the rest from the event that was reacted to.
+/// `code` and `reason` come from the refusal, the other fields from the event that caused the
+/// reaction.
 #[derive(Message)]
 #[message(name = "card.declined")]
 struct CardDeclined {
@@ -50,7 +51,7 @@ struct TicketIssued {
     trip_id: String,
 }
 
-/// Why somebody says no.
+/// The reasons of a refusal.
 #[derive(Debug, Refusal)]
 enum Declined {
     #[refusal(code = "not-free", message = "seat {0} is not free")]
@@ -72,7 +73,7 @@ const CARDS: &[Migration] = &[Migration::new(
 const TICKETS: &[Migration] =
     &[Migration::new("0001-ticket", "CREATE TABLE ticket (trip_id TEXT PRIMARY KEY, seat TEXT)")];
 
-/// Takes the seat and begins the chain, or neither. A trip that was begun before is not begun again.
+/// Takes the seat and starts the chain in one transaction. A repeated call starts no second chain.
 async fn reserve(
     seats: &Database,
     outbox: &Outbox,
@@ -80,7 +81,7 @@ async fn reserve(
     card: &str,
 ) -> Decided<StartOutcome, Declined> {
     let (trip_id, seat, card) = (chain.key().to_owned(), "12A".to_owned(), card.to_owned());
-    let open = seats.begin().await?; // what is dropped without a commit is rolled back
+    let open = seats.begin().await?; // dropped without a commit, it rolls back
     let tx = open.tx();
     if outbox.begun::<SeatReserved>(&tx, chain, "reserve").await?.is_some() {
         return done(StartOutcome::Before);
@@ -137,7 +138,7 @@ fn services() -> [Service; 3] {
     ]
 }
 
-/// The plan follows from the services: an observer compares chains with it.
+/// Derives the plan from the services. An observer compares chains with it.
 fn plan() -> Result<Plan, plan::Error> {
     let plan = Plan::from_services("trip", &services()).version(VERSION);
     plan.deadline(Duration::from_secs(60)).build()
@@ -145,7 +146,8 @@ fn plan() -> Result<Plan, plan::Error> {
 
 #[tokio::main]
 async fn main() -> Result<(), Fault> {
-    let directory = tempfile::tempdir()?; // in one that stays, chains that are under way go on at the next start
+    // in a permanent one, unfinished chains continue at the next start
+    let directory = tempfile::tempdir()?;
     let database =
         |name: &str| Database::sqlite(&directory.path().join(name).with_extension("sqlite"));
     let transport: Arc<dyn Transport> =
@@ -168,12 +170,12 @@ async fn main() -> Result<(), Fault> {
     tasks.spawn(async { Ok(observer.run(pending()).await?) });
 
     tokio::select! {
-        told = two_trips(&seats, &outboxes[0], &chains) => told, // the seats begin the chains
-        Some(ended) = tasks.join_next() => ended?, // by an error: nobody was told to stop
+        outcome = two_trips(&seats, &outboxes[0], &chains) => outcome, // seats starts the chains
+        Some(ended) = tasks.join_next() => ended?, // only an error ends a task
     }
 }
 
-/// Both want the same seat, and Bob comes first.
+/// Both trips want the same seat, and Bob's trip is first.
 async fn two_trips(seats: &Database, outbox: &Outbox, chains: &Chains) -> Result<(), Fault> {
     let (first, second): (SagaId, SagaId) = ("trip:1".parse()?, "trip:2".parse()?);
     assert_eq!(reserve(seats, outbox, &first, "BOB").await??, StartOutcome::New);
@@ -186,16 +188,16 @@ async fn two_trips(seats: &Database, outbox: &Outbox, chains: &Chains) -> Result
     Ok(())
 }
 
-/// Waits for a chain's outcome, and tells it.
+/// Waits for a chain's outcome, and prints it.
 async fn outcome(chains: &Chains, chain: &SagaId) -> Result<Option<ChainStatus>, Fault> {
     let status = chains.wait(chain, Duration::from_secs(10)).await?;
     let events = chains.show(chain).await?.map_or(Vec::new(), |detail| detail.events);
-    let told: Vec<&str> = events.iter().map(|event| event.seen.name.as_str()).collect();
-    println!("{chain} {}: {}", status.map_or("unknown", ChainStatus::as_str), told.join(", "));
+    let names: Vec<&str> = events.iter().map(|event| event.seen.name.as_str()).collect();
+    println!("{chain} {}: {}", status.map_or("unknown", ChainStatus::as_str), names.join(", "));
     Ok(status)
 }
 
-/// Which trip has the seat.
+/// Returns the trip that has the seat.
 async fn holder(seats: &Database) -> Result<Option<String>, Fault> {
     let rows = seats.query("SELECT trip_id FROM seat WHERE seat = $1", ("12A",)).await?;
     Ok(rows.first().ok_or_else(|| Fault::new("there is no such seat"))?.get(0)?)
@@ -204,7 +206,7 @@ async fn holder(seats: &Database) -> Result<Option<String>, Fault> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn both_trips_end_as_they_should() {
-        super::main().expect("it asserts the rest");
+    fn the_first_trip_is_compensated_and_the_second_completes() {
+        super::main().expect("the assertions of main hold");
     }
 }

@@ -1,14 +1,14 @@
-//! The health of Kafka, as the server asks for it.
+//! The health of Kafka, for the server.
 
 use sagamore_kafka::Kafka;
 use sagamore_server::BrokerHealth;
 use sagamore_server::parts::BrokerAnswer;
 
-/// Kafka, as one process is connected to it.
+/// The health of Kafka, from the point of view of one process.
 pub struct KafkaHealth(Kafka);
 
 impl KafkaHealth {
-    /// Of this connection.
+    /// Creates the health of this connection.
     pub fn of(kafka: &Kafka) -> KafkaHealth {
         KafkaHealth(kafka.clone())
     }

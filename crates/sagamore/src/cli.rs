@@ -1,6 +1,5 @@
-//! The command line: its verbs, and the modules that carry them out.
+//! The command line: its verbs, and the modules that run them.
 
-pub mod attend;
 mod cancel;
 mod check;
 mod dev;
@@ -8,13 +7,14 @@ mod doctor;
 mod graph;
 mod list;
 mod observe;
+pub mod process;
+mod progress;
 mod reconcile;
 mod rescue;
 mod serve;
 mod service;
 mod settings;
 mod show;
-mod standing;
 mod start;
 mod times;
 mod topics;
@@ -41,7 +41,8 @@ use crate::program::Program;
 use crate::view::Style;
 use crate::{docs, stack};
 
-/// Runs sagas: business transactions over several services, undone step by step when one of them refuses.
+/// Runs sagas: business transactions across services whose completed steps are compensated when a
+/// later one is refused.
 ///
 /// Without a command: `dev`.
 #[derive(Debug, Parser)]
@@ -55,12 +56,10 @@ struct Cli {
     config: ConfigArgs,
 }
 
-/// Returns the command line of a program: the verbs of the product, and those that it adds.
+/// Returns the command line of a program: the product's verbs, and those of the program.
 pub fn command(program: &Program) -> clap::Command {
     let name = program.name;
-    let usage = format!("{name} start [OPTIONS] [DEFINITION] <KEY>");
-    let mut command =
-        Cli::command().name(name).mut_subcommand("start", |start| start.override_usage(usage));
+    let mut command = Cli::command().name(name);
     if let Some(version) = program.version {
         command = command.version(version);
     }
@@ -80,16 +79,17 @@ pub fn command(program: &Program) -> clap::Command {
     })
 }
 
-/// Whether the product has a verb of this name; `help` is the parser's own.
+/// Whether the product has a verb of this name. The parser adds `help`.
 pub fn is_verb(name: &str) -> bool {
     name == "help" || Cli::command().get_subcommands().any(|verb| verb.get_name() == name)
 }
 
-/// Reads the arguments, the first of which is the program. The arguments of `dev` may stand without it, but before no other
-/// command.
+/// Parses the arguments, the first of which is the program. Arguments of `dev` may omit the verb,
+/// and are an error before another verb.
 ///
 /// # Errors
-/// Arguments that mean nothing, and the help, which is one to clap.
+///
+/// Invalid arguments, and the help text, which clap reports as an error.
 pub fn matches(
     program: &Program,
     arguments: impl IntoIterator<Item = OsString>,
@@ -102,11 +102,11 @@ pub fn matches(
     {
         let (stray, name) = (stray.replace('_', "-"), program.name);
         return Err(conflict(format!(
-            "--{stray} belongs behind the command: {name} {verb} --{stray} .."
+            "--{stray} must follow the command: {name} {verb} --{stray} .."
         )));
     }
     if program.choreography.is_none() && is_choreographed(&matches) {
-        return Err(conflict(format!("--choreography: {} has one story only", program.name)));
+        return Err(conflict(format!("--choreography: {} has no choreography", program.name)));
     }
     match meaningless(&command(program), &matches) {
         Some(why) => Err(conflict(why.to_owned())),
@@ -114,7 +114,7 @@ pub fn matches(
     }
 }
 
-/// Whether the flag is given for `dev` or `service`.
+/// Whether the flag is set for `dev` or `service`.
 fn is_choreographed(matches: &ArgMatches) -> bool {
     let inner = matches.subcommand().map(|(_, inner)| inner);
     let all = std::iter::once(matches).chain(inner);
@@ -122,7 +122,7 @@ fn is_choreographed(matches: &ArgMatches) -> bool {
         .any(|matches| matches.try_get_one::<bool>("choreography").ok().flatten() == Some(&true))
 }
 
-/// An empty variable counts as unset: arguments do not read theirs.
+/// Ignores empty variables, which count as unset.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |arg: &clap::Arg| {
         arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty())
@@ -131,8 +131,9 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
     command.mut_args(unset).mut_subcommands(without_empty_variables)
 }
 
-/// Returns why `--data` as given would change nothing, if so. Only the flag counts: the variable may be set for other commands.
-/// A verb that a program adds may have a `--data` of its own: the rule is for the data directory, which `SAGAMORE_DATA` names.
+/// Returns the reason if `--data` as given has no effect. Only the flag counts: the variable may be
+/// set for other commands. The rule applies to the argument with the variable `SAGAMORE_DATA`,
+/// because a program's verb may have another `--data`.
 fn meaningless(command: &clap::Command, matches: &ArgMatches) -> Option<&'static str> {
     let (mut command, mut inner, mut name) = (command, matches, "dev");
     while let Some((verb, matches)) = inner.subcommand() {
@@ -149,25 +150,26 @@ fn meaningless(command: &clap::Command, matches: &ArgMatches) -> Option<&'static
     let is_configured = has("config") && inner.contains_id("config");
     match (is_given, name) {
         (true, "dev") if is_ephemeral => {
-            Some("--data beside --ephemeral: the data is in a temporary directory")
+            Some("--data conflicts with --ephemeral, which uses a temporary directory")
         }
         (true, "dev") => None,
         (true, _) if is_configured => Some(
-            "--data beside a configuration: it is a client of running processes, whose data is theirs",
+            "--data conflicts with --config: the command is a client of processes with their own \
+             data",
         ),
         _ => None,
     }
 }
 
-/// The variable that names the data directory.
+/// The variable of the data directory.
 const DATA_VARIABLE: &str = "SAGAMORE_DATA";
-/// The arguments in [`DevArgs`].
+/// The names of the arguments in [`DevArgs`].
 const DEV_ARGUMENTS: [&str; 5] = ["listen", "data", "ephemeral", "sagas_max", "choreography"];
 
-/// Where the processes are configured.
+/// The configuration file.
 #[derive(Debug, Args)]
 struct ConfigArgs {
-    /// The configuration of the processes on Kafka and PostgreSQL; `dev` needs none.
+    /// Configuration file of the processes on Kafka and PostgreSQL; `dev` needs none
     #[arg(
         long,
         global = true,
@@ -184,7 +186,7 @@ enum Command {
     Dev(DevArgs),
     /// Run an orchestrator with its HTTP API, on Kafka and PostgreSQL
     Serve(ServeArgs),
-    /// Run an observer, which follows the chains of choreographies
+    /// Run an observer, which records the chains of choreographies
     Observe(ObserveArgs),
     /// Create or check the topics of the processes
     #[command(subcommand)]
@@ -194,12 +196,22 @@ enum Command {
     /// Print every value of the configuration with its origin
     Config(FormatArgs),
     /// Start a saga
+    ///
+    /// A start with the key and input of an existing saga returns that saga. Exit codes: 0 once the
+    /// saga is stored, 1 for an error. With --wait: 0 completed, 3 compensated, 4 stuck, 5 for no
+    /// outcome in time.
     Start(StartArgs),
     /// List sagas, newest first
     List(ListArgs),
     /// Show one saga with its steps
+    ///
+    /// Exit codes: 4 for a saga that needs an operator (stuck, half-compensated, anomalous), 1 for
+    /// an error, otherwise 0, also for a compensated saga. `watch` and `start --wait` return the
+    /// outcome.
     Show(ShowArgs),
     /// Watch a saga until it is at rest
+    ///
+    /// Exit codes: 0 completed, 3 compensated, 4 stuck, 1 error.
     Watch(ShowArgs),
     /// Cancel a saga: its completed steps are compensated
     Cancel(CancelArgs),
@@ -215,12 +227,12 @@ enum Command {
     Check(CheckArgs),
     /// Draw a plan or a definition in YAML, or describe its messages
     Graph(GraphArgs),
-    /// Run one service as a process of its own, on Kafka and PostgreSQL
+    /// Run one service as its own process, on Kafka and PostgreSQL
     Service(ServiceArgs),
     /// Print a reference page
     #[command(hide = true)]
     Docs {
-        /// Which page.
+        /// Page to print
         page: DocsPage,
     },
 }
@@ -229,7 +241,7 @@ enum Command {
 enum TopicsCommand {
     /// Create the missing topics
     Apply,
-    /// Check the topics: exit code 1 when one is missing or different
+    /// Check the topics; exit code 1 if one is missing or different
     Check,
 }
 
@@ -240,7 +252,7 @@ enum DocsPage {
     Metrics,
 }
 
-/// Where the server listens and keeps its data.
+/// The server's address and data directory.
 #[derive(Debug, Args)]
 struct DevArgs {
     /// Address to listen on; port 0 takes any free one
@@ -252,7 +264,7 @@ struct DevArgs {
         value_name = "ADDRESS"
     )]
     listen: String,
-    /// Directory for all data, created when it is absent
+    /// Directory for all data, created if it does not exist
     #[arg(
         long,
         default_value = "./data",
@@ -261,53 +273,56 @@ struct DevArgs {
         value_name = "DIR"
     )]
     data: PathBuf,
-    /// Keep the data in a temporary directory, removed at the end
+    /// Store the data in a temporary directory, removed at the end
     #[arg(long)]
     ephemeral: bool,
-    /// Most sagas under way; further starts are answered with 429
+    /// Maximum unfinished sagas; further starts are rejected with 429
     #[arg(long, default_value_t = stack::SAGAS_MAX, value_name = "N")]
     sagas_max: usize,
-    /// Run the program's choreography instead: no orchestrator, services react to each other's events
+    /// Run the program's choreography: services react to each other's events, without orchestrator
     #[arg(long, conflicts_with = "sagas_max")]
     choreography: bool,
 }
 
-/// An orchestrator.
+/// The arguments of `serve`.
 #[derive(Debug, Args)]
 struct ServeArgs {
-    /// The address to listen on, instead of the configuration's: for a second orchestrator on one host.
+    /// Address to listen on instead of the configured one, for a second orchestrator on one host
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
 }
 
-/// A service.
+/// The arguments of `service`.
 #[derive(Debug, Args)]
 struct ServiceArgs {
-    /// The service
+    /// Name of the service
     name: String,
-    /// The address to listen on, instead of the configuration's: for a second process of the service on one host.
+    /// Address to listen on instead of the configured one, for a second process of the service on
+    /// one host
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// React to the other services' events, as with `choreography = true` in the configuration.
+    /// React to the other services' events, like `choreography = true` in the configuration
     #[arg(long)]
     choreography: bool,
 }
 
-/// An observer.
+/// The arguments of `observe`.
 #[derive(Debug, Args)]
 struct ObserveArgs {
-    /// The consumer group, instead of sagamore.observer: with a new one it reads the topics from their beginning.
+    /// Consumer group instead of sagamore.observer; a new group reads the topics from their
+    /// beginning
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
-    /// The address to listen on, instead of the configuration's.
+    /// Address to listen on instead of the configured one
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
 }
 
-/// Which server, and how to print.
+/// The server and the output format.
 #[derive(Debug, Args)]
 struct ServerArgs {
-    /// Address of the server. Default: the first reachable orchestrator (in a choreography, observer) of the configuration, or http://127.0.0.1:3000.
+    /// Address of the server [default: the first reachable orchestrator (for a choreography,
+    /// observer) of the configuration, or http://127.0.0.1:3000]
     #[arg(long, env = "SAGAMORE_SERVER", hide_env_values = true, value_name = "URL")]
     server: Option<String>,
     #[command(flatten)]
@@ -330,34 +345,37 @@ impl ServerArgs {
     }
 }
 
-/// The form of a command's output.
+/// The output format of a command.
 #[derive(Debug, Args)]
 pub struct FormatArgs {
-    /// Form of the output
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub output: Format,
 }
 
-/// For people or for programs.
+/// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// Text.
+    /// Text for people.
     #[value(help = None)]
     Table,
-    /// One JSON document.
+    /// One JSON document for programs.
     #[value(help = None)]
     Json,
 }
 
 #[derive(Debug, Args)]
+#[command(allow_missing_positional = true)]
 struct StartArgs {
-    /// Definition and business key; without a definition the program's first saga
-    #[arg(num_args = 1..=2, required = true, value_names = ["DEFINITION", "KEY"])]
-    saga: Vec<String>,
-    /// What it is started with: a file, - for stdin, or JSON. Without it the server's sample input, if it has one.
+    /// Definition; without it the program's first saga
+    #[arg(value_name = "DEFINITION")]
+    definition: Option<String>,
+    /// Business key, unique within the definition
+    key: String,
+    /// Input: a file, - for stdin, or JSON; without it the server's sample input, if there is one
     #[arg(long, value_name = "FILE|-|JSON")]
     input: Option<String>,
-    /// Wait this long for the outcome: 30s, 500ms, 2m.
+    /// Time to wait for the outcome: 30s, 500ms, 2m
     #[arg(long, value_parser = duration, value_name = "TIME")]
     wait: Option<Duration>,
     #[command(flatten)]
@@ -366,23 +384,28 @@ struct StartArgs {
 
 #[derive(Debug, Args)]
 struct ListArgs {
-    /// Only sagas with this status.
+    /// List only sagas with this status
     #[arg(long, value_parser = status)]
     status: Option<ChainStatus>,
-    /// Only sagas of this style.
+    /// List only sagas of this style
     #[arg(long, value_enum)]
     style: Option<Style>,
-    /// Only those of this definition or plan.
+    /// List only sagas of this definition or plan
     #[arg(long)]
     definition: Option<String>,
-    /// Only those with this business key.
+    /// List only sagas with this business key
     #[arg(long)]
     key: Option<String>,
-    /// Only those with an open fault.
+    /// List only sagas with an open fault
     #[arg(long)]
     open_faults: bool,
-    /// How many at most.
-    #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+    /// Maximum sagas of a page
+    #[arg(
+        short = 'n',
+        long,
+        default_value_t = 20,
+        value_parser = clap::value_parser!(u32).range(1..=500)
+    )]
     limit: u32,
     #[command(flatten)]
     server: ServerArgs,
@@ -390,7 +413,7 @@ struct ListArgs {
 
 #[derive(Debug, Args)]
 struct ShowArgs {
-    /// DEFINITION:KEY, or KEY alone for the server's first definition or plan
+    /// Saga's id DEFINITION:KEY, or KEY alone for the server's first definition or plan
     id: String,
     #[command(flatten)]
     server: ServerArgs,
@@ -398,12 +421,12 @@ struct ShowArgs {
 
 #[derive(Debug, Args)]
 struct CancelArgs {
-    /// DEFINITION:KEY, or KEY alone for the server's first definition
+    /// Saga's id DEFINITION:KEY, or KEY alone for the server's first definition
     id: String,
-    /// Name of the person and the reason, stored with the saga
+    /// Reason with the name of its author, stored with the saga
     #[arg(long, value_name = "WHY")]
     reason: Option<String>,
-    /// Do not ask.
+    /// Skip the confirmation
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -412,15 +435,15 @@ struct CancelArgs {
 
 #[derive(Debug, Args)]
 struct RescueArgs {
-    /// DEFINITION:KEY, or KEY alone for the server's first definition or plan
+    /// Saga's id DEFINITION:KEY, or KEY alone for the server's first definition or plan
     id: String,
-    /// Name of the person and the reason, stored with the saga
+    /// Reason with the name of its author, stored with the saga
     #[arg(long, value_name = "WHY")]
     reason: String,
-    /// Which step; it may be left out where only one waits.
+    /// Step; may be omitted if only one step waits
     #[arg(long, value_name = "STEP")]
     step: Option<String>,
-    /// Do not ask.
+    /// Skip the confirmation
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -429,13 +452,13 @@ struct RescueArgs {
 
 #[derive(Debug, Args)]
 struct ReconcileArgs {
-    /// Only sagas that started so long ago at most: 30s, 500ms, 24h.
+    /// Compare only sagas that started within this time: 30s, 500ms, 24h
     #[arg(long, value_parser = duration, value_name = "TIME")]
     since: Option<Duration>,
-    /// Ask the services to publish again their events of unfinished or inconsistent chains.
+    /// Make the services emit their events of unfinished or inconsistent chains again
     #[arg(long)]
     resend: bool,
-    /// How many sagas are compared at a time.
+    /// Sagas of one comparison
     #[arg(long, hide = true, default_value_t = 500, value_name = "N")]
     page: usize,
     #[command(flatten)]
@@ -444,9 +467,10 @@ struct ReconcileArgs {
 
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// The YAML file.
+    /// YAML file
     file: PathBuf,
-    /// Compare it with the services of this program; done without the flag for a name that the program registers
+    /// Compare the file with the services of this program; the default for a name that the program
+    /// registers
     #[arg(long)]
     compare: bool,
     #[command(flatten)]
@@ -455,26 +479,26 @@ struct CheckArgs {
 
 #[derive(Debug, Args)]
 struct GraphArgs {
-    /// The YAML file.
+    /// YAML file
     file: PathBuf,
-    /// Format of the output.
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Drawing::Text)]
     output: Drawing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Drawing {
-    /// For terminals.
+    /// For terminals
     Text,
-    /// A flowchart for Markdown.
+    /// Flowchart for Markdown
     Mermaid,
-    /// A picture for pages: a lane for each service.
+    /// SVG picture with a lane for each service
     Svg,
-    /// An AsyncAPI 3.0 document in JSON: topics, messages with their headers, and who sends and receives what.
+    /// AsyncAPI 3.0 document in JSON: topics, messages with headers, senders and receivers
     Asyncapi,
 }
 
-/// Runs the verb of these arguments.
+/// Runs the verb of the parsed arguments.
 pub async fn run(program: Arc<Program>, stop: StopSource, matches: &ArgMatches) -> Result<Exit> {
     let ConfigArgs { config } = ConfigArgs::from_arg_matches(matches)?;
     let invocation = Invocation::of(program.clone(), config, stop);
@@ -484,10 +508,10 @@ pub async fn run(program: Arc<Program>, stop: StopSource, matches: &ArgMatches) 
         return (verb.run)(invocation, inner).await;
     }
     let cli = Cli::from_arg_matches(matches)?;
-    obey(&invocation, cli).await
+    run_verb(&invocation, cli).await
 }
 
-async fn obey(invocation: &Invocation, cli: Cli) -> Result<Exit> {
+async fn run_verb(invocation: &Invocation, cli: Cli) -> Result<Exit> {
     match cli.command {
         None => dev::run(invocation, cli.dev).await,
         Some(Command::Dev(args)) => dev::run(invocation, args).await,
@@ -526,7 +550,7 @@ async fn obey(invocation: &Invocation, cli: Cli) -> Result<Exit> {
 
 fn status(text: &str) -> Result<ChainStatus, String> {
     ChainStatus::read(text).ok_or_else(|| {
-        format!("expected one of: {}", ChainStatus::ALL.map(ChainStatus::as_str).join(", "))
+        format!("use one of {}", ChainStatus::ALL.map(ChainStatus::as_str).join(", "))
     })
 }
 

@@ -1,6 +1,5 @@
-//! The configuration of the processes: defaults < file < environment (`SAGAMORE__KAFKA__BROKERS`) < flags.
-//!
-//! `sagamore dev` needs none of it.
+//! The configuration of the processes: defaults < file < environment (`SAGAMORE__KAFKA__BROKERS`) <
+//! flags. `dev` needs none.
 
 mod keys;
 mod origin;
@@ -20,142 +19,147 @@ pub use origin::{Value, explain};
 pub use schema::{RESERVED, Schema};
 use source::Source;
 
-/// The environment's prefix.
+/// The prefix of environment variables.
 const PREFIX: &str = "SAGAMORE";
-/// The longest retention, in days: a hundred years.
+/// Maximum retention, in days: a hundred years.
 const RETENTION_DAYS_MAX: u64 = 36_500;
-/// Between the words of a variable's name.
+/// The separator of tables and keys in a variable's name.
 const SEPARATOR: &str = "__";
 
-/// Everything that can be set.
+/// The values of all keys, after defaults, file and environment are merged.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Stands before topics, groups and schemas: several environments share a cluster and a server.
+    /// Prefix of topics, groups and schemas, so that environments can share brokers and database
+    /// servers.
     pub namespace: String,
-    /// Listen on addresses that others can reach, although there is no authentication: in a private network only.
+    /// Whether processes may listen on addresses that other hosts reach, without authentication: in
+    /// a private network only.
     pub allow_unauthenticated: bool,
-    /// The program's choreography runs, and not its main story.
+    /// Whether the program's choreography runs instead of its main story.
     pub choreography: bool,
-    /// The brokers.
+    /// The table `[kafka]`.
     pub kafka: KafkaSettings,
-    /// The server of all databases that have none of their own.
+    /// The database server of all processes without their own.
     pub postgres: PostgresSettings,
     /// The barriers of the services.
     pub barrier: BarrierSettings,
-    /// `sagamore serve`.
+    /// The settings of `serve`.
     pub orchestrator: OrchestratorSettings,
-    /// `sagamore observe`.
+    /// The settings of `observe`.
     pub observer: ObserverSettings,
     /// The services, by name: `[services.NAME]`.
     pub services: BTreeMap<String, ServiceSettings>,
-    /// The places of all values.
+    /// The positions of all values.
     #[serde(skip)]
     source: Source,
 }
 
-/// Apache Kafka.
+/// The settings of Apache Kafka.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaSettings {
-    /// `host:port`, with commas between them.
+    /// Addresses `host:port`, separated by commas.
     pub brokers: String,
-    /// On how many brokers new topics are kept; as the brokers have it, when absent.
+    /// Replicas of new topics; without it the brokers' default.
     pub replication: Option<u16>,
     /// TLS to the brokers.
     pub tls: Option<TlsSettings>,
-    /// A name and a password.
+    /// SASL credentials, for brokers that require them.
     pub sasl: Option<SaslSettings>,
 }
 
-/// Files in PEM format.
+/// TLS files in PEM format.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsSettings {
-    /// Who signed the server's certificate; those that this machine trusts, when absent.
+    /// Certificate authority of the server; without it those that this machine trusts.
     pub ca: Option<PathBuf>,
-    /// This client's certificate.
+    /// The client's certificate, for servers that require one.
     pub certificate: Option<PathBuf>,
-    /// Its key.
+    /// The key of the client's certificate.
     pub key: Option<PathBuf>,
 }
 
-/// SASL.
+/// The table `[kafka.sasl]`. Either the password or its file must be set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SaslSettings {
     /// `SCRAM-SHA-512`, `SCRAM-SHA-256` or `PLAIN`.
     pub mechanism: String,
-    /// Who.
+    /// The user's name.
     pub username: String,
-    /// The password.
+    /// The password in plain text. `config` hides it.
     pub password: Option<String>,
-    /// A file that holds the password.
+    /// A file with the password.
     pub password_file: Option<PathBuf>,
 }
 
-/// PostgreSQL.
+/// The table `[postgres]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PostgresSettings {
     /// `postgres://user:password@host:port/database`.
     pub url: String,
-    /// A file that holds the password, if the address has none.
+    /// A file with the password, if the URL has none.
     pub password_file: Option<PathBuf>,
     /// TLS to the server.
     pub tls: Option<TlsSettings>,
 }
 
-/// The rows that let each step happen once.
+/// The barrier rows, which make each step run once.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BarrierSettings {
-    /// How long they are kept after the end of their saga, in days: longer than a topic of commands and its dead letters keep
-    /// their records together. Orchestrators and services have to be given the same.
+    /// Minimum retention after the end of a saga, in days. It must exceed the retention of a
+    /// command topic plus its dead letters. Orchestrators and services need the same value.
     pub retention_days: u64,
 }
 
-/// The orchestrator.
+/// The settings of an orchestrator.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrchestratorSettings {
-    /// Where the HTTP API listens.
+    /// The address of the HTTP API.
     pub listen: String,
-    /// Where clients find the orchestrators, with commas between them; the address above, when empty.
+    /// Addresses of the orchestrators for clients, separated by commas; if empty, the address
+    /// above.
     pub servers: String,
-    /// How many partitions the topic of replies has: as many orchestrators can work at once.
+    /// Partitions of the topic of replies, which limit the number of active orchestrators.
     pub partitions: u32,
-    /// How long an orchestrator may be silent before others take its sagas over, in milliseconds; 3000 at most.
+    /// Time without renewal after which other orchestrators take over the sagas, in milliseconds,
+    /// at most 3000.
     pub lease_ms: u64,
-    /// How many sagas may be under way in one orchestrator; starts beyond it are answered with 429.
+    /// Maximum unfinished sagas of one orchestrator. Further starts are rejected with 429.
     pub sagas_max: usize,
-    /// How long the journals of sagas are kept after their end, in days.
+    /// Retention of journals after the end of a saga, in days.
     pub retention_days: u64,
 }
 
-/// The observer of choreographies.
+/// The settings of the observer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ObserverSettings {
-    /// Where its HTTP listens.
+    /// The address of the HTTP API.
     pub listen: String,
-    /// Where clients find the observers, with commas between them; the address above, when empty.
+    /// Addresses of the observers for clients, separated by commas; if empty, the address above.
     pub servers: String,
-    /// How many partitions each event's topic has.
+    /// Partitions of each event's topic.
     pub partitions: u32,
-    /// Whether it tells the owner of a plan's pivot that a chain is overdue: an order that takes too long is then undone.
+    /// Whether the observer emits the overdue event to the pivot's owner, which then undoes an
+    /// unfinished chain.
     pub tells_overdue: bool,
 }
 
-/// A service.
+/// The settings of a service.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceSettings {
-    /// Where its own HTTP listens.
+    /// The address of the service's HTTP API.
     pub listen: String,
-    /// How many partitions its topic of commands has: as many processes of the service can work at once.
+    /// Partitions of the service's command topic, which limit the number of its active processes.
     pub partitions: u32,
-    /// The server of its database, when it has one of its own.
+    /// URL of the service's own database server, if it has one.
     pub url: Option<String>,
 }
 
@@ -197,10 +201,11 @@ impl Settings {
         }
     }
 
-    /// Reads the configuration: the defaults, the file, and the environment.
+    /// Reads the configuration from defaults, file and environment.
     ///
     /// # Errors
-    /// Every key that is unknown, missing or does not fit, behind its place.
+    ///
+    /// All unknown, missing and invalid keys, each after its position.
     pub fn load(schema: &Schema, file: Option<&Path>) -> Result<Settings> {
         let source = Source::read(schema, file)?;
         let mut settings = source.settings()?;
@@ -209,12 +214,12 @@ impl Settings {
         Ok(settings)
     }
 
-    /// A key as errors name it: behind the line of the file, or the variable, that sets it.
+    /// Returns the key for an error, after the line of the file or the variable that sets it.
     pub fn named(&self, key: &str) -> String {
         self.source.named(key)
     }
 
-    /// Returns the key as people write it, without its place.
+    /// Returns the key as users write it, without its position.
     pub(crate) fn key(&self, key: &str) -> String {
         self.source.schema().shown_key(key).to_owned()
     }
@@ -226,7 +231,8 @@ impl Settings {
             |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
         if !self.namespace.chars().all(plain) || names.any(|name| name == self.namespace) {
             bail!(
-                "{}: '{}' is none; write lower-case letters, digits and '-', and no name of a service",
+                "{}: '{}' is not a namespace: use lower-case letters, digits and '-', and no \
+                 service's name",
                 self.named("namespace"),
                 self.namespace
             );
@@ -236,12 +242,12 @@ impl Settings {
         for schema in schemas {
             let fits = ExternalName::Schema.check(&self.schema(schema));
             fits.with_context(|| {
-                format!("{}: choose another, or a shorter one", self.named("namespace"))
+                format!("{}: choose another or a shorter namespace", self.named("namespace"))
             })?;
         }
         if !(500..=3_000).contains(&self.orchestrator.lease_ms) {
             let key = self.named("orchestrator.lease_ms");
-            bail!("{key}: {}; from 500 to 3000 are taken", self.orchestrator.lease_ms);
+            bail!("{key}: {} is out of range: use 500 to 3000", self.orchestrator.lease_ms);
         }
         let retentions = [
             ("barrier", self.barrier.retention_days),
@@ -251,13 +257,13 @@ impl Settings {
             retentions.into_iter().find(|(_, days)| *days > RETENTION_DAYS_MAX)
         {
             bail!(
-                "{}: {days}; at most {RETENTION_DAYS_MAX} are taken",
+                "{}: {days} is out of range: use at most {RETENTION_DAYS_MAX}",
                 self.named(&format!("{table}.retention_days"))
             );
         }
         if self.barrier.retention_days == 0 {
             let key = self.named("barrier.retention_days");
-            bail!("{key}: 0; a step that is delivered again would be done again: at least 1");
+            bail!("{key}: 0 is out of range: use at least 1, or redelivered steps would run twice");
         }
         let others = [
             ("orchestrator", self.orchestrator.partitions),
@@ -270,20 +276,20 @@ impl Settings {
             others.into_iter().chain(services).find(|(_, partitions)| *partitions == 0)
         {
             bail!(
-                "{}: 0; a topic has at least one partition",
+                "{}: 0 is out of range: a topic has at least one partition",
                 self.named(&format!("{name}.partitions"))
             );
         }
         Ok(())
     }
 
-    /// Returns the services with their names, in the order in which the program adds them.
+    /// Returns the services in the order of the program, with their names.
     pub fn services(&self) -> Vec<(&str, &ServiceSettings)> {
         let names = self.source.schema().names();
         names.iter().filter_map(|name| Some((name.as_str(), self.services.get(name)?))).collect()
     }
 
-    /// Returns the settings of a service.
+    /// Returns the settings of one service.
     pub fn service(&self, name: &str) -> Option<&ServiceSettings> {
         self.services.get(name)
     }
@@ -293,7 +299,7 @@ impl Settings {
 pub(crate) mod tests {
     use super::*;
 
-    /// Four services, with short keys.
+    /// The schema of four services with short keys.
     pub fn schema() -> Schema {
         Schema::of(
             "shop",
@@ -311,7 +317,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_file_changes_what_it_names_and_leaves_the_rest() {
+    fn a_file_overrides_only_its_own_keys() {
         let settings = of("namespace = \"staging\"\n[kafka]\nbrokers = \"a:1,b:2\"\n").unwrap();
         assert_eq!(
             (settings.kafka.brokers.as_str(), settings.services["payment"].listen.as_str()),
@@ -325,31 +331,31 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_the_place() {
+    fn invalid_settings_are_rejected_with_their_position() {
         let check = |toml: &str, part: &str| {
             let why = format!("{:#}", of(toml).expect_err(toml));
             assert!(why.contains(part), "{why}");
         };
-        check(
-            "[kafka]\nbroker = \"a:1\"\n",
-            "sagamore.toml:2:1: kafka.broker: there is no such key",
-        );
+        check("[kafka]\nbroker = \"a:1\"\n", "sagamore.toml:2:1: kafka.broker: unknown key");
         check("namespace = \"payment\"\n", "sagamore.toml:1:1: namespace: 'payment'");
         check(
             "[orchestrator]\n  lease_ms = 10\n",
-            "sagamore.toml:2:3: orchestrator.lease_ms: 10; from 500",
+            "sagamore.toml:2:3: orchestrator.lease_ms: 10 is out of range: use 500",
         );
-        check("[order]\npartitions = 0\n", "sagamore.toml:2:1: order.partitions: 0;");
+        check(
+            "[order]\npartitions = 0\n",
+            "sagamore.toml:2:1: order.partitions: 0 is out of range",
+        );
         check(
             "[order]\npartitions = \"many\"\n",
-            "sagamore.toml:2:1: order.partitions: \"many\" is given, and a whole",
+            "sagamore.toml:2:1: order.partitions: expected a whole",
         );
-        check("order = 3\n", "sagamore.toml:1:1: order: this is a table");
+        check("order = 3\n", "sagamore.toml:1:1: order: expected a table");
         check(
             "[kafka.sasl]\nmechanism = \"PLAIN\"\n",
-            "sagamore.toml:1:8: kafka.sasl.username: this is not set",
+            "sagamore.toml:1:8: kafka.sasl.username: missing",
         );
-        check("[order\n", "sagamore.toml:1:7: this is not TOML");
+        check("[order\n", "sagamore.toml:1:7: invalid TOML");
         assert!(
             format!(
                 "{:#}",

@@ -1,4 +1,5 @@
-//! The parts of a process that work side by side until it is told to stop, or until one of them stops by itself.
+//! The concurrent tasks of a process, which run until a stop is requested or one of them ends
+//! unexpectedly.
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,46 +9,46 @@ use tokio::task::JoinSet;
 
 use crate::stack::Error;
 
-/// How long a stop may take before the process ends all the same: nothing is lost by it.
+/// Time limit of a stop. After it the process ends like in a crash, which loses nothing.
 pub const STOP_MAX: Duration = Duration::from_secs(10);
 
-/// Parts at work.
+/// Running tasks.
 pub struct Crew {
     tasks: JoinSet<(String, Result<(), Error>)>,
     stop: watch::Sender<bool>,
 }
 
 impl Crew {
-    /// Nobody yet.
+    /// Creates an empty crew.
     pub fn new() -> Crew {
         Crew { tasks: JoinSet::new(), stop: watch::Sender::new(false) }
     }
 
-    /// Sets a part to work; it is given what ends when it is to stop.
-    pub fn spawn<F>(&mut self, name: impl Into<String>, work: impl FnOnce(Stopped) -> F)
+    /// Starts a task. It receives a future that ends when the stop is requested.
+    pub fn spawn<F>(&mut self, name: impl Into<String>, work: impl FnOnce(StopSignal) -> F)
     where
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
         let mut stopping = self.stop.subscribe();
-        let stopped: Stopped = Box::pin(async move {
-            // an error means that the crew was dropped: that is a stop as well
+        let stopped: StopSignal = Box::pin(async move {
+            // an error means that the crew was dropped, which is a stop as well
             let _ = stopping.wait_for(|stop| *stop).await;
         });
         let (name, work) = (name.into(), work(stopped));
         self.tasks.spawn(async move { (name, work.await) });
     }
 
-    /// Waits until some part stops although nobody asked it to.
+    /// Waits until a task ends without a request to stop.
     pub async fn broken(&mut self) -> Error {
         match self.tasks.join_next().await {
             Some(Ok((_, Err(error)))) => error,
             Some(Ok((name, Ok(())))) => Error::Stopped(name),
-            Some(Err(error)) => Error::Stopped(format!("a part ({error})")),
-            None => Error::Stopped("everything".into()),
+            Some(Err(error)) => Error::Stopped(format!("a task ({error})")),
+            None => Error::Stopped("every task".into()),
         }
     }
 
-    /// Has everybody finish what has begun.
+    /// Requests the stop, and waits until all tasks have ended.
     pub async fn stop(&mut self, limit: Duration) -> Result<(), Error> {
         self.stop.send_replace(true);
         let all_ended = async { while self.tasks.join_next().await.is_some() {} };
@@ -57,5 +58,5 @@ impl Crew {
     }
 }
 
-/// Ends when the stop comes.
-pub type Stopped = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+/// A future that ends when the stop is requested.
+pub type StopSignal = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;

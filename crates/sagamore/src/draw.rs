@@ -1,4 +1,4 @@
-//! A saga drawn as text: one line a step, what happened to it, and what is still to come drawn pale.
+//! Draws a saga as text: one line per step with its state, and future steps dimmed.
 
 use std::fmt::Write as _;
 
@@ -11,12 +11,12 @@ use crate::clock::from_rfc3339;
 use crate::plain;
 use crate::view::{RESOLVE, SagaView, StepView, Style, WaitView};
 
-/// What an operator can do about a step.
+/// The verbs that apply to a step.
 const VERBS: [&str; 3] = ["retry", "skip", "resolve"];
-/// What stands before a step that only a person can decide about.
+/// The mark of a step that needs an operator's decision.
 const DECIDE: &str = "!";
 
-/// The whole saga. Colours are always in it: whoever prints it takes them out where they are not wanted.
+/// Draws a saga. The text always has colours, which the output removes if unwanted.
 pub fn saga(view: &SagaView, program: &str) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "{}  {}{}", view.line.id.bold(), status(view.line.status), took(view));
@@ -32,7 +32,7 @@ pub fn saga(view: &SagaView, program: &str) -> String {
             .as_ref()
             .map(|reason| format!(": {}", reason.replace(['\n', '\t'], " ")))
             .unwrap_or_default();
-        let _ = writeln!(text, "  went back: {}{at}{why}", words(&cause.kind));
+        let _ = writeln!(text, "  compensation: {}{at}{why}", words(&cause.kind));
     }
     decisions(view, &mut text);
     for wait in &view.waits_for {
@@ -57,17 +57,14 @@ pub fn saga(view: &SagaView, program: &str) -> String {
     if view.line.status == ChainStatus::Unreadable {
         let _ = writeln!(
             text,
-            "  set aside: it goes on when an orchestrator that can read it drives it (update this one), or once its data is \
-             repaired: {program} retry {id} --reason WHY"
+            "  set aside: update the orchestrator if its version cannot read the saga, or repair \
+             the saga's data: {program} retry {id} --reason WHY"
         );
     }
     if view.line.style == Style::Choreography
         && view.allowed_actions.iter().any(|allowed| allowed == RESOLVE)
     {
-        let _ = writeln!(
-            text,
-            "  once a person has taken care of it: {program} resolve {id} --reason WHY"
-        );
+        let _ = writeln!(text, "  after a repair by hand: {program} resolve {id} --reason WHY");
     }
     if !verbs.is_empty() {
         let verbs = verbs.join("|");
@@ -79,7 +76,7 @@ pub fn saga(view: &SagaView, program: &str) -> String {
     text
 }
 
-/// What persons have decided about its steps, when, and why: the reason says who.
+/// Lists the operators' decisions with their time and reason.
 fn decisions(view: &SagaView, text: &mut String) {
     for entry in &view.journal {
         for change in entry.changes.iter().filter(|change| change.kind == "rescued") {
@@ -96,7 +93,7 @@ fn decisions(view: &SagaView, text: &mut String) {
     }
 }
 
-/// A saga's status, in its colour.
+/// Returns a status in its colour.
 pub fn status(status: ChainStatus) -> String {
     let style = match status {
         ChainStatus::Running => Paint::new().cyan(),
@@ -114,10 +111,11 @@ pub fn status(status: ChainStatus) -> String {
 
 fn took(view: &SagaView) -> String {
     let ended = view.line.ended_at.as_deref().and_then(from_rfc3339);
-    // an observer may have read the last event long after it was told
-    let told = view.events.iter().filter_map(|event| from_rfc3339(&event.at)).max();
-    let told = told.filter(|_| view.line.status != ChainStatus::Resolved); // that was over when a person said so
-    let ended = ended.map(|ended| told.map_or(ended, |told| told.min(ended)));
+    // an observer may read the last event long after its emission
+    let last = view.events.iter().filter_map(|event| from_rfc3339(&event.at)).max();
+    // a resolved chain ends with the verb
+    let last = last.filter(|_| view.line.status != ChainStatus::Resolved);
+    let ended = ended.map(|ended| last.map_or(ended, |last| last.min(ended)));
     match (from_rfc3339(&view.line.started_at), ended) {
         (Some(started), Some(ended)) => format!("  in {} ms", ended.since(started).as_millis()),
         _ => String::new(),
@@ -178,7 +176,7 @@ fn remark(step: &StepView) -> String {
     text
 }
 
-/// `givenUp` and `UndoFailed` as people write them.
+/// Splits `givenUp` and `UndoFailed` into words.
 fn words(name: &str) -> String {
     let mut text = String::new();
     for letter in name.chars() {
@@ -242,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_step_that_waits_for_a_person_is_the_one_with_the_mark_and_the_commands_are_named() {
+    fn a_step_that_needs_an_operator_is_marked_and_its_verbs_are_listed() {
         let waits = |status, verbs: &[&str]| StepView {
             allowed_actions: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
             ..a_step("confirm-order", status)
@@ -251,10 +249,11 @@ mod tests {
             let view =
                 a_saga(ChainStatus::Stuck, vec![a_step("create-order", StepStatus::Done), step]);
             let drawn = anstream::adapter::strip_str(&saga(&view, "trip")).to_string();
-            let wanted = format!(
-                "{line}\n  needs an operator, for the step marked !: trip {commands} checkout:10248 --reason WHY\n"
+            let expected = format!(
+                "{line}\n  needs an operator, for the step marked !: trip {commands} \
+                 checkout:10248 --reason WHY\n"
             );
-            assert!(drawn.ends_with(&wanted), "{drawn}");
+            assert!(drawn.ends_with(&expected), "{drawn}");
         };
         let all = ["retry", "skip", "resolve"];
         check(
@@ -275,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_has_recovered_does_not_read_as_failed_and_the_decision_is_told() {
+    fn a_recovered_step_shows_no_failure_but_the_decision() {
         let refusal = Some(sagamore_core::Refusal::new("locked", "the order is locked"));
         let recovered =
             StepView { refusal, attempts: 2, ..a_step("confirm-order", StepStatus::Done) };
@@ -299,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_quotes_an_id_that_a_shell_would_read_otherwise() {
+    fn a_hint_quotes_an_id_with_special_characters() {
         let waits = StepView {
             allowed_actions: vec!["skip".into()],
             ..a_step("confirm-order", StepStatus::Waiting)
@@ -311,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drawing_names_every_step_and_why_it_went_back() {
+    fn a_drawing_shows_every_step_and_the_cause_of_the_compensation() {
         let steps = vec![
             a_step("create-order", StepStatus::Undone),
             StepView {
@@ -337,7 +336,7 @@ mod tests {
              \x20 ├─ ↶ create-order    undone\n\
              \x20 ├─ ✗ charge-payment  refused: the account holds too little (not-enough-money)\n\
              \x20 └─ · reserve-stock   waiting\n\
-             \x20 went back: refused at charge-payment\n"
+             \x20 compensation: refused at charge-payment\n"
         );
     }
 }

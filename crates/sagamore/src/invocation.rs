@@ -1,4 +1,4 @@
-//! One run of a program: the program, its configuration, and what stops it.
+//! One run of a program: the program, its configuration, and its stop.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use crate::config::Settings;
 use crate::program::Program;
 use crate::story::Story;
 
-/// Ends when the process is to stop.
+/// A future that ends when the process has to stop.
 pub(crate) type StopFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What stops a process that serves.
+/// The source of the stop of a serving process.
 pub(crate) enum StopSource {
     /// SIGTERM and Ctrl-C.
     Signals,
-    /// A future of the caller, which can be taken once.
+    /// A future of the caller, which one server can take.
     Given(Mutex<Option<StopFuture>>),
 }
 
@@ -51,25 +51,27 @@ impl Invocation {
         self.program.name
     }
 
-    /// Returns the file of the configuration, if one is named.
+    /// Returns the configuration file, if one is set.
     pub fn config_file(&self) -> Option<&Path> {
         self.config.as_deref()
     }
 
-    /// Reads the configuration: the defaults, the file, and the environment.
+    /// Reads the configuration from defaults, file and environment.
     ///
     /// # Errors
-    /// Every key that is unknown, missing or does not fit, behind its place.
+    ///
+    /// All unknown, missing and invalid keys, each after its position.
     pub fn settings(&self) -> Result<Settings> {
         Settings::load(&self.program.schema(), self.config_file())
     }
 
-    /// The story that the configuration selects.
+    /// Returns the story that the configuration selects.
     pub(crate) fn story(&self, settings: &Settings) -> &Story {
         self.program.story(settings.choreography)
     }
 
-    /// Returns the future that ends when the process is to stop; from here on a signal is a stop in order.
+    /// Returns the future that ends when the process has to stop. From this call on, signals end it
+    /// in order.
     pub(crate) fn stop(&self) -> Result<StopFuture> {
         match self.stop.as_ref() {
             StopSource::Signals => {
@@ -86,7 +88,7 @@ impl Invocation {
             StopSource::Given(stop) => {
                 match stop.lock().unwrap_or_else(PoisonError::into_inner).take() {
                     Some(stop) => Ok(stop),
-                    None => bail!("this program serves already"),
+                    None => bail!("this program already runs a server"),
                 }
             }
         }

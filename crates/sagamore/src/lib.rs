@@ -1,8 +1,9 @@
-//! Sagamore keeps a business transaction consistent across services: its completed steps are undone when a later one is
-//! refused, whatever process dies in between.
+//! Sagamore keeps business transactions consistent across services: when a step is refused, the
+//! completed steps are compensated, even if processes crash meanwhile.
 //!
-//! This crate is the public face. [`prelude`] is for services and definitions, and [`Program`] makes of them a server with an
-//! HTTP API and a command line of its own. The crates underneath are here under their short names.
+//! This crate is the public interface. [`prelude`] is for services and definitions. [`Program`]
+//! turns them into a server with an HTTP API and a command line. The other crates are available
+//! under their short names.
 
 #[cfg(feature = "server")]
 #[macro_use]
@@ -47,7 +48,7 @@ pub use output::Exit;
 pub use program::{BuildError, Greeting, Program};
 #[cfg(feature = "server")]
 pub use running::{Running, StartOptions};
-/// The names that generated code refers to. Not a public interface.
+/// The items that generated code refers to. Not a public interface.
 #[doc(hidden)]
 pub use sagamore_core::__private;
 #[cfg(feature = "kafka")]

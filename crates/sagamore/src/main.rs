@@ -1,8 +1,9 @@
-//! The program `sagamore`: a server with nothing built in.
+//! The program `sagamore`, without built-in services.
 
 use std::process::ExitCode;
 
-/// Bodies of 100 KiB and more fragment the heap of glibc: four times what the live sagas take, measured by the example `memory`.
+/// Bodies of 100 KiB and more fragment glibc's heap to four times the size of the live sagas, as
+/// the example `memory` measures.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,4 +1,4 @@
-//! The end and the output of a command: exit codes, JSON, text with colours where they are wanted.
+//! The output of commands: exit codes, JSON, and text that is coloured on terminals.
 
 use std::fmt;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -11,25 +11,25 @@ use serde::Serialize;
 
 use crate::plain;
 
-/// How the process ends.
+/// The result of a command, which becomes the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// The saga completed, or the command simply did what it should.
+    /// The saga completed, or the command succeeded.
     Completed,
-    /// Something went wrong.
+    /// The command failed.
     Error,
-    /// The command line was not understood.
+    /// The command line is invalid, or the user declined the confirmation.
     Usage,
     /// The saga was compensated.
     Compensated,
     /// The saga is stuck.
     Stuck,
-    /// The saga did not come to rest in time.
+    /// The saga did not come to rest within the time to wait.
     Timeout,
 }
 
 impl Exit {
-    /// What an outcome means for the exit code; none while the saga is under way.
+    /// Returns the exit code of a saga's status; `None` for a saga in progress.
     pub fn of(status: Status) -> Option<Exit> {
         match status {
             Status::Running | Status::Compensating => None,
@@ -39,7 +39,7 @@ impl Exit {
         }
     }
 
-    /// As the system wants it.
+    /// Returns the code for the operating system.
     pub fn code(self) -> ExitCode {
         ExitCode::from(match self {
             Exit::Completed => 0,
@@ -52,34 +52,35 @@ impl Exit {
     }
 }
 
-/// An error with its causes, each told once: many an error has told its cause already.
+/// Returns an error with its causes. A cause that the text already ends with is not repeated.
 pub fn causes(error: &anyhow::Error) -> String {
-    let mut told = String::new();
+    let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        match told.as_str() {
-            "" => told = cause,
-            known if known.ends_with(cause.as_str()) => {}
-            _ => told = format!("{told}: {cause}"),
+        match text.as_str() {
+            "" => text = cause,
+            text if text.ends_with(cause.as_str()) => {}
+            _ => text = format!("{text}: {cause}"),
         }
     }
-    told
+    text
 }
 
-/// One JSON document on stdout.
+/// Writes one JSON document to stdout.
 pub fn json(value: &impl Serialize) -> Result<()> {
     write(format_args!("{}\n", serde_json::to_string(value)?));
     Ok(())
 }
 
-/// JSON as the server gave it.
+/// Writes JSON of the server to stdout, without changes except for escaped control characters.
 pub fn raw(body: &[u8]) {
     write(format_args!("{}\n", plain::json(&String::from_utf8_lossy(body))));
 }
 
-/// Why stdout took no more output.
+/// The error that ended the output to stdout.
 static ENDED: Mutex<Option<io::Error>> = Mutex::new(None);
 
-/// Writes to stdout. After a failure nothing more is written; [`finish`] decides what that means for the process.
+/// Writes to stdout. After an error, further output is discarded, and [`finish`] decides the exit
+/// code.
 pub fn write(text: fmt::Arguments<'_>) {
     let mut ended = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
     if ended.is_none() {
@@ -88,24 +89,24 @@ pub fn write(text: fmt::Arguments<'_>) {
     }
 }
 
-/// Writes to stderr, if somebody still reads it.
+/// Writes to stderr, and ignores errors.
 pub fn complain(text: fmt::Arguments<'_>) {
     let _ = anstream::stderr().lock().write_fmt(text);
 }
 
-/// Whether stdout takes no more output: the reader has gone, or the disk is full.
+/// Whether stdout is closed or has failed.
 pub fn is_ended() -> bool {
     ENDED.lock().unwrap_or_else(PoisonError::into_inner).is_some()
 }
 
-/// How the process ends: a reader that has gone (`| head`, a pager that quits) has what it wanted, and changes nothing;
-/// output that is lost is an error.
+/// Returns the exit code. A pipe that the reader has closed (`head`, a pager) is no error, because
+/// the reader has what it needs. Other lost output is an error.
 pub fn finish(program: &str, exit: Exit) -> Exit {
     match &*ENDED.lock().unwrap_or_else(PoisonError::into_inner) {
         None => exit,
         Some(error) if error.kind() == io::ErrorKind::BrokenPipe => exit,
         Some(error) => {
-            complain(format_args!("{program}: write the output: {error}\n"));
+            complain(format_args!("{program}: cannot write the output: {error}\n"));
             Exit::Error
         }
     }
@@ -127,8 +128,8 @@ macro_rules! errln {
     ($($text:tt)*) => { $crate::output::complain(format_args!("{}\n", format_args!($($text)*))) };
 }
 
-/// Says what is going to happen, and asks whether it shall.
-pub fn agreed(effect: &str, question: &str) -> Result<bool> {
+/// Prints the effect of a command, and asks for confirmation.
+pub fn confirmed(effect: &str, question: &str) -> Result<bool> {
     errln!("{effect}");
     if !std::io::stdin().is_terminal() {
         errln!("Nothing was done. Without a terminal, add --yes.");
@@ -156,8 +157,8 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_told_once() {
-        let check = |error: anyhow::Error, wanted: &str| assert_eq!(causes(&error), wanted);
+    fn a_cause_is_not_repeated() {
+        let check = |error: anyhow::Error, expected: &str| assert_eq!(causes(&error), expected);
         check(anyhow!("it broke"), "it broke");
         check(
             Err::<(), _>(anyhow!("no such file")).context("read the input").unwrap_err(),

@@ -1,4 +1,4 @@
-//! The builder of a program: stories, verbs and texts, and the ways to run it.
+//! The builder of a program: its stories, verbs and texts, and the ways to run it.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -27,11 +27,14 @@ use crate::story::Story;
 type VerbFuture = Pin<Box<dyn Future<Output = anyhow::Result<Exit>>>>;
 type RunVerb = Arc<dyn Fn(Invocation, &ArgMatches) -> VerbFuture + Send + Sync>;
 
-/// A server, a dashboard's API and a command line under a name of its own, with services built in.
+/// A program with a server, an HTTP API and a command line under its own name, built from sagas and
+/// services.
 ///
 /// ```no_run
 /// use sagamore::prelude::*;
-/// # fn trip() -> Result<Definition, definition::Error> { Definition::named("trip").version(1).build() }
+/// # fn trip() -> Result<Definition, definition::Error> {
+/// #     Definition::named("trip").version(1).build()
+/// # }
 /// # fn seats() -> Service { Service::named("seats") }
 ///
 /// fn main() -> std::process::ExitCode {
@@ -51,17 +54,18 @@ pub struct Program {
     short_keys: bool,
 }
 
-/// The addresses and commands that `dev` prints when it is ready. In a command `{server}` stands for the server's address, and
-/// `{flag}` for the flag that names it, where a client needs one.
+/// The addresses and commands that `dev` prints when it is ready. In a command, `{server}` stands
+/// for the server's address, and `{flag}` for `--server` with the address, or nothing for the
+/// default port.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Greeting {
-    /// Names and paths: `("orders", "/orders")`.
+    /// Names and paths, for example `("orders", "/orders")`.
     pub links: &'static [(&'static str, &'static str)],
-    /// Commands to try next.
+    /// Commands to try.
     pub commands: &'static [&'static str],
 }
 
-/// A verb that a program adds.
+/// A verb of a program.
 #[derive(Clone)]
 pub(crate) struct Verb {
     pub(crate) name: &'static str,
@@ -69,13 +73,13 @@ pub(crate) struct Verb {
     pub(crate) run: RunVerb,
 }
 
-/// The errors of a builder, one a line.
+/// The errors of a builder, one per line.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct BuildError(Vec<String>);
 
 impl Program {
-    /// A program with this name, and nothing built in.
+    /// Creates an empty program with this name.
     pub fn named(name: &'static str) -> Program {
         Program {
             name,
@@ -96,7 +100,8 @@ impl Program {
         self
     }
 
-    /// Sets the version that `--version` prints, such as `env!("CARGO_PKG_VERSION")`. Without it the one of this crate is printed.
+    /// Sets the version that `--version` prints, for example `env!("CARGO_PKG_VERSION")`. The
+    /// default is this crate's version.
     pub fn version(mut self, version: &'static str) -> Program {
         self.version = Some(version);
         self
@@ -131,7 +136,7 @@ impl Program {
         self.map(|story| story.routes(routes))
     }
 
-    /// Adds sample data; see [`Story::on_dev`].
+    /// Adds sample data for `dev`; see [`Story::on_dev`].
     pub fn on_dev<F, E>(self, samples: impl Fn(Server) -> F + Send + Sync + 'static) -> Program
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -140,7 +145,7 @@ impl Program {
         self.map(|story| story.on_dev(samples))
     }
 
-    /// Adds the input of a saga that is started without one; see [`Story::sample_input`].
+    /// Adds a sample input for starts without input; see [`Story::sample_input`].
     pub fn sample_input(
         self,
         saga: &str,
@@ -149,14 +154,14 @@ impl Program {
         self.map(|story| story.sample_input(saga, input))
     }
 
-    /// Adds a second story, which replaces the first where `--choreography`, or `choreography = true` in the configuration,
-    /// selects it. In `dev` its data is in a directory of its own.
+    /// Adds a second story, which `--choreography` or `choreography = true` in the configuration
+    /// selects instead of the first. In `dev` it has its own data directory.
     pub fn choreography(mut self, story: impl FnOnce(Story) -> Story) -> Program {
         self.choreography = Some(story(Story::default()));
         self
     }
 
-    /// Adds problems of the program's own routes, for the pages at `/docs/errors`.
+    /// Adds the problems of the program's own routes to the pages at `/docs/errors`.
     pub fn problems(mut self, problems: impl IntoIterator<Item = &'static Entry>) -> Program {
         self.problems.extend(problems);
         self
@@ -174,7 +179,7 @@ impl Program {
         self
     }
 
-    /// Adds a verb. `A` are its arguments, and its documentation is the verb's help.
+    /// Adds a verb. `A` has its arguments, and the documentation of `A` is the verb's help.
     pub fn command<A: Args + FromArgMatches, F, E>(
         mut self,
         name: &'static str,
@@ -192,7 +197,8 @@ impl Program {
         self
     }
 
-    /// Runs the program with the arguments of this process, and owns its runtime, its log lines and its signals.
+    /// Runs the program with the arguments of this process. It creates the runtime, and handles
+    /// logs and signals.
     pub fn main(self) -> ExitCode {
         let name = self.name;
         let program = match self.checked() {
@@ -213,7 +219,7 @@ impl Program {
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
-                output::complain(format_args!("{name}: start the runtime: {error}\n"));
+                output::complain(format_args!("{name}: cannot start the runtime: {error}\n"));
                 return Exit::Error.code();
             }
         };
@@ -222,15 +228,17 @@ impl Program {
             output::complain(format_args!("{name}: {}\n", plain::visible(&causes(&error))));
             Exit::Error
         });
-        // a task that hangs must not delay the end of the process
+        // a blocked task must not delay the end of the process
         runtime.shutdown_background();
         output::finish(name, exit).code()
     }
 
-    /// Runs the program with these arguments, the first of which is its name, on the caller's runtime, until `stop`.
+    /// Runs the program on the caller's runtime until `stop`. The first argument is the program's
+    /// name.
     ///
     /// # Errors
-    /// Returns the builder's errors, an error for invalid arguments, or the error of the verb.
+    ///
+    /// The builder's errors, an error for invalid arguments, or the error of the verb.
     pub async fn run_async(
         self,
         arguments: impl IntoIterator<Item = String>,
@@ -242,64 +250,66 @@ impl Program {
         cli::run(program, StopSource::given(stop), &matches).await
     }
 
-    /// Starts the embedded stack in this process, on the caller's runtime.
+    /// Starts the embedded stack on the caller's runtime.
     ///
     /// # Errors
-    /// The builder's errors, and those of the data directory and the address.
+    ///
+    /// The builder's errors, and errors of the data directory and the address.
     pub async fn start(self, options: StartOptions) -> anyhow::Result<Running> {
         Running::start(self.checked()?, options).await
     }
 
-    /// Reads the configuration of this program: the defaults, the file, and the environment.
+    /// Reads the configuration of this program from defaults, file and environment.
     ///
     /// # Errors
-    /// Every key that is unknown, missing or does not fit, behind its place.
+    ///
+    /// All unknown, missing and invalid keys, each after its position.
     pub fn settings(&self, file: Option<&Path>) -> anyhow::Result<Settings> {
         Settings::load(&self.schema(), file)
     }
 
-    /// Returns the program, or every error of its builder together.
+    /// Returns the program, or all errors of its builder.
     pub(crate) fn checked(self) -> Result<Arc<Program>, BuildError> {
         let mut errors = self.story.errors.clone();
         errors.extend(self.choreography.iter().flat_map(|story| story.errors.iter().cloned()));
         for name in self.service_names() {
             if RESERVED.contains(&name.as_str()) {
                 errors.push(format!(
-                    "service '{name}': the configuration uses this name; choose another"
+                    "service '{name}': the configuration reserves this name: choose another"
                 ));
             }
         }
         for (index, verb) in self.verbs.iter().enumerate() {
             let is_taken = self.verbs[..index].iter().any(|other| other.name == verb.name);
             if is_taken || cli::is_verb(verb.name) {
-                errors.push(format!("command '{}' exists already; choose another name", verb.name));
+                errors.push(format!("command '{}' already exists: choose another name", verb.name));
             }
         }
         if errors.is_empty() { Ok(Arc::new(self)) } else { Err(BuildError(errors)) }
     }
 
-    /// The story that runs: the second one where `choreography` selects it.
+    /// Returns the second story if `choreography` selects it, otherwise the first.
     pub(crate) fn story(&self, choreography: bool) -> &Story {
         self.choreography.as_ref().filter(|_| choreography).unwrap_or(&self.story)
     }
 
-    /// Both stories.
+    /// Returns both stories.
     pub(crate) fn stories(&self) -> impl Iterator<Item = &Story> {
         std::iter::once(&self.story).chain(&self.choreography)
     }
 
-    /// The names of all services, each once, in the order in which they were added.
+    /// Returns the names of all services, in the order of their addition and without duplicates.
     pub(crate) fn service_names(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         for entry in self.stories().flat_map(|story| &story.services) {
-            if names.iter().all(|known| known != entry.name().as_str()) {
+            if names.iter().all(|other| other != entry.name().as_str()) {
                 names.push(entry.name().to_string());
             }
         }
         names
     }
 
-    /// The names of services that the sagas and plans name and that are not built in: other programs run them.
+    /// Returns the services that sagas and plans name and that other programs run.
     fn external_names(&self) -> Vec<String> {
         let of_sagas = self.stories().flat_map(|story| &story.sagas).flat_map(|saga| &saga.steps);
         let of_sagas =
@@ -316,12 +326,12 @@ impl Program {
         named.into_iter().map(Name::to_string).filter(is_external).collect()
     }
 
-    /// The services as the configuration knows them.
+    /// Returns the services for the configuration.
     pub(crate) fn schema(&self) -> Schema {
         Schema::of(self.name, self.service_names(), self.external_names(), self.short_keys)
     }
 
-    /// Every problem that the program's servers answer, by number.
+    /// Returns every problem of the program's servers, by number.
     pub(crate) fn all_problems(&self) -> Vec<&'static Entry> {
         sagamore_server::problem::all(&self.problems)
     }
@@ -365,8 +375,8 @@ mod tests {
                 .settings(Some(&file))
                 .map(|settings| settings.service(name).map(|service| service.partitions))
         };
-        assert_eq!(named("desk").expect("built in"), Some(3));
+        assert_eq!(named("desk").expect("a service of the program"), Some(3));
         assert_eq!(named("carrier").expect("named by a saga"), Some(3));
-        assert!(named("carier").is_err(), "a name that no saga has is a slip");
+        assert!(named("carier").is_err(), "a name that no saga has is unknown");
     }
 }

@@ -1,4 +1,4 @@
-//! The embedded stack as a value: started in a program of one's own, or in a test.
+//! The embedded stack as a value, for programs with their own runtime and for tests.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,40 +10,41 @@ use sagamore_server::{Server, ServiceHost, http};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::cli::attend::{self, Place};
+use crate::cli::process::{self, ListenAddress};
 use crate::crew::STOP_MAX;
 use crate::program::Program;
 use crate::stack::{self, Stack};
 
-/// How [`Program::start`] starts the embedded stack.
+/// Options of [`Program::start`].
 #[derive(Clone, Debug)]
 pub struct StartOptions {
-    /// The directory for all data, made when it is absent.
+    /// The directory for all data, created if it does not exist.
     pub data: PathBuf,
-    /// The address to listen on; port 0 takes any free one. None: no HTTP.
+    /// The address to listen on; port 0 selects a free one. `None` disables HTTP.
     pub listen: Option<String>,
-    /// Whether other machines may reach that address, though there is no authentication.
+    /// Whether the address may be reachable from other hosts, without authentication.
     pub allow_unauthenticated: bool,
-    /// The most sagas under way; starts beyond it are rejected as busy.
+    /// Maximum unfinished sagas. Further starts are rejected as busy.
     pub sagas_max: usize,
-    /// Whether the program's choreography runs, and not its main story.
+    /// Whether the program's choreography runs instead of its main story.
     pub choreography: bool,
 }
 
-/// The embedded stack at work. Dropped without [`Running::stop`] it ends as by a crash: nothing is lost.
+/// The running embedded stack. Dropping it without [`Running::stop`] is like a crash, which loses
+/// nothing.
 pub struct Running {
     stack: Stack,
-    serving: Option<Serving>,
+    serving: Option<HttpServer>,
 }
 
-struct Serving {
+struct HttpServer {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     server: JoinHandle<std::io::Result<()>>,
 }
 
 impl StartOptions {
-    /// Options for this data directory, without HTTP.
+    /// Creates the options for this data directory, without HTTP.
     pub fn of(data: impl Into<PathBuf>) -> StartOptions {
         StartOptions {
             data: data.into(),
@@ -60,8 +61,8 @@ impl Running {
         let listener = match &options.listen {
             None => None,
             Some(address) => {
-                let place = Place::by_flag(program.name, address);
-                Some(attend::listen(&place, options.allow_unauthenticated).await?)
+                let place = ListenAddress::by_flag(program.name, address);
+                Some(process::listen(&place, options.allow_unauthenticated).await?)
             }
         };
         let stack =
@@ -69,24 +70,24 @@ impl Running {
         let serving = match listener {
             None => None,
             Some(listener) => {
-                let address = listener.local_addr().context("ask for the listener's address")?;
+                let address = listener.local_addr().context("read the listener's address")?;
                 let (stop, stopped) = oneshot::channel::<()>();
                 let router = stack.router(&program, options.choreography, None);
                 let server = tokio::spawn(http::serve(listener, router, async move {
                     let _ = stopped.await;
                 }));
-                Some(Serving { address, stop, server })
+                Some(HttpServer { address, stop, server })
             }
         };
         Ok(Running { stack, serving })
     }
 
-    /// Returns the orchestrator's handle, or none if the story has plans and no sagas.
+    /// Returns the orchestrator's handle; `None` for a story of plans without sagas.
     pub fn handle(&self) -> Option<&Handle> {
         self.stack.server.handle.as_ref()
     }
 
-    /// Returns the observer's view of chains; none where the story has no plans.
+    /// Returns the observer's view of chains; `None` for a story without plans.
     pub fn chains(&self) -> Option<&Chains> {
         self.stack.server.chains.as_ref()
     }
@@ -96,24 +97,25 @@ impl Running {
         self.stack.server.service(name)
     }
 
-    /// Returns all parts.
+    /// Returns the parts for routes.
     pub fn server(&self) -> &Server {
         &self.stack.server
     }
 
-    /// Returns the address of its HTTP, if it has one.
+    /// Returns the HTTP server's address, if there is one.
     pub fn address(&self) -> Option<SocketAddr> {
         self.serving.as_ref().map(|serving| serving.address)
     }
 
-    /// Finishes the turns that have begun, syncs the log, and releases the directory.
+    /// Finishes the work in progress, syncs the log, and releases the data directory.
     ///
     /// # Errors
-    /// When a part does not end in time, or the log cannot be synced.
+    ///
+    /// A task that does not end in time, or a log that cannot be synced.
     pub async fn stop(self) -> Result<()> {
-        if let Some(Serving { stop, server, .. }) = self.serving {
+        if let Some(HttpServer { stop, server, .. }) = self.serving {
             let _ = stop.send(());
-            drop(server); // its connections end with their clients
+            drop(server); // connections end with their clients
         }
         Ok(self.stack.stop(STOP_MAX).await?)
     }

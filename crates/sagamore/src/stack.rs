@@ -1,5 +1,5 @@
-//! The embedded stack: a data directory with its lock, one log, and in this process the services of a story with a database
-//! each, its orchestrator and its observer.
+//! The embedded stack: a locked data directory with one log and the databases, and in this process
+//! the services, the orchestrator and the observer of a story.
 
 mod lock;
 mod roster;
@@ -23,91 +23,65 @@ use crate::program::Program;
 use crate::story::{ServiceEntry, Story};
 use lock::Lock;
 
-/// The most sagas under way at once, unless it is configured.
+/// Default maximum of unfinished sagas.
 pub const SAGAS_MAX: usize = 20_000;
 
-/// The directory of a program's choreography inside its data directory.
+/// The subdirectory with the data of a program's choreography.
 pub const CHOREOGRAPHY_FOLDER: &str = "choreography";
 
-/// Why a process cannot be opened, or has stopped by itself.
+/// A process cannot start, or has ended unexpectedly.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the fields are named for what they hold")]
 pub enum Error {
     /// The data directory cannot be used.
     #[error("data directory {}: {source}", path.display())]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// The error of the system.
-        source: std::io::Error,
-    },
+    Directory { path: PathBuf, source: std::io::Error },
     /// A service's database is missing.
     #[error(
-        "{} is missing, though the engine's database beside it is there: sagas would meet a service that has forgotten \
-         them.\n  Restore the file from where it went, or begin anew in another directory: --data DIR", path.display()
+        "{} is missing, but the orchestrator's database exists: the service would repeat or \
+         contradict earlier steps.\n  Restore the file, or use another directory: --data \
+         DIR", path.display()
     )]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
+    Missing { path: PathBuf },
     /// Another process uses the directory.
     #[error(
-        "the data directory {} is in use by another sagamore (process {pid}).\n  \
-         Stop that one, or choose another directory: --data DIR, or --ephemeral", path.display()
+        "the data directory {} is in use by process {pid}.\n  \
+         Stop that process, or use another directory: --data DIR, or --ephemeral", path.display()
     )]
-    InUse {
-        /// The directory.
-        path: PathBuf,
-        /// The process id of the other process.
-        pid: String,
-    },
-    /// The log failed.
+    InUse { path: PathBuf, pid: String },
+    /// The log or the brokers failed.
     #[error("log: {0}")]
     Log(#[from] sagamore_transport::Error),
     /// A database failed.
     #[error("database of {name}: {source}")]
-    Database {
-        /// Its service, or `engine`.
-        name: String,
-        /// The error.
-        source: sagamore_database::Error,
-    },
+    Database { name: String, source: sagamore_database::Error },
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] sagamore_engine::Error),
     /// A service failed.
     #[error("{name}: {source}")]
-    Service {
-        /// The service.
-        name: String,
-        /// The error, which no retry repairs.
-        source: sagamore_sdk::Error,
-    },
+    Service { name: String, source: sagamore_sdk::Error },
     /// The configuration and a live topic have different numbers of partitions.
     #[error(
-        "{key} is {configured}, and the live topic {topic} has {live} partitions. Nothing was changed.\n  \
-         Set {key} = {live} (the verb `config` says where the {configured} comes from), and start again"
+        "{key} is {configured}, but the live topic {topic} has {live} partitions. Nothing was \
+         changed.\n  \
+         Set {key} = {live} (the verb `config` shows the origin of {configured}), and restart"
     )]
-    Partitions {
-        /// The key of the configuration.
-        key: String,
-        /// Its value.
-        configured: u32,
-        /// The topic.
-        topic: String,
-        /// The partitions of the topic.
-        live: u32,
-    },
-    /// A part ended or panicked.
-    #[error("{0} stopped by itself")]
+    Partitions { key: String, configured: u32, topic: String, live: u32 },
+    /// A task ended or panicked.
+    #[error("{0} ended unexpectedly")]
     Stopped(String),
-    /// A part did not stop in time.
-    #[error("some work did not end within {} s of the stop; it goes on at the next start", STOP_MAX.as_secs())]
+    /// A task did not end in time.
+    #[error(
+        "the stop took longer than {} s; unfinished work continues at the next start",
+        STOP_MAX.as_secs()
+    )]
     Slow,
 }
 
-/// The embedded stack at work.
+/// The running embedded stack.
 pub struct Stack {
-    /// The engine and the services.
+    /// The parts for routes: engine handles and services.
     pub server: Server,
     crew: Crew,
     log: Log,
@@ -115,7 +89,8 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Opens the directory, made when it is absent, and starts every part: unfinished sagas and chains continue.
+    /// Opens the data directory, which is created if it does not exist, and starts every task.
+    /// Unfinished sagas and chains continue.
     pub async fn open(
         program: &Program,
         choreography: bool,
@@ -128,7 +103,7 @@ impl Stack {
             .map_err(|source| Error::Directory { path: data.to_owned(), source })?;
         let lock = Lock::take(data)?;
         let names: Vec<&str> = story.services.iter().map(|entry| entry.name().as_str()).collect();
-        roster::nothing_is_missing(data, &names)?;
+        roster::check_databases(data, &names)?;
         let log = Log::open(&data.join("log"), sagamore_transport::log::Options::default())?;
         let transport: Arc<dyn Transport> = Arc::new(log.clone());
         let (mut hosts, mut participants) = (Vec::new(), Vec::new());
@@ -174,7 +149,7 @@ impl Stack {
         Ok(Stack { server, crew, log, lock })
     }
 
-    /// Returns the router: the story's routes, those of its services, and the API.
+    /// Returns the router with the routes of the story, of its services, and of the API.
     pub fn router(
         &self,
         program: &Program,
@@ -199,7 +174,7 @@ impl Stack {
 
     fn api(&self, story: &Story, metrics: Option<PrometheusHandle>) -> Routes {
         let Server { handle, chains, services } = self.server.clone();
-        let (services, plan) = (Services::Here(services), story.first_plan());
+        let (services, plan) = (Services::Embedded(services), story.first_plan());
         match (handle, chains) {
             (Some(handle), chains) => http::orchestrator_routes(App {
                 handle,
@@ -223,12 +198,12 @@ impl Stack {
         }
     }
 
-    /// Waits until a part stops although it was not told to.
+    /// Waits until a task ends without a request to stop.
     pub async fn broken(&mut self) -> Error {
         self.crew.broken().await
     }
 
-    /// Finishes the turns that have begun, syncs the log, and releases the directory.
+    /// Finishes the work in progress, syncs the log, and releases the directory.
     pub async fn stop(mut self, limit: Duration) -> Result<(), Error> {
         let stopped = self.crew.stop(limit).await;
         self.log.sync()?;
@@ -237,13 +212,13 @@ impl Stack {
     }
 }
 
-/// Returns the directory of a story: the choreography's is apart from what is orchestrated.
+/// Returns the data directory of a story. The choreography has its own.
 pub fn directory(program: &Program, choreography: bool, data: &Path) -> PathBuf {
-    let is_apart = choreography && program.choreography.is_some();
-    if is_apart { data.join(CHOREOGRAPHY_FOLDER) } else { data.to_owned() }
+    let is_separate = choreography && program.choreography.is_some();
+    if is_separate { data.join(CHOREOGRAPHY_FOLDER) } else { data.to_owned() }
 }
 
-/// Prepares a service: afterwards its tables exist, the log retains its events, and it has not run yet.
+/// Prepares a service without running it: its tables exist, and the log retains its events.
 async fn service(
     data: &Path,
     story: &Story,

@@ -1,4 +1,4 @@
-//! A story: definitions, plans, and the services and routes that run them together.
+//! A story: sagas, plans, and the services and routes that run with them.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -17,8 +17,8 @@ type SampleFuture = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 type SampleData = Arc<dyn Fn(Server) -> SampleFuture + Send + Sync>;
 type SampleInput = Arc<dyn Fn(&str) -> Body + Send + Sync>;
 
-/// Definitions, plans, services, routes and samples that belong together. A [`Program`](crate::Program) has one, and may have
-/// a second one that is selected by `--choreography`.
+/// Sagas, plans, services, routes and samples that belong together. A [`Program`](crate::Program)
+/// has one, and may have a second one for `--choreography`.
 #[derive(Clone, Default)]
 pub struct Story {
     pub(crate) sagas: Vec<Definition>,
@@ -30,7 +30,7 @@ pub struct Story {
     pub(crate) errors: Vec<String>,
 }
 
-/// A service, and the routes that run where it runs.
+/// A service with its own routes.
 #[derive(Clone)]
 pub(crate) struct ServiceEntry {
     pub(crate) service: Service,
@@ -38,10 +38,10 @@ pub(crate) struct ServiceEntry {
 }
 
 impl Story {
-    /// Adds a saga: `fn() -> Result<Definition, _>`. The first one is meant by a business key alone.
+    /// Adds a saga. A business key without a definition refers to the first one.
     pub fn saga<E: Display>(mut self, saga: impl FnOnce() -> Result<Definition, E>) -> Story {
         match saga() {
-            Ok(saga) if self.sagas.iter().any(|known| known.name == saga.name) => {
+            Ok(saga) if self.sagas.iter().any(|other| other.name == saga.name) => {
                 self.errors.push(format!("saga '{}' is added twice", saga.name));
             }
             Ok(saga) => self.sagas.push(saga),
@@ -50,10 +50,11 @@ impl Story {
         self
     }
 
-    /// Adds the plan of a choreography. The first one is meant by a business key alone.
+    /// Adds the plan of a choreography. A business key without a definition refers to the first
+    /// plan.
     pub fn plan<E: Display>(mut self, plan: impl FnOnce() -> Result<Plan, E>) -> Story {
         match plan() {
-            Ok(plan) if self.plans.iter().any(|known| known.name == plan.name) => {
+            Ok(plan) if self.plans.iter().any(|other| other.name == plan.name) => {
                 self.errors.push(format!("plan '{}' is added twice", plan.name));
             }
             Ok(plan) => self.plans.push(plan),
@@ -62,12 +63,13 @@ impl Story {
         self
     }
 
-    /// Adds a service. It runs in `dev`, or as a process of its own: `service NAME`.
+    /// Adds a service. It runs in `dev`, or as its own process with `service NAME`.
     pub fn service(self, service: impl FnOnce() -> Service) -> Story {
         self.entry(ServiceEntry { service: service(), routes: None })
     }
 
-    /// Adds a service with routes that run where it runs, with its database, its outbox and clients of the servers.
+    /// Adds a service with its own routes, which have access to its database, its outbox and
+    /// clients of the servers.
     pub fn service_with_routes(
         self,
         service: impl FnOnce() -> Service,
@@ -76,13 +78,14 @@ impl Story {
         self.entry(ServiceEntry { service: service(), routes: Some(Arc::new(routes)) })
     }
 
-    /// Adds routes beside the API, in `dev` and `serve`.
+    /// Adds routes to the server of `dev` and `serve`.
     pub fn routes(mut self, routes: impl Fn(&Server) -> Routes + Send + Sync + 'static) -> Story {
         self.routes.push(Arc::new(routes));
         self
     }
 
-    /// Adds sample data, which `dev` loads before it serves. It is loaded at every start, so it must be idempotent.
+    /// Adds sample data, which `dev` loads before it serves. Loading must be idempotent, because
+    /// every start repeats it.
     pub fn on_dev<F, E>(mut self, samples: impl Fn(Server) -> F + Send + Sync + 'static) -> Story
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -95,8 +98,8 @@ impl Story {
         self
     }
 
-    /// Adds the input, by business key, of a saga that is started without one. Only the embedded
-    /// stack uses it: `dev` and [`Program::start`](crate::Program::start).
+    /// Adds a sample input, by business key, for starts without input. Only the embedded stack uses
+    /// it: `dev` and [`Program::start`](crate::Program::start).
     pub fn sample_input(
         mut self,
         saga: &str,
@@ -110,39 +113,39 @@ impl Story {
     }
 
     fn entry(mut self, entry: ServiceEntry) -> Story {
-        if self.services.iter().any(|known| known.name() == entry.name()) {
+        if self.services.iter().any(|other| other.name() == entry.name()) {
             self.errors.push(format!("service '{}' is added twice", entry.name()));
         }
         self.services.push(entry);
         self
     }
 
-    /// Whether an orchestrator runs it: for its sagas, or because nothing else could run.
+    /// Whether the story needs an orchestrator: for its sagas, or because it is empty.
     pub(crate) fn is_orchestrated(&self) -> bool {
         !self.sagas.is_empty() || self.plans.is_empty()
     }
 
-    /// Whether an observer follows it.
+    /// Whether the story needs an observer.
     pub(crate) fn is_observed(&self) -> bool {
         !self.plans.is_empty()
     }
 
-    /// The saga that a business key alone belongs to.
+    /// Returns the saga that a business key without a definition refers to.
     pub(crate) fn first_saga(&self) -> Option<Name> {
         self.sagas.first().map(|saga| saga.name.clone())
     }
 
-    /// The plan that a business key alone belongs to.
+    /// Returns the plan that a business key without a definition refers to.
     pub(crate) fn first_plan(&self) -> Option<Name> {
         self.plans.first().map(|plan| plan.name.clone())
     }
 
-    /// Returns its plans, each with its version.
+    /// Returns the plans with their versions.
     pub(crate) fn plan_versions(&self) -> Vec<(Name, u32)> {
         self.plans.iter().map(|plan| (plan.name.clone(), plan.version)).collect()
     }
 
-    /// Returns the sample inputs as the server asks for them.
+    /// Returns the sample inputs for the server.
     pub(crate) fn inputs(&self) -> sagamore_server::http::SampleInput {
         let inputs = self.inputs.clone();
         Arc::new(move |saga, key| {
@@ -150,8 +153,8 @@ impl Story {
         })
     }
 
-    /// Returns what its services declare, without the reactions that belong to its other plans. A plan of another name is
-    /// compared with all of them.
+    /// Returns the declarations of the services, without reactions that belong to other plans of
+    /// the story. A plan of another name is compared with all declarations.
     pub(crate) fn declarations_for(&self, plan: &Plan) -> Vec<Declaration> {
         let has = |plan: &Plan, service: &Name, reaction: &Name| {
             plan.parts().any(|part| part.service == service && part.name == reaction)
@@ -172,7 +175,7 @@ impl Story {
         declarations
     }
 
-    /// Returns what its services declare.
+    /// Returns the declarations of the services.
     pub(crate) fn declarations(&self) -> Vec<Declaration> {
         self.services.iter().map(ServiceEntry::declaration).collect()
     }
@@ -183,12 +186,12 @@ impl ServiceEntry {
         self.service.name()
     }
 
-    /// Whether it consumes commands.
+    /// Whether the service consumes commands.
     pub(crate) fn is_commanded(&self) -> bool {
         self.service.knows().next().is_some() || !self.reacts()
     }
 
-    /// Whether it consumes events, or begins chains.
+    /// Whether the service consumes events or starts chains.
     pub(crate) fn reacts(&self) -> bool {
         !self.service.declares().is_empty()
     }
@@ -207,7 +210,7 @@ impl ServiceEntry {
 pub(crate) mod toy {
     use sagamore_core::plan::{self, Plan};
 
-    /// A guest rings, and a host opens.
+    /// Returns a plan of two services: a guest rings, and a host opens.
     pub fn visit() -> Result<Plan, plan::Error> {
         let plan = Plan::named("visit")
             .begins("guest", "ring", "bell.rung")

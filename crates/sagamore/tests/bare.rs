@@ -1,4 +1,4 @@
-//! The program `sagamore`, which has nothing built in.
+//! Tests of the program `sagamore` without built-in services.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -12,27 +12,29 @@ fn sagamore() -> Command {
 }
 
 #[test]
-fn dev_starts_empty_and_lists_nothing() {
+fn dev_without_services_lists_no_sagas() {
     let mut command = sagamore();
     command.args(["dev", "--ephemeral", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
-    let mut dev = command.spawn().expect("it starts");
-    let mut lines = BufReader::new(dev.stdout.take().expect("its output")).lines(); // open to the end: it prints more
+    let mut dev = command.spawn().expect("dev starts");
+    // stays open, because dev prints more
+    let mut lines = BufReader::new(dev.stdout.take().expect("dev's stdout")).lines();
     let address = |line: String| Some(line.split_once("server   ")?.1.to_owned());
     let server = lines.by_ref().map_while(Result::ok).find_map(address);
-    let server = server.expect("its address");
+    let server = server.expect("dev prints its address");
     let listed =
-        sagamore().args(["list", "--server", &server, "-o", "json"]).output().expect("it runs");
+        sagamore().args(["list", "--server", &server, "-o", "json"]).output().expect("list runs");
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("JSON");
-    let started = sagamore().args(["start", "1", "--server", &server]).output().expect("it runs");
-    dev.kill().and_then(|()| dev.wait()).expect("it is killed");
+    let started =
+        sagamore().args(["start", "1", "--server", &server]).output().expect("start runs");
+    dev.kill().and_then(|()| dev.wait()).expect("dev is killed");
     assert_eq!(listed["sagas"].as_array().map(Vec::len), Some(0));
-    let told = String::from_utf8_lossy(&started.stderr).into_owned();
-    assert!(told.contains("name the definition"), "{told}");
+    let error = String::from_utf8_lossy(&started.stderr).into_owned();
+    assert!(error.contains("name the definition"), "{error}");
 }
 
 #[test]
-fn it_has_no_verb_of_the_shop() {
-    let help = sagamore().arg("--help").output().expect("it runs").stdout;
+fn help_lists_no_verb_of_the_shop() {
+    let help = sagamore().arg("--help").output().expect("help runs").stdout;
     let help = String::from_utf8_lossy(&help).into_owned();
     for verb in [
         "dev",
@@ -59,8 +61,11 @@ fn the_configuration_may_name_services() {
     let folder = tempfile::tempdir().expect("a directory");
     let file = folder.path().join("sagamore.toml");
     std::fs::write(&file, "[services.seats]\nlisten = \"127.0.0.1:4001\"\n").expect("written");
-    let output =
-        sagamore().args(["config", "-o", "json", "--config"]).arg(&file).output().expect("it runs");
+    let output = sagamore()
+        .args(["config", "-o", "json", "--config"])
+        .arg(&file)
+        .output()
+        .expect("config runs");
     let values: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let listen = values
         .as_array()

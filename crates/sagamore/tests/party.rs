@@ -1,4 +1,5 @@
-//! A program with a toy saga: built, started in this process, and driven over HTTP and by its handle.
+//! A program with a toy saga: built, started in this process, and driven over HTTP and by its
+//! handle.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use sagamore::server::Client;
 use sagamore::server::http::routes::{READS, Routes};
 use sagamore::{Exit, Program, StartOptions};
 
-/// A guest to be greeted.
+/// The input of the saga.
 #[derive(Message)]
 struct Guest {
     name: String,
@@ -68,7 +69,7 @@ async fn a_program_runs_its_saga_in_this_process() {
     assert!(rest.is_some());
     let shown: serde_json::Value =
         client.read(&client.get("/api/v1/sagas/bob").await.unwrap()).unwrap();
-    assert_eq!(shown["id"], "welcome:bob", "the key alone is of the first saga");
+    assert_eq!(shown["id"], "welcome:bob", "a key without a definition refers to the first saga");
     let body = r#"{"definition":"welcome","key":"ada"}"#;
     let answer = client.post("/api/v1/sagas", body, Some(10)).await.unwrap();
     let standing: serde_json::Value = client.read(&answer).unwrap();
@@ -82,13 +83,13 @@ async fn a_program_runs_its_saga_in_this_process() {
 }
 
 #[tokio::test]
-async fn an_address_that_other_machines_reach_is_refused_before_anything_is_opened() {
+async fn a_public_address_is_rejected_before_the_data_directory_is_created() {
     let data = tempfile::tempdir().unwrap();
     let options = StartOptions {
         listen: Some("0.0.0.0:0".into()),
         ..StartOptions::of(data.path().join("new"))
     };
-    let Err(error) = program().start(options).await else { panic!("it listens") };
+    let Err(error) = program().start(options).await else { panic!("the address was accepted") };
     assert!(error.to_string().contains("no authentication"), "{error}");
     assert!(!data.path().join("new").exists());
 }
@@ -98,7 +99,9 @@ async fn errors_of_the_builder_are_reported_together() {
     let empty = || Definition::named("empty").version(1).build();
     let program = Program::named("party").saga(empty).service(service).service(service);
     let program = program.service(|| Service::named("kafka"));
-    let Err(error) = program.start(StartOptions::of("unused")).await else { panic!("it starts") };
+    let Err(error) = program.start(StartOptions::of("unused")).await else {
+        panic!("the program has started")
+    };
     let text = error.to_string();
     assert!(
         text.contains("saga: ")
@@ -109,7 +112,7 @@ async fn errors_of_the_builder_are_reported_together() {
 }
 
 #[tokio::test]
-async fn a_program_runs_on_the_runtime_of_its_caller_until_it_is_told_to_stop() {
+async fn a_program_runs_on_the_caller_s_runtime_until_its_stop() {
     let arguments = ["party", "dev", "--ephemeral", "--listen", "127.0.0.1:0"].map(str::to_owned);
     let stop = tokio::time::sleep(Duration::from_millis(200));
     assert_eq!(program().run_async(arguments, stop).await.unwrap(), Exit::Completed);

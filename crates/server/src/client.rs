@@ -1,4 +1,4 @@
-//! The CLI's way to a running server: one request, one answer, and errors that say what to do.
+//! The CLI's HTTP client: one request per connection, and errors that say what to do.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -13,95 +13,81 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 
 use crate::plain;
-use crate::problem::Told;
+use crate::problem::ProblemDocument;
 
-/// The largest answer that is read.
+/// Maximum bytes of a response body.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// How long a server may take for an answer that waits for no outcome: one that has hung is told, not waited for.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
-/// How long it may take to reach one.
-const CONNECTED_WITHIN: Duration = Duration::from_secs(4);
+/// Time limit of a response that waits for no saga's outcome.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time limit of a connection attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A server's address.
+/// A client of one server, with fallback addresses.
 #[derive(Clone, Debug)]
 pub struct Client {
     authority: String,
-    /// Asked in turn where it does not run.
-    spare: Vec<String>,
-    /// How long it may take for an answer that waits for no outcome.
-    answered_within: Duration,
-    /// The program to start a server with, where it is known.
+    /// Addresses to try in order when `authority` accepts no connection.
+    fallbacks: Vec<String>,
+    /// Time limit of a response that waits for no saga's outcome.
+    response_timeout: Duration,
+    /// The program whose command starts a server, if known.
     program: Option<&'static str>,
 }
 
-/// Why there is no answer to work with.
+/// The request has no usable response.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the fields are named for what they hold")]
 pub enum Error {
-    /// Not an address.
-    #[error("'{0}' is no server address: write http://HOST:PORT")]
+    /// The text is not an address.
+    #[error("'{0}' is not a server address: write http://HOST:PORT")]
     Address(String),
-    /// This client speaks no TLS.
+    /// The address needs TLS, which this client lacks.
     #[error(
-        "'{0}': this program speaks no TLS to its server yet. Name an http:// address: on the server's host, through a \
-         tunnel (ssh -L 3000:127.0.0.1:3000 HOST, then http://127.0.0.1:3000), or of a proxy that adds TLS"
+        "'{0}': this client does not support TLS. Use an http:// address: on the server's host, \
+         through a tunnel (ssh -L 3000:127.0.0.1:3000 HOST, then http://127.0.0.1:3000), or of a \
+         proxy that adds TLS"
     )]
     Tls(String),
-    /// Nobody listens.
+    /// No address accepts a connection.
     #[error(
-        "no server answers at http://{authority} ({why}).\n  \
+        "cannot connect to http://{authority}: {why}.\n  \
          {}", start_hint(*program)
     )]
-    NotRunning {
-        /// Where.
-        authority: String,
-        /// The program to start one with, where it is known.
-        program: Option<&'static str>,
-        /// What the system said.
-        why: std::io::Error,
-    },
-    /// The connection broke.
-    #[error("the server at http://{authority} broke off: {why}")]
-    Broken {
-        /// Where.
-        authority: String,
-        /// How.
-        why: String,
-    },
-    /// The server answered with a problem.
-    #[error("{} ({}): {}\n  See http://{authority}{}", told.title, told.code, told.detail, told.page)]
-    Problem {
-        /// Where.
-        authority: String,
-        /// What it said.
-        told: Box<Told>,
-    },
-    /// The answer is not one of a sagamore server.
-    #[error("the server at http://{authority} does not answer like a sagamore server: {why}")]
-    Strange {
-        /// Where.
-        authority: String,
-        /// What is strange about it.
-        why: String,
-    },
+    NotRunning { authority: String, program: Option<&'static str>, why: std::io::Error },
+    /// The connection broke, or the response timed out.
+    #[error("the request to http://{authority} failed: {why}")]
+    Broken { authority: String, why: String },
+    /// The server responded with a problem.
+    #[error("{} ({})\n  See http://{authority}{}", problem.detail, problem.code, problem.page)]
+    Problem { authority: String, problem: Box<ProblemDocument> },
+    /// The response is not one of a Sagamore server.
+    #[error(
+        "the server at http://{authority} sent an unexpected response: {why}. Is it a Sagamore \
+         server?"
+    )]
+    Strange { authority: String, why: String },
 }
 
-/// What to do where no server runs.
+/// Returns the hint for an address without a server.
 fn start_hint(program: Option<&str>) -> String {
     match program {
         Some(name) => {
-            format!("Start one with `{name} dev`, or name another with --server or SAGAMORE_SERVER")
+            format!(
+                "Start a server with `{name} dev`, or set --server or SAGAMORE_SERVER to its \
+                 address"
+            )
         }
-        None => "Does it run, and is this its address?".to_owned(),
+        None => "Is the server running at this address?".to_owned(),
     }
 }
 
 impl Error {
-    /// Whether the server may answer when it is asked again.
-    pub fn is_passing(&self) -> bool {
+    /// Whether a retry may succeed.
+    pub fn is_transient(&self) -> bool {
         match self {
             Error::NotRunning { .. } | Error::Broken { .. } => true,
-            Error::Problem { told, .. } => matches!(told.status, 429 | 500 | 502 | 503 | 504),
+            Error::Problem { problem, .. } => matches!(problem.status, 429 | 500 | 502 | 503 | 504),
             Error::Address(_) | Error::Tls(_) | Error::Strange { .. } => false,
         }
     }
@@ -114,7 +100,7 @@ impl std::fmt::Display for Client {
 }
 
 impl Client {
-    /// `http://127.0.0.1:3000`.
+    /// Creates a client of a server, for example `http://127.0.0.1:3000`.
     pub fn new(server: &str) -> Result<Client, Error> {
         if server.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
             return Err(Error::Tls(server.to_owned()));
@@ -127,10 +113,20 @@ impl Client {
         let with_port =
             authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let authority = if with_port { authority.to_owned() } else { format!("{authority}:80") };
-        Ok(Client { authority, spare: Vec::new(), answered_within: ANSWERED_WITHIN, program: None })
+        Ok(Client {
+            authority,
+            fallbacks: Vec::new(),
+            response_timeout: RESPONSE_TIMEOUT,
+            program: None,
+        })
     }
 
-    /// The first of these, and the others where it does not run: any of them knows the same. There is at least one.
+    /// Creates a client of the first server, with the others as fallbacks. All must serve the same
+    /// sagas.
+    ///
+    /// # Errors
+    ///
+    /// An invalid address, or an empty list.
     pub fn any_of(servers: &[String]) -> Result<Client, Error> {
         let mut clients = servers
             .iter()
@@ -138,25 +134,25 @@ impl Client {
             .collect::<Result<Vec<_>, _>>()?
             .into_iter();
         let first = clients.next().ok_or_else(|| Error::Address(String::new()))?;
-        Ok(Client { spare: clients.map(|other| other.authority).collect(), ..first })
+        Ok(Client { fallbacks: clients.map(|other| other.authority).collect(), ..first })
     }
 
-    /// Sets the program that errors name where they say how a server is started.
+    /// Sets the program that error messages name as the way to start a server.
     pub fn of_program(self, program: &'static str) -> Client {
         Client { program: Some(program), ..self }
     }
 
-    /// Reads what is at `path`.
+    /// Sends a GET for `path` and returns the body.
     pub async fn get(&self, path: &str) -> Result<Bytes, Error> {
         self.send(Method::GET, path, Bytes::new(), None).await
     }
 
-    /// The same once the server has an outcome, for which it may take so many seconds.
+    /// Sends a GET whose response may wait for the outcome, for at most `seconds`.
     pub async fn get_and_wait(&self, path: &str, seconds: u64) -> Result<Bytes, Error> {
         self.send(Method::GET, path, Bytes::new(), Some(seconds)).await
     }
 
-    /// Posts JSON; `wait` is how many seconds the server may take for the outcome.
+    /// Posts JSON. `wait` is the time in seconds that the server may wait for the outcome.
     pub async fn post(
         &self,
         path: &str,
@@ -174,15 +170,16 @@ impl Client {
         wait: Option<u64>,
     ) -> Result<Bytes, Error> {
         let (connection, server) = self.connect().await?;
-        let limit = server.answered_within + Duration::from_secs(wait.unwrap_or(0));
-        let answered =
-            tokio::time::timeout(limit, server.over(connection, method, path, body, wait)).await;
-        answered.unwrap_or_else(|_| {
-            Err(server.broken(&format!("no answer within {} s", limit.as_secs())))
+        let limit = server.response_timeout + Duration::from_secs(wait.unwrap_or(0));
+        let response =
+            tokio::time::timeout(limit, server.exchange(connection, method, path, body, wait))
+                .await;
+        response.unwrap_or_else(|_| {
+            Err(server.broken(&format!("no response within {} s", limit.as_secs())))
         })
     }
 
-    async fn over(
+    async fn exchange(
         &self,
         connection: TcpStream,
         method: Method,
@@ -210,20 +207,21 @@ impl Client {
         if status < 400 {
             return Ok(body);
         }
-        let told = self.shown(&body)?;
-        Err(Error::Problem { authority: self.authority.clone(), told: Box::new(told) })
+        let problem = self.shown(&body)?;
+        Err(Error::Problem { authority: self.authority.clone(), problem: Box::new(problem) })
     }
 
-    /// To the first that takes it, and which it is.
+    /// Connects to the first address that accepts. Returns the connection with a client of that
+    /// address.
     async fn connect(&self) -> Result<(TcpStream, Client), Error> {
         let mut first = None;
-        for authority in [&self.authority].into_iter().chain(&self.spare) {
+        for authority in [&self.authority].into_iter().chain(&self.fallbacks) {
             let connected =
-                tokio::time::timeout(CONNECTED_WITHIN, TcpStream::connect(authority)).await;
+                tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(authority)).await;
             match connected.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
                 Ok(connection) => {
                     let server =
-                        Client { authority: authority.clone(), spare: Vec::new(), ..*self };
+                        Client { authority: authority.clone(), fallbacks: Vec::new(), ..*self };
                     return Ok((connection, server));
                 }
                 Err(why) => first.get_or_insert(why),
@@ -233,7 +231,7 @@ impl Client {
         Err(Error::NotRunning { authority: self.authority.clone(), program: self.program, why })
     }
 
-    /// Reads an answer's JSON to be shown to people: no text in it has control characters.
+    /// Parses a JSON response for display: control characters in its texts are escaped.
     pub fn shown<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Error> {
         let harmless = plain::harmless(body);
         let harmless = harmless.map_err(|error| Error::Strange {
@@ -243,7 +241,7 @@ impl Client {
         self.read(harmless.as_bytes())
     }
 
-    /// Reads an answer's JSON.
+    /// Parses a JSON response.
     pub fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Error> {
         serde_json::from_slice(body).map_err(|error| Error::Strange {
             authority: self.authority.clone(),
@@ -262,10 +260,10 @@ mod tests {
 
     #[test]
     fn a_server_is_named_by_its_address() {
-        let check = |server: &str, wanted: Option<&str>| {
+        let check = |server: &str, expected: Option<&str>| {
             assert_eq!(
                 Client::new(server).ok().map(|client| client.authority).as_deref(),
-                wanted,
+                expected,
                 "{server}"
             );
         };
@@ -276,7 +274,7 @@ mod tests {
         check("http://a/b", None);
         let tls = Client::new("https://sagas.example:443").expect_err("no TLS yet").to_string();
         assert!(
-            tls.contains("no TLS")
+            tls.contains("does not support TLS")
                 && tls.contains("ssh -L")
                 && tls.contains("http://127.0.0.1:3000"),
             "{tls}"
@@ -284,28 +282,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_one_server_does_not_run_another_is_asked() {
+    async fn an_unreachable_server_is_skipped_for_the_next_one() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let there = format!("http://{}", listener.local_addr().unwrap());
+        let running = format!("http://{}", listener.local_addr().unwrap());
         let router = axum::Router::new().route("/", axum::routing::get(|| async { "here" }));
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let nobody = "http://127.0.0.1:1".to_owned();
-        let client = Client::any_of(&[nobody.clone(), there]).unwrap();
+        let stopped = "http://127.0.0.1:1".to_owned();
+        let client = Client::any_of(&[stopped.clone(), running]).unwrap();
         assert_eq!(client.get("/").await.unwrap(), "here");
-        let alone = Client::any_of(&[nobody.clone(), nobody]).unwrap().get("/").await.unwrap_err();
+        let alone =
+            Client::any_of(&[stopped.clone(), stopped]).unwrap().get("/").await.unwrap_err();
         assert_eq!(alone.to_string().matches("Connection refused").count(), 1, "{alone}");
-        assert!(std::error::Error::source(&alone).is_none(), "what is told already is told once");
+        assert!(std::error::Error::source(&alone).is_none(), "the message includes its source");
     }
 
     #[tokio::test]
-    async fn who_takes_a_request_and_does_not_answer_is_named() {
-        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(); // it never reads
-        let there = format!("http://{}", silent.local_addr().unwrap());
-        let client = Client::any_of(&["http://127.0.0.1:1".to_owned(), there.clone()]).unwrap();
-        let patience = Duration::from_millis(50);
-        let error = Client { answered_within: patience, ..client }.get("/").await.unwrap_err();
+    async fn a_timeout_names_the_server_that_accepted_the_request() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(); // never reads
+        let address = format!("http://{}", silent.local_addr().unwrap());
+        let client = Client::any_of(&["http://127.0.0.1:1".to_owned(), address.clone()]).unwrap();
+        let timeout = Duration::from_millis(50);
+        let error = Client { response_timeout: timeout, ..client }.get("/").await.unwrap_err();
         assert!(
-            error.to_string().contains(&there) && error.to_string().contains("no answer"),
+            error.to_string().contains(&address) && error.to_string().contains("no response"),
             "{error}"
         );
     }

@@ -1,4 +1,4 @@
-//! The HTTP side: which address leads where. No rules of sagas in here.
+//! The HTTP routes and their handlers. Rules about sagas belong to the engine.
 
 mod body;
 mod listing;
@@ -43,7 +43,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::parts::{BrokerHealth, Services};
 use crate::problem::Entry;
-use routes::{Media, READS, Routes, TELLS, Takes};
+use routes::{Contract, Media, READS, READS_TEXT, Routes};
 
 pub use crate::problem::{Code, Problem};
 pub use body::{Payload, Segment, bad_query, encoded};
@@ -59,27 +59,27 @@ pub type SampleInput = Arc<dyn Fn(&Name, &str) -> Option<Body> + Send + Sync>;
 
 /// The parts that the handlers of an orchestrator work with.
 pub struct App {
-    /// The only door to the engine.
+    /// The handle of the engine.
     pub handle: Handle,
-    /// The observer's view of chains, where the process has one.
+    /// The observer's view of chains, if this process has one.
     pub chains: Option<Chains>,
-    /// The services that explain why a chain waits.
+    /// The services that can explain a chain's wait.
     pub services: Services,
-    /// The definition that a business key alone belongs to.
+    /// The definition that a business key without prefix belongs to.
     pub definition: Option<Name>,
-    /// The plan that a business key alone belongs to.
+    /// The plan that a business key without prefix belongs to.
     pub plan: Option<Name>,
-    /// The inputs of sagas that are started without one.
+    /// The sample inputs for starts without input.
     pub sample_input: Option<SampleInput>,
-    /// The brokers, unless the log is embedded.
+    /// The brokers; `None` with the embedded log.
     pub brokers: Option<Arc<dyn BrokerHealth>>,
-    /// The embedded log, for its figures.
+    /// The embedded log, for its metrics.
     pub log: Option<Log>,
     /// Renders the metrics, if this process collects them.
     pub metrics: Option<PrometheusHandle>,
 }
 
-/// Answers requests until `shutdown`; those that have begun are finished.
+/// Serves requests until `shutdown`, then finishes those in progress.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -113,7 +113,7 @@ fn reacting(services: Services, plan: Option<Name>) -> Routes {
     routes.with_state(Reacting { services, plan })
 }
 
-/// The state of [`reacting`].
+/// The services that [`reacting`] routes to, and the plan of keys without prefix.
 #[derive(Clone)]
 struct Reacting {
     services: Services,
@@ -131,26 +131,27 @@ fn orchestrated() -> Routes<Arc<App>> {
         .post("/api/v1/sagas/{id}/skip", READS.body(&shape::RESCUE), sagas::skip)
         .post("/api/v1/sagas/{id}/resolve", READS.body(&shape::RESCUE), sagas::resolve)
         .get("/api/v1/barriers/{service}", READS.query(barriers::QUERY), barriers::embedded)
-        .get("/readyz", TELLS, health::readyz)
-        .get("/metrics", TELLS, health::metrics)
+        .get("/readyz", READS_TEXT, health::readyz)
+        .get("/metrics", READS_TEXT, health::metrics)
 }
 
-/// A page for people.
-const SHOWS: Takes = Takes { answers: Media::Html, ..READS };
+/// The contract of an HTML page.
+const READS_HTML: Contract = Contract { answers: Media::Html, ..READS };
 
-/// Returns the router of a process: its routes, and those of every process. `title` heads the front page.
+/// Returns the router of a process: its own routes and the common ones. `title` heads the front
+/// page.
 pub fn router(title: &str, routes: Routes, problems: &[&'static Entry]) -> Router {
     let page = format!("{title}\n\n{}{}", routes.lines(), index::EVERYWHERE);
     let errors = crate::problem::html(problems);
     let everywhere = Routes::new()
-        .get("/", TELLS, move || async move { page })
-        .get("/docs/errors", SHOWS, move || async move { axum::response::Html(errors) })
-        .get("/livez", TELLS, health::livez)
+        .get("/", READS_TEXT, move || async move { page })
+        .get("/docs/errors", READS_HTML, move || async move { axum::response::Html(errors) })
+        .get("/livez", READS_TEXT, health::livez)
         .get("/version", READS, health::version);
     guarded(everywhere.merge(routes), problems)
 }
 
-/// Answers with a problem whatever goes wrong on the way to a handler or in it, and the process continues.
+/// Adds the checks at the door, and turns a panic of a handler into a problem.
 fn guarded<S: Clone + Send + Sync + 'static>(
     routes: Routes<S>,
     problems: &[&'static Entry],
@@ -173,21 +174,24 @@ mod tests {
     use crate::client::{self, Client};
 
     #[tokio::test]
-    async fn a_panic_in_a_handler_is_a_problem_and_the_process_lives() {
+    async fn a_panic_in_a_handler_becomes_a_problem() {
         async fn panics() -> &'static str {
             panic!("secret")
         }
-        let routes =
-            Routes::<()>::new().get("/panics", TELLS, panics).get("/livez", TELLS, health::livez);
+        let routes = Routes::<()>::new().get("/panics", READS_TEXT, panics).get(
+            "/livez",
+            READS_TEXT,
+            health::livez,
+        );
         let router = guarded(routes, &[]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let Err(client::Error::Problem { told, .. }) = client.get("/panics").await else {
+        let Err(client::Error::Problem { problem, .. }) = client.get("/panics").await else {
             panic!("no problem")
         };
-        assert_eq!((told.status, told.code.as_str()), (500, "SAGA-0500"));
-        assert!(!told.detail.contains("secret"), "{}", told.detail);
+        assert_eq!((problem.status, problem.code.as_str()), (500, "SAGA-0500"));
+        assert!(!problem.detail.contains("secret"), "{}", problem.detail);
         assert_eq!(client.get("/livez").await.unwrap(), "ok\n");
     }
 }

@@ -1,5 +1,5 @@
-//! The HTTP API of a Sagamore process: sagas and chains, the barriers and faults of its services, health, problems, and the
-//! routes that a program adds. It knows the engine and the participants' facts, and no domain.
+//! The HTTP API of a Sagamore process: sagas, chains, facts of services, health, problems, and the
+//! routes that a program adds. The crate depends on the engine and the SDK, and on no domain.
 
 #[cfg(test)]
 extern crate sagamore_sdk as sagamore; // for the derives
@@ -22,4 +22,4 @@ pub mod metrics_help;
 pub use client::Client;
 pub use parts::{BrokerHealth, Server, ServiceHost, Services};
 pub use problem::{Code, Entry, Problem};
-pub use waiting::Waiting;
+pub use waiting::StartupWait;

@@ -1,4 +1,4 @@
-//! The parts of a process that its HTTP API works with: services in this process or elsewhere, the engine, the brokers.
+//! The parts of a process that its HTTP API uses: services, engine handles, and brokers.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,58 +12,58 @@ use sagamore_transport::Transport;
 
 use crate::client::Client;
 
-/// A service that runs in this process, with everything that its routes need.
+/// A service of this process, with everything that its routes need.
 #[derive(Clone)]
 pub struct ServiceHost {
-    /// The service.
+    /// The name in topics, plans and definitions.
     pub name: Name,
-    /// Its database.
+    /// The database with the service's barrier and business tables.
     pub database: Database,
-    /// Begins chains in a transaction of the service.
+    /// The outbox, which starts chains in the service's transactions.
     pub outbox: Outbox,
-    /// The transport of its messages.
+    /// The transport of the service's messages.
     pub transport: Arc<dyn Transport>,
-    /// How long its barrier keeps the rows of an ended saga, at least.
+    /// Minimum retention of an ended saga's barrier rows.
     pub barrier_retention: Duration,
-    /// Whether it reacts to events.
+    /// Whether the service reacts to events.
     pub reacts: bool,
-    /// Whether the orchestrator or the observer runs in the same process.
+    /// Whether the orchestrator or observer runs in the same process.
     pub is_embedded: bool,
-    /// The orchestrators, as its configuration names them; empty when it is embedded.
+    /// Clients of the configured orchestrators; empty if the service is embedded.
     pub orchestrators: Vec<Client>,
-    /// The observers, likewise.
+    /// Clients of the configured observers; empty if the service is embedded.
     pub observers: Vec<Client>,
 }
 
-/// The services that can be asked about a saga.
+/// The services that provide facts about a saga.
 #[derive(Clone)]
 pub enum Services {
-    /// They run in this process.
-    Here(Arc<[ServiceHost]>),
-    /// Each has an address of its own.
-    There(Arc<[(Name, Client)]>),
+    /// Services in this process.
+    Embedded(Arc<[ServiceHost]>),
+    /// Services in other processes, with a client of each.
+    Remote(Arc<[(Name, Client)]>),
 }
 
-/// The parts of a process that routes beside the API work with.
+/// The parts of a process for routes outside of the API.
 #[derive(Clone, Default)]
 pub struct Server {
-    /// The orchestrator, where sagas are started.
+    /// The handle of the orchestrator, if the process runs one.
     pub handle: Option<Handle>,
     /// The observer's view of chains.
     pub chains: Option<Chains>,
-    /// The services in this process; empty where each is a process of its own.
+    /// The services of this process; empty if each is a process of its own.
     pub services: Arc<[ServiceHost]>,
 }
 
-/// The future of a check of the brokers: an error says what is wrong.
+/// The future of a check of the brokers. The error describes the failure.
 pub type BrokerAnswer<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
 
-/// The health of the brokers, as a process that depends on them sees it.
+/// The health of the brokers from this process's point of view.
 pub trait BrokerHealth: Send + Sync {
-    /// Fails unless the brokers answer.
+    /// Fails unless the brokers respond.
     fn answer(&self) -> BrokerAnswer<'_>;
 
-    /// Fails while a partition does not advance, or a right to read is missing.
+    /// Fails while a partition does not advance or a read permission is missing.
     fn advance(&self) -> Result<(), String>;
 }
 
@@ -75,16 +75,16 @@ impl Server {
 }
 
 impl Services {
-    /// Whether they run in this process.
-    pub fn are_here(&self) -> bool {
-        matches!(self, Services::Here(_))
+    /// Whether the services run in this process.
+    pub fn are_embedded(&self) -> bool {
+        matches!(self, Services::Embedded(_))
     }
 
     /// Returns the hosts in this process.
     pub fn hosts(&self) -> &[ServiceHost] {
         match self {
-            Services::Here(hosts) => hosts,
-            Services::There(_) => &[],
+            Services::Embedded(hosts) => hosts,
+            Services::Remote(_) => &[],
         }
     }
 

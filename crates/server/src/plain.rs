@@ -1,25 +1,27 @@
-//! Text from outside, made harmless: for a terminal, which obeys control characters, and for a shell, into which hints are pasted.
+//! Sanitizes text from outside, for terminals, which obey control characters, and for shells, into
+//! which users paste hints.
 
 use std::borrow::Cow;
 
-/// The text with every character escaped that a terminal acts on, or that reorders what is shown: `\u{1b}`.
+/// Escapes every character that a terminal acts on or that reorders text, except line feeds:
+/// `\u{1b}`.
 pub fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, |letter| letter != '\n' && is_control(letter))
 }
 
-/// As [`visible`], for a text that is part of a line: line feeds are escaped, too.
+/// Escapes as [`visible`] does, and line feeds as well.
 pub fn in_line(text: &str) -> Cow<'_, str> {
     escaped(text, is_control)
 }
 
-/// Every text in a JSON document made harmless, as by [`in_line`].
+/// Escapes every text of a JSON document as [`in_line`] does.
 pub fn harmless(json: &[u8]) -> serde_json::Result<String> {
     let mut document = serde_json::from_slice(json)?;
     clean(&mut document);
     serde_json::to_string(&document)
 }
 
-/// The JSON text with the control characters escaped that JSON itself lets stand.
+/// Escapes the control characters that JSON allows in its texts.
 pub fn json(text: &str) -> Cow<'_, str> {
     if !text.contains(|letter: char| is_control(letter) && !letter.is_ascii_whitespace()) {
         return Cow::Borrowed(text);
@@ -27,14 +29,15 @@ pub fn json(text: &str) -> Cow<'_, str> {
     let mut escaped = String::with_capacity(text.len() + 16);
     for letter in text.chars() {
         match is_control(letter) && !letter.is_ascii_whitespace() {
-            true => escaped.push_str(&format!("\\u{:04x}", u32::from(letter))), // all of them have four digits
+            // all have at most four digits
+            true => escaped.push_str(&format!("\\u{:04x}", u32::from(letter))),
             false => escaped.push(letter),
         }
     }
     Cow::Owned(escaped)
 }
 
-/// The text as one word of a POSIX shell; as it is where it needs no quotes.
+/// Quotes text as one word of a POSIX shell, if it needs quotes.
 pub fn quoted(text: &str) -> Cow<'_, str> {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._:-".contains(letter);
     match !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain) {
@@ -43,10 +46,14 @@ pub fn quoted(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Control characters of ASCII and Latin 1, line and paragraph separators, and those that change the direction of text.
+/// Whether a character is an ASCII or Latin-1 control, a line or paragraph separator, or changes
+/// the text direction.
 fn is_control(letter: char) -> bool {
     letter.is_control()
-        || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(
+            letter,
+            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
+        )
 }
 
 fn escaped(text: &str, is_bad: impl Fn(char) -> bool) -> Cow<'_, str> {
@@ -80,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_text_from_outside_reaches_a_terminal_with_control_characters() {
+    fn control_characters_are_escaped_for_terminals() {
         let evil = "a\x1b[2J\u{9b}31m\u{7f}\u{202e}b\nc";
         assert_eq!(visible(evil), "a\\u{1b}[2J\\u{9b}31m\\u{7f}\\u{202e}b\nc");
         assert_eq!(in_line(evil), "a\\u{1b}[2J\\u{9b}31m\\u{7f}\\u{202e}b\\nc");
@@ -93,9 +100,9 @@ mod tests {
         );
     }
 
-    /// Scripts read the same document.
+    /// Scripts must parse the same document.
     #[test]
-    fn json_says_the_same_with_its_control_characters_escaped() {
+    fn json_with_escaped_control_characters_parses_to_the_same_document() {
         let text = "{\"a\": \"x\u{9b}31m\u{7f}\"}\n";
         assert_eq!(json(text), "{\"a\": \"x\\u009b31m\\u007f\"}\n");
         let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");

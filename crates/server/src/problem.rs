@@ -1,4 +1,4 @@
-//! What the HTTP API answers when it cannot do what was asked: RFC 9457 problem details with stable codes.
+//! Error responses of the HTTP API: RFC 9457 problem details with stable codes.
 
 mod catalogue;
 mod pages;
@@ -15,75 +15,78 @@ use crate::view::Style;
 pub use catalogue::{CATALOGUE, Code, Entry};
 pub use pages::{all, html, markdown};
 
-/// Where the pages of the catalogue are served: a problem's `type` is this, with its code as the fragment.
+/// The path of the problem pages. A problem's `type` is this path with the code as the fragment.
 pub const PAGE: &str = "/docs/errors";
 
-/// One problem on its way to a client.
+/// A problem that becomes an error response.
 #[derive(Debug)]
 pub struct Problem {
     entry: &'static Entry,
     detail: String,
     retry_after_s: Option<u32>,
-    place: Option<Place>,
+    place: Option<Position>,
     pointer: Option<String>,
     saga: Option<SagaId>,
     style: Option<Style>,
 }
 
-/// Where in a body something is wrong, counted from 1.
+/// A position in a body, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// The line.
+pub struct Position {
+    /// The line, from 1.
     pub line: usize,
-    /// The column.
+    /// The column in bytes, from 1.
     pub column: usize,
 }
 
-impl Place {
-    /// The place of this byte of a text.
-    pub fn of(text: &[u8], offset: usize) -> Place {
+impl Position {
+    /// Returns the position of the byte at `offset`.
+    pub fn of(text: &[u8], offset: usize) -> Position {
         let before = &text[..offset.min(text.len())];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        Place { line, column: before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1 }
+        Position {
+            line,
+            column: before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1,
+        }
     }
 }
 
-/// A problem as JSON.
+/// The JSON of a problem.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Told {
-    /// The page that explains it, relative to the server.
+pub struct ProblemDocument {
+    /// The page about this kind of problem, relative to the server.
     #[serde(rename = "type")]
     pub page: String,
-    /// What sort of problem it is.
+    /// The kind of problem.
     pub title: String,
-    /// The HTTP status.
+    /// The HTTP status, as in the response's status line.
     pub status: u16,
-    /// What is wrong this time.
+    /// The details of this occurrence.
     pub detail: String,
-    /// `SAGA-nnnn`.
+    /// The stable code, `SAGA-nnnn`.
     pub code: String,
-    /// Where in the body, if that is where it is.
+    /// The position in the body, if the problem is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at: Option<Place>,
-    /// Which field of the body, as a JSON pointer (RFC 6901).
+    pub at: Option<Position>,
+    /// The field of the body as a JSON pointer (RFC 6901).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
-    /// The id of the saga that does not exist, in full, where the request may have named only its key.
+    /// The full id of the missing saga. The request may have named only its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saga: Option<SagaId>,
-    /// The style of the server that knows no such saga: one for choreographies reserves no key.
+    /// The style of the server that lacks the saga. One for choreographies reserves no key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub style: Option<Style>,
 }
 
-/// An error that knows whether trying again, later, may succeed.
-pub trait Passing: std::fmt::Display {
-    /// Whether it may.
+/// Errors that know whether a retry may succeed.
+pub trait Transience: std::fmt::Display {
+    /// Whether a retry may succeed.
     fn is_transient(&self) -> bool;
 }
 
 impl Problem {
-    /// A problem of this sort, with what is wrong this time.
+    /// Creates a problem of this kind, with the details of this occurrence.
     pub fn new(code: impl Into<&'static Entry>, detail: impl Into<String>) -> Problem {
         Problem {
             entry: code.into(),
@@ -96,7 +99,7 @@ impl Problem {
         }
     }
 
-    /// There is no saga of this id.
+    /// The problem of an unknown saga.
     pub fn no_such_saga(id: &SagaId) -> Problem {
         Problem {
             saga: Some(id.clone()),
@@ -104,58 +107,56 @@ impl Problem {
         }
     }
 
-    /// No event of a chain was ever seen.
+    /// The problem of a chain without events.
     pub fn no_such_chain(id: &SagaId) -> Problem {
         let problem =
             Problem::new(Code::NoSuchSaga, format!("no event of the chain {id} was ever seen"));
         Problem { saga: Some(id.clone()), style: Some(Style::Choreography), ..problem }
     }
 
-    /// What the client should do is try again, this much later.
+    /// Adds `Retry-After`, in seconds.
     pub fn retry_after(mut self, seconds: u32) -> Problem {
         self.retry_after_s = Some(seconds);
         self
     }
 
-    /// With the place in the body.
-    pub fn at(mut self, place: Place) -> Problem {
+    /// Adds the position in the body.
+    pub fn at(mut self, place: Position) -> Problem {
         self.place = Some(place);
         self
     }
 
-    /// A body that is no JSON, and from where on.
-    pub fn no_json(why: &str, place: Option<Place>) -> Problem {
-        Problem {
-            place,
-            ..Problem::new(Code::BodyIsNoJson, format!("the body is not JSON: {why}"))
-        }
+    /// The problem of a body that is not JSON, with the position of the error.
+    pub fn invalid_json(why: &str, place: Option<Position>) -> Problem {
+        Problem { place, ..Problem::new(Code::BodyIsNoJson, why) }
     }
 
-    /// A field of a body (by its JSON pointer, empty for the body itself) that does not fit.
-    pub fn misfit(pointer: &str, why: &str, place: Place) -> Problem {
+    /// The problem of a body that lacks its shape. `pointer` is the field's JSON pointer, empty for
+    /// the whole body.
+    pub fn misfit(pointer: &str, why: &str, place: Position) -> Problem {
         let what = if pointer.is_empty() { "the body" } else { pointer };
         let problem = Problem::new(Code::BodyDoesNotFit, format!("{what} {why}"));
         Problem { place: Some(place), pointer: Some(pointer.to_owned()), ..problem }
     }
 
-    /// What broke: the client is told to try again when that may help, otherwise it is a fault of ours.
-    pub fn broke(error: &dyn Passing, doing: &str) -> Problem {
+    /// The problem of a failed operation. A transient error permits a retry; any other is internal.
+    pub fn broke(error: &dyn Transience, doing: &str) -> Problem {
         if error.is_transient() {
             return Problem::new(Code::Unavailable, format!("{doing}: {error}")).retry_after(1);
         }
         Problem::internal(error, doing)
     }
 
-    /// A fault of ours: the client learns that there is one, the log what it is.
+    /// The problem of an internal error, which is logged and not shown to the client.
     pub fn internal(error: &dyn std::fmt::Display, doing: &str) -> Problem {
         tracing::error!("{doing}: {error}");
-        Problem::new(Code::Internal, format!("{doing} failed; the server's log says why"))
+        Problem::new(Code::Internal, format!("cannot {doing}: see the server's log"))
     }
 
-    /// As it is told.
-    pub fn told(&self) -> Told {
+    /// Returns the JSON representation.
+    pub fn document(&self) -> ProblemDocument {
         let entry = self.entry;
-        Told {
+        ProblemDocument {
             page: format!("{PAGE}#{}", entry.number.to_lowercase()),
             title: entry.title.to_owned(),
             status: entry.status,
@@ -171,9 +172,10 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let told = self.told();
-        let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = serde_json::to_vec(&told).unwrap_or_default();
+        let document = self.document();
+        let status =
+            StatusCode::from_u16(document.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut response =
             (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         if let Some(seconds) = self.retry_after_s {
@@ -215,25 +217,25 @@ impl From<VerbError> for Problem {
     }
 }
 
-impl Passing for sagamore_database::Error {
+impl Transience for sagamore_database::Error {
     fn is_transient(&self) -> bool {
         sagamore_database::Error::is_transient(self)
     }
 }
 
-impl Passing for sagamore_engine::Error {
+impl Transience for sagamore_engine::Error {
     fn is_transient(&self) -> bool {
         sagamore_engine::Error::is_transient(self)
     }
 }
 
-impl Passing for sagamore_sdk::Error {
+impl Transience for sagamore_sdk::Error {
     fn is_transient(&self) -> bool {
         sagamore_sdk::Error::is_transient(self)
     }
 }
 
-impl Passing for sagamore_sdk::Fault {
+impl Transience for sagamore_sdk::Fault {
     fn is_transient(&self) -> bool {
         sagamore_sdk::Fault::is_transient(self)
     }
@@ -270,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_engine_tells_when_to_try_again() {
+    fn a_busy_orchestrator_responds_with_retry_after() {
         let check = |error: StartError, status: u16| {
             let response = Problem::from(error).into_response();
             assert_eq!(
@@ -283,24 +285,30 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_is_away_is_unavailable_and_no_fault_of_ours() {
+    fn an_unreachable_database_is_unavailable_and_no_internal_error() {
         use sagamore_database::Error as Database;
-        let check = |error: &dyn Passing, wanted: (u16, Option<&str>)| {
+        let check = |error: &dyn Transience, expected: (u16, Option<&str>)| {
             let response = Problem::broke(error, "read the saga").into_response();
             let retry_after =
                 response.headers().get("retry-after").map(|value| value.to_str().unwrap());
-            assert_eq!((response.status().as_u16(), retry_after), wanted, "{error}");
+            assert_eq!((response.status().as_u16(), retry_after), expected, "{error}");
         };
-        let away = || Database::Unavailable("connection refused".into());
-        check(&sagamore_engine::Error::from(away()), (503, Some("1")));
-        check(&sagamore_sdk::Fault::from(away()), (503, Some("1")));
+        let unreachable = || Database::Unavailable("connection refused".into());
+        check(&sagamore_engine::Error::from(unreachable()), (503, Some("1")));
+        check(&sagamore_sdk::Fault::from(unreachable()), (503, Some("1")));
         check(&sagamore_engine::Error::from(Database::Over), (500, None));
     }
 
     #[test]
-    fn a_place_is_counted_from_1() {
-        let of = |offset| Place::of(b"ab\nc", offset);
-        assert_eq!((of(0), of(1)), (Place { line: 1, column: 1 }, Place { line: 1, column: 2 }));
-        assert_eq!((of(3), of(9)), (Place { line: 2, column: 1 }, Place { line: 2, column: 2 }));
+    fn positions_are_counted_from_1() {
+        let of = |offset| Position::of(b"ab\nc", offset);
+        assert_eq!(
+            (of(0), of(1)),
+            (Position { line: 1, column: 1 }, Position { line: 1, column: 2 })
+        );
+        assert_eq!(
+            (of(3), of(9)),
+            (Position { line: 2, column: 1 }, Position { line: 2, column: 2 })
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! A saga as the API tells it: what the server writes and the CLI reads. Times are RFC 3339.
+//! A saga in the API's JSON, which the server writes and the CLI parses. Times are RFC 3339.
 
 mod chain;
 mod facts;
@@ -18,36 +18,36 @@ use crate::clock::rfc3339;
 pub use chain::{RESOLVE, chain_line, chain_view, standing};
 pub use facts::{FactView, Facts, FaultView, Faults};
 pub use journal::{ChangeView, EntryView};
-pub use page::{Lines, Place};
+pub use page::{Lines, ListPosition};
 
-/// Where a saga stands: the answer to a start and to a verb.
+/// The state of a saga, returned by a start and by a verb.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Standing {
-    /// `checkout:10248`.
+    /// The saga's id: `checkout:10248`.
     pub id: String,
-    /// Where it stands.
+    /// The status at the time of the response.
     pub status: Status,
-    /// Its revision.
+    /// The number of journal entries.
     pub revision: u64,
-    /// When it ended, if it has.
+    /// The time of the end, if the saga has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<String>,
 }
 
-/// How a saga is run.
+/// The style of a saga.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Style {
-    /// An orchestrator asks for every step.
+    /// An orchestrator sends the command of every step.
     #[default]
     Orchestration,
-    /// Services react to each other's events; what is told is what the observer has seen.
+    /// Services react to each other's events, which an observer records.
     Choreography,
 }
 
 impl Style {
-    /// As it is told.
+    /// Returns the name in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Style::Orchestration => "orchestration",
@@ -56,77 +56,80 @@ impl Style {
     }
 }
 
-/// A saga of either style in a list.
+/// One line of a list, for a saga of either style.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
-    /// `checkout:10248`.
+    /// The saga's id: `checkout:10248`.
     pub id: String,
-    /// How it is run.
+    /// Orchestration or choreography.
     pub style: Style,
     /// The name of its definition or plan.
     pub definition: String,
-    /// Its version.
+    /// The version of its definition or plan.
     pub version: u32,
-    /// The business key.
+    /// The business key, which is unique within the definition.
     pub key: String,
-    /// Where it stands.
+    /// The status of the saga or chain.
     pub status: ChainStatus,
-    /// What is wrong with it, if it is anomalous or unreadable; what a person has said of it, if it is resolved.
+    /// The anomaly of an anomalous saga, the error of an unreadable one, or the operator's reason
+    /// for a resolved one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// When it started.
+    /// The time of the start.
     pub started_at: String,
-    /// When it changed last.
+    /// The time of the last change.
     pub changed_at: String,
-    /// When it ended, if it has.
+    /// The time of the end, if the saga has ended.
     pub ended_at: Option<String>,
-    /// The step that turned it back; of a choreography, the service.
+    /// The step that caused the compensation; for a choreography, the service.
     pub failed_at: Option<String>,
-    /// From when on it shows an open fault: faults of a step that last, or a step that is set aside.
+    /// The time from which the saga shows an open fault: lasting faults of a step, or a step that
+    /// is set aside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_fault_from: Option<String>,
 }
 
-/// One saga of either style with all that is known of it.
+/// One saga of either style, in full.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SagaView {
-    /// What a list says of it.
+    /// The saga's line in a list.
     #[serde(flatten)]
     pub line: Line,
-    /// One more with every journal entry, or with every event.
+    /// The number of journal entries, or of events.
     pub revision: u64,
-    /// Why it compensates, once it does.
+    /// The cause of the compensation, if there is one.
     pub cause: Option<CauseView>,
-    /// What it takes as it stands: `cancel`.
+    /// The verbs that apply to the saga as a whole, for example `cancel`.
     pub allowed_actions: Vec<String>,
-    /// What it was started with.
+    /// The input of an orchestrated saga, or the data of a chain's first event.
     pub input: Body,
-    /// In the order of the definition or the plan.
+    /// The steps, in the order of the definition or the plan.
     pub steps: Vec<StepView>,
-    /// From whom something is to come.
+    /// The outstanding messages.
     pub waits_for: Vec<WaitView>,
-    /// What happened, the oldest entry first; empty for a choreography.
+    /// The journal, oldest entry first; empty for a choreography.
     pub journal: Vec<EntryView>,
-    /// The events of a choreography, each behind the one that led to it.
+    /// The events of a choreography, each after its cause.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<EventView>,
 }
 
-/// Somebody from whom something is to come.
+/// An outstanding message of a service.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WaitView {
-    /// Who.
+    /// The participant of the step.
     pub service: String,
-    /// What it is to do, or to undo.
+    /// The step that the service has to run or undo.
     pub step: String,
-    /// The events of which one is to come; of an orchestrated saga the command that is to be answered.
+    /// The expected events, of which one suffices; for an orchestrated saga, the outstanding
+    /// command.
     pub messages: Vec<String>,
-    /// Since when.
+    /// The start of the wait.
     pub since: String,
-    /// What keeps it, where that is known and is not told by the step.
+    /// The reason of the wait, if it is known and differs from the step's fault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
@@ -135,82 +138,83 @@ pub struct WaitView {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventView {
-    /// How deep it stands in the tree of causes.
+    /// The depth in the tree of causes.
     pub depth: usize,
-    /// The same however often it is told.
+    /// The id, which is the same for every repetition of the event.
     pub id: String,
-    /// `payment.success`.
+    /// The event's name: `payment.success`.
     pub name: String,
-    /// How many events led to it.
+    /// The number of events before it in the chain of causes.
     pub hop: u32,
-    /// The event that led to it.
+    /// The id of the event that caused it.
     pub causation: Option<String>,
-    /// When it was told first.
+    /// The time of its first emission.
     pub at: String,
-    /// What it says.
+    /// The event's data.
     pub body: Option<Body>,
 }
 
-/// Why a saga compensates.
+/// The cause of a compensation.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CauseView {
     /// `refused`, `givenUp`, `deadlinePassed` or `cancelled`.
     pub kind: String,
-    /// The step, where one is to blame.
+    /// The step, if one is the cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// What the person who cancelled it said.
+    /// The operator's reason for a cancel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// One step.
+/// One step of a saga.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepView {
-    /// Its name.
+    /// The name in the definition or plan.
     pub name: String,
-    /// What may happen to it.
+    /// The kind of step: compensatable, pivot or retriable.
     pub kind: Kind,
-    /// Where it stands.
+    /// The progress of the step: waiting, asked, done, undone and so on.
     pub status: StepStatus,
-    /// Who is asked.
+    /// The participant that runs the step.
     pub participant: String,
-    /// How often the present direction was asked.
+    /// The number of attempts in the present direction.
     pub attempts: u32,
-    /// Raised by an operator's retry.
+    /// The generation, which an operator's retry raises.
     pub generation: u32,
-    /// When something is to be done about it unless an answer comes first.
+    /// The time of the next action unless a reply arrives first.
     pub due: Option<String>,
-    /// Whether `due` is the next attempt; otherwise it is the answer's deadline.
+    /// Whether `due` is the next attempt. Otherwise it is the deadline of the reply.
     pub backing_off: bool,
-    /// What the action gave.
+    /// The output of the action.
     pub output: Option<Body>,
-    /// The last no.
+    /// The last refusal, with its code for programs.
     pub refusal: Option<Refusal>,
-    /// The last fault.
+    /// The last fault, as the participant has reported it.
     pub fault: Option<String>,
-    /// Its faults, once they last: at least three of them for at least 30 s. Or why it is set aside.
+    /// The lasting faults: at least three within at least 30 s. Or the reason why the step is set
+    /// aside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_fault: Option<OpenFaultView>,
-    /// What an operator can do about it: `retry`, `skip`, `resolve`.
+    /// The verbs that apply to the step: `retry`, `skip`, `resolve`.
     pub allowed_actions: Vec<String>,
 }
 
-/// The faults of a step since its last answer.
+/// The faults of a step since its last reply.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OpenFaultView {
-    /// The last one.
+    /// The last fault.
     pub text: String,
-    /// How many attempts met one.
+    /// The number of attempts with a fault.
     pub count: u32,
-    /// When the first one was met.
+    /// The time of the first fault.
     pub since: String,
 }
 
 impl Standing {
-    /// An accepted start.
+    /// The state after an accepted start.
     pub fn of_start(started: &Started) -> Standing {
         Standing {
             id: started.id.to_string(),
@@ -220,7 +224,7 @@ impl Standing {
         }
     }
 
-    /// A saga at rest.
+    /// The state of a saga at rest.
     pub fn of_rest(summary: &Summary) -> Standing {
         Standing {
             id: summary.id.to_string(),
@@ -232,7 +236,7 @@ impl Standing {
 }
 
 impl Line {
-    /// A saga's row, as an operator finds it at `now`.
+    /// The line of a stored saga, as of `now`.
     pub fn of(header: &Header, now: Timestamp) -> Line {
         Line {
             id: header.id.to_string(),
@@ -255,7 +259,7 @@ impl Line {
 }
 
 impl Line {
-    /// A saga that is set aside, by as much of its row as can be read.
+    /// The line of a saga that is set aside, from the readable part of its row.
     fn of_unreadable(row: &Unreadable) -> Line {
         let (definition, key) = row.id.split_once(':').unwrap_or((&row.id, ""));
         Line {
@@ -274,7 +278,8 @@ impl Line {
         }
     }
 
-    /// The sagas of a page, each with its number: those that can be read, and those that are set aside, in one order.
+    /// The lines of a page with their sequence numbers. Readable sagas and those that are set aside
+    /// share one order.
     pub fn of_page(page: &Page, now: Timestamp) -> Vec<(i64, Line)> {
         let readable = page.sagas.iter().map(|header| (header.seq, Line::of(header, now)));
         let aside = page.unreadable.iter().map(|row| (row.seq, Line::of_unreadable(row)));
@@ -285,7 +290,7 @@ impl Line {
 }
 
 impl SagaView {
-    /// A saga that is set aside: nothing is known of its steps, and a retry reads it again.
+    /// The view of a saga that is set aside. Its steps are unknown, and a retry reads it again.
     pub fn of_unreadable(row: &Unreadable) -> SagaView {
         SagaView {
             line: Line::of_unreadable(row),
@@ -300,11 +305,12 @@ impl SagaView {
         }
     }
 
-    /// A saga with its journal, as an operator finds it at `now`.
+    /// The view of a saga with its journal, as of `now`.
     pub fn of(detail: &Detail, now: Timestamp) -> SagaView {
         let Detail { header, saga, entries } = detail;
         let allowed = saga.allowed_actions(now);
-        let reread = header.unreadable.is_some().then(|| Verb::Retry.as_str().to_owned()); // its owner cannot read it
+        // the saga's owner cannot read it
+        let reread = header.unreadable.is_some().then(|| Verb::Retry.as_str().to_owned());
         SagaView {
             line: Line::of(header, now),
             revision: saga.revision,
@@ -325,7 +331,7 @@ impl SagaView {
 }
 
 impl CauseView {
-    /// For people and programs.
+    /// Converts a cause.
     pub fn of(cause: &Cause) -> CauseView {
         let (kind, step) = match cause {
             Cause::Refused(step) => ("refused", Some(step)),
@@ -337,7 +343,7 @@ impl CauseView {
     }
 }
 
-/// What the person said who cancelled the saga.
+/// Returns the operator's reason for the cancel.
 fn cancelled_because(entries: &[Entry]) -> Option<String> {
     entries.iter().flat_map(|entry| &entry.changes).find_map(|change| match change {
         Change::TurnedBack { reason, .. } => reason.clone(),
@@ -345,11 +351,12 @@ fn cancelled_because(entries: &[Entry]) -> Option<String> {
     })
 }
 
-/// The steps whose answer is to come, each since its command was sent first: no attempt begins the wait anew.
+/// The steps with an outstanding reply. Each wait starts with the first command: a resend does not
+/// restart it.
 fn waits_for(saga: &Saga, entries: &[Entry]) -> Vec<WaitView> {
-    let asked_at = |name: &Name| {
-        let asks = |change: &Change| matches!(change, Change::Asked { step, .. } if step == name);
-        entries.iter().rev().find(|entry| entry.changes.iter().any(asks)).map(|entry| entry.at)
+    let sent_at = |name: &Name| {
+        let sends = |change: &Change| matches!(change, Change::Asked { step, .. } if step == name);
+        entries.iter().rev().find(|entry| entry.changes.iter().any(sends)).map(|entry| entry.at)
     };
     let waiting = saga.definition.steps.iter().zip(&saga.steps).filter_map(|(plan, state)| {
         let command = match state.status {
@@ -362,7 +369,7 @@ fn waits_for(saga: &Saga, entries: &[Entry]) -> Vec<WaitView> {
             step: plan.name.to_string(),
             messages: vec![command.message.to_string()],
             since: rfc3339(
-                state.asked_since.or_else(|| asked_at(&plan.name)).unwrap_or(saga.changed_at),
+                state.asked_since.or_else(|| sent_at(&plan.name)).unwrap_or(saga.changed_at),
             ),
             why: None,
         })
@@ -395,7 +402,7 @@ fn step_view(saga: &Saga, index: usize, allowed: &[Allowed], now: Timestamp) -> 
     }
 }
 
-/// The names of what is allowed, for one step or for the saga as a whole.
+/// Returns the names of the allowed verbs, for one step or for the saga as a whole.
 fn actions(allowed: &[Allowed], of: Option<&str>) -> Vec<String> {
     let names = allowed.iter().filter_map(|allowed| match (allowed, of) {
         (Allowed::Cancel, None) => Some("cancel"),

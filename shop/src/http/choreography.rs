@@ -99,7 +99,7 @@ async fn start(
 
 /// Places an order: one line of `orders.jsonl`.
 async fn place(State(app): Shared, request: Request) -> Result<Response, Problem> {
-    let wait = Wait::wished(&request)?;
+    let wait = Wait::preferred(&request)?;
     let (id, location) = take(&app.placing, request).await?;
     let patience = wait.map_or(Duration::ZERO, Wait::patience);
     let status =

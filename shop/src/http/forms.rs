@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sagamore::server::http::routes::{Address, Takes};
+use sagamore::server::http::routes::{Address, Contract};
 
 use super::{choreography, orchestrated_routes, service};
 
 type Place = (&'static str, &'static str);
-type Form = BTreeMap<Place, Takes>;
+type Form = BTreeMap<Place, Contract>;
 
 fn form<'a>(addresses: impl IntoIterator<Item = &'a Address>) -> Form {
-    addresses.into_iter().map(|address| ((address.method, address.path), address.takes)).collect()
+    addresses
+        .into_iter()
+        .map(|address| ((address.method, address.path), address.contract))
+        .collect()
 }
 
 fn one_process() -> Form {

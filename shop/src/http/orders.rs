@@ -51,7 +51,7 @@ struct SagaLink {
 
 /// Places an order: one line of `orders.jsonl`.
 pub async fn place(State(app): State<Shop>, request: Request) -> Result<Response, Problem> {
-    let wait = Wait::wished(&request)?;
+    let wait = Wait::preferred(&request)?;
     let idempotency_key = idempotency_key(request.headers())?;
     let trace = trace::of(request.headers());
     let payload = Payload::from_request(request, &()).await?;

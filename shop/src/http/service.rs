@@ -143,7 +143,7 @@ async fn all_orders(State(app): Orders, query: PageRequest) -> Result<Response, 
 
 /// Begins an order's chain, and follows it when the client prefers to; where an orchestrator takes orders, that is its affair.
 async fn place_order(State(app): Orders, request: Request) -> Result<Response, Problem> {
-    let wait = Wait::wished(&request)?;
+    let wait = Wait::preferred(&request)?;
     let elsewhere = "an orchestrator takes orders here, at its own address: POST /orders";
     let placing = app.placing.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))?;
     let (chain, location) = choreography::take(placing, request).await?;
@@ -186,7 +186,7 @@ async fn followed(observers: &[Client], chain: &SagaId, wait: Option<Wait>) -> O
             Ok(Ok(body)) => {
                 return observer.read::<HolderState>(&body).ok().map(|state| state.status);
             }
-            Ok(Err(client::Error::Problem { told, .. })) if told.status == 404 => {
+            Ok(Err(client::Error::Problem { problem: told, .. })) if told.status == 404 => {
                 return Some(ChainStatus::Running); // it has waited, and seen nothing of it so far
             }
             Ok(Err(error)) => tracing::debug!(%chain, %error, "ask an observer"),

@@ -61,7 +61,7 @@ mod tests {
     use sagamore::server::http::{ServiceApp, router, service_routes};
     use sagamore::server::parts::BrokerAnswer;
     use sagamore::server::view::Standing;
-    use sagamore::server::{BrokerHealth, ServiceHost, Waiting};
+    use sagamore::server::{BrokerHealth, ServiceHost, StartupWait};
     use sagamore::transport::{Log, MemoryDisk, log};
     use tokio::net::TcpListener;
 
@@ -162,8 +162,8 @@ mod tests {
             orchestrators,
             observers,
         };
-        let waiting = Waiting::default();
-        waiting.is_over();
+        let waiting = StartupWait::default();
+        waiting.end();
         let own = of_order(&host);
         let app = ServiceApp { host, brokers: Arc::new(Well), plan: None, waiting, metrics: None };
         served(router("order", service_routes(app, own), &[])).await
@@ -177,7 +177,9 @@ mod tests {
     async fn refusal_at(service: &Client, path: &str) -> Option<(u16, String, String)> {
         match service.post(path, "", None).await {
             Ok(_) => None,
-            Err(client::Error::Problem { told, .. }) => Some((told.status, told.code, told.detail)),
+            Err(client::Error::Problem { problem: told, .. }) => {
+                Some((told.status, told.code, told.detail))
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -251,7 +253,7 @@ mod tests {
         check(vec![nobody], "/saga/start/4", "Saga started for Order ID: 4").await;
         let unknown = choreographed(Vec::new()).await.get("/saga/start/77").await;
         assert!(
-            matches!(unknown, Err(client::Error::Problem { told, .. }) if told.code == "SAGA-0300")
+            matches!(unknown, Err(client::Error::Problem { problem: told, .. }) if told.code == "SAGA-0300")
         );
     }
 

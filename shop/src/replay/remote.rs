@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use sagamore::config::Settings;
 use sagamore::core::saga::Status;
-use sagamore::server::Waiting;
+use sagamore::server::StartupWait;
 use sagamore::server::client::{self, Client};
 use sagamore::server::http::encoded;
 use sagamore::server::view::{Lines, Standing, standing};
@@ -212,13 +212,13 @@ impl Remote {
 
     /// Asks one after another until one answers.
     async fn get<T: DeserializeOwned>(&self, servers: &[Client], path: &str) -> Result<T> {
-        let waiting = Waiting::default();
+        let waiting = StartupWait::default();
         let until = Instant::now() + THERE_WITHIN;
         for server in servers.iter().cycle() {
             match server.get(path).await {
                 Ok(body) => return Ok(server.read(&body)?),
-                Err(error) if error.is_passing() && Instant::now() < until => {
-                    waiting.because(&error);
+                Err(error) if error.is_transient() && Instant::now() < until => {
+                    waiting.set_reason(&error);
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(error) => return Err(error.into()),
@@ -244,22 +244,22 @@ async fn place_order(orchestrator: &Client, order: &PlacedLine) -> Result<Answer
                 Status::Running | Status::Compensating => Answer::NotYet,
             })
         }
-        Err(error) if error.is_passing() => Err(error.into()),
-        Err(client::Error::Problem { told, .. }) => Ok(Answer::Bad(told.detail)),
+        Err(error) if error.is_transient() => Err(error.into()),
+        Err(client::Error::Problem { problem: told, .. }) => Ok(Answer::Bad(told.detail)),
         Err(error) => Err(error.into()),
     }
 }
 
 /// Waits until one of them says that it is ready.
 async fn ready(any: &[Client], until: Instant) -> Result<()> {
-    let waiting = Waiting::default();
+    let waiting = StartupWait::default();
     for server in any.iter().cycle() {
         let Err(error) = server.get("/readyz").await else { return Ok(()) };
         if Instant::now() > until {
             return Err(error)
                 .with_context(|| format!("not ready after {} s", THERE_WITHIN.as_secs()));
         }
-        waiting.because(&error);
+        waiting.set_reason(&error);
         tokio::time::sleep(PAUSE).await;
     }
     bail!("no server is named")
@@ -276,7 +276,7 @@ async fn post_rows<T: Serialize>(service: &Client, path: &str, rows: &[T]) -> Re
         loop {
             match service.post(path, lines.clone(), None).await {
                 Ok(_) => break,
-                Err(error) if error.is_passing() && Instant::now() < until => {
+                Err(error) if error.is_transient() && Instant::now() < until => {
                     tokio::time::sleep(PAUSE).await
                 }
                 Err(error) => return Err(error.into()),
@@ -321,7 +321,7 @@ mod tests {
         let why = remote.orchestrators[0].get("/").await.expect_err("nobody is there").into();
         let told = moves_on(&why, &remote.orchestrators[1]);
         assert!(
-            told.contains("127.0.0.1:1 ") && told.ends_with(&format!("{there} is asked")),
+            told.contains("127.0.0.1:1:") && told.ends_with(&format!("{there} is asked")),
             "{told}"
         );
     }

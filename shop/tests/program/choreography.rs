@@ -73,7 +73,7 @@ fn a_chain_is_listed_shown_and_watched_as_a_saga() {
         "├─ · reserve   waiting",
         "├─ · schedule  waiting (pivot)",
         "└─ · confirm   waiting (retriable)",
-        "went back: refused at charge",
+        "compensation: refused at charge",
         "\n     payment.failed ",
         "\n        order.cancelled ",
     ] {
@@ -117,7 +117,7 @@ fn nobody_directs_and_what_asks_for_it_says_so() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(1) && said.contains(part), "{arguments:?}: {said}");
     };
-    refused(&["cancel", "4", "--yes"], "fulfilment:4 is a choreography: nobody directs it");
+    refused(&["cancel", "4", "--yes"], "fulfilment:4 is a choreography: it cannot be cancelled");
     refused(&["retry", "4", "--reason", "ann", "--yes"], "shop resolve fulfilment:4 --reason WHY");
     refused(&["resolve", "4", "--reason", "ann", "--yes"], "fulfilment:4 is compensated");
     refused(&["start", "5"], "SAGA-0209");

@@ -32,7 +32,7 @@ fn the_exit_code_is_the_outcome() {
         3,
         "compensated",
     );
-    check(&server.cli(&["watch", "2"]), 3, "went back: refused at charge-payment");
+    check(&server.cli(&["watch", "2"]), 3, "compensation: refused at charge-payment");
     check(&server.cli(&["show", "2"]), 0, "charge-payment");
     check(&server.cli(&["cancel", "1", "--yes"]), 1, "SAGA-0205");
     check(&server.cli(&["cancel", "1"]), 2, "--yes");
@@ -89,7 +89,7 @@ fn a_stuck_saga_is_decided_about_from_the_command_line() {
     check(
         &server.cli(&["skip", "8", "--reason", "once more", "--yes"]),
         1,
-        "no step of it takes a skip now",
+        "skip applies to none of its steps now",
     );
 }
 
@@ -143,7 +143,7 @@ fn a_key_that_never_started_is_reserved_by_a_cancel_and_the_prompt_says_so() {
     let server = Server::ephemeral();
     check(&server.cli(&["cancel", "9"]), 2, "reserves its key");
     check(&server.cli(&["start", "1", "--wait", "30s"]), 0, "completed");
-    check(&server.cli(&["cancel", "1"]), 2, "is completed: this is rejected");
+    check(&server.cli(&["cancel", "1"]), 2, "is completed: the cancel will be rejected");
 }
 
 /// C31: what is printed for pasting is one word of a shell.
@@ -158,9 +158,9 @@ fn hints_quote_an_id_that_a_shell_would_read_otherwise() {
 fn a_server_by_https_is_an_error_that_says_what_works() {
     let output =
         sagamore(&["list", "--server", "https://127.0.0.1:3000"]).output().expect("it runs");
-    check(&output, 1, "speaks no TLS to its server yet");
+    check(&output, 1, "this client does not support TLS");
     let output = sagamore(&["dev", "--data", "d", "--ephemeral"]).output().expect("it runs");
-    check(&output, 2, "--data beside --ephemeral");
+    check(&output, 2, "--data conflicts with --ephemeral");
     let output =
         sagamore(&["start", "1", "--wait", "18446744073709551615s"]).output().expect("it runs");
     check(&output, 2, "at most 3650d");

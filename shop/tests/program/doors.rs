@@ -279,11 +279,12 @@ fn no_problem_quotes_a_deserialiser() {
         };
         let mut order = an_order("1", 1);
         order["lines"][0]["quantity"] = json!("1");
-        let whole = "/lines/0/quantity takes a whole number of at most 64 bits, without a point or an exponent";
+        let whole =
+            "/lines/0/quantity must be a 64-bit integer without a decimal point or an exponent";
         check(order.to_string(), "/lines/0/quantity", whole);
         let mut order = an_order("1", 1);
         order["shipTo"].as_object_mut().expect("an object").remove("city");
         check(order.to_string(), "/shipTo/city", "/shipTo/city is missing");
-        check("[]".to_owned(), "", "the body takes an object");
+        check("[]".to_owned(), "", "the body must be an object");
     }
 }

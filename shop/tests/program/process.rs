@@ -56,7 +56,7 @@ fn a_taken_port_is_explained() {
         sagamore(&["dev", "--ephemeral", "--listen", server.address()]).output().expect("it runs");
     let told = String::from_utf8_lossy(&second.stderr).into_owned();
     assert_eq!(second.status.code(), Some(1));
-    assert!(told.contains("is taken") && told.contains("shop dev --listen 127.0.0.1:"), "{told}");
+    assert!(told.contains("is in use") && told.contains("shop dev --listen 127.0.0.1:"), "{told}");
 
     // where the configuration says it: its key, and the command that was run
     let told = |variables: &[(&str, &str)], role: &[&str]| {

@@ -66,14 +66,14 @@ fn what_services_and_sagas_say_otherwise_is_listed() {
     let server = Server::on(data.path());
     let (code, report) = reconcile(&server, &[]);
     let wanted = [
+        ("checkout:1", "shipping", "done in the saga, but the service has no row of it"),
+        ("checkout:2", "payment", "done in the saga, but never done at the service"),
         (
-            "checkout:1",
-            "shipping",
-            "the saga says it was done, and the service knows nothing of it",
+            "checkout:4",
+            "order",
+            "done at the service and never undone, although the saga has ended",
         ),
-        ("checkout:2", "payment", "the saga says it was done, and the service never did it"),
-        ("checkout:4", "order", "it was done, and never undone; the saga is over"),
-        ("checkout:99", "inventory", "it was done, and no such saga is known"),
+        ("checkout:99", "inventory", "done at the service, but the saga does not exist"),
     ];
     assert_eq!((code, told(&report)), (Some(1), wanted.to_vec()));
     for page in ["1", "2", "3"] {
@@ -134,7 +134,7 @@ fn a_chain_whose_events_got_lost_is_told_again() {
     aged("CAST(strftime('%s', 'now') AS INTEGER) * 1000 - 3600000");
     let server = Server::choreographed_on(data.path());
     let (code, report) = reconcile(&server, &["--resend"]);
-    let unseen = "it was done, and no event of its chain was ever seen";
+    let unseen = "done at the service, but no event of its chain was ever seen";
     let services: Vec<&str> = told(&report).iter().map(|(_, service, _)| *service).collect();
     assert_eq!(told(&report)[0], ("fulfilment:1", "inventory", unseen));
     assert_eq!(

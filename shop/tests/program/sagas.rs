@@ -107,7 +107,7 @@ fn a_saga_in_flight_is_cancelled_and_undone() {
         "the journal keeps why: {saga}"
     );
     let drawn = String::from_utf8(server.cli(&["show", "6"]).stdout).expect("text");
-    assert!(drawn.contains("went back: cancelled: ann: ordered twice"), "{drawn}");
+    assert!(drawn.contains("compensation: cancelled: ann: ordered twice"), "{drawn}");
 }
 
 /// A stuck saga past its pivot takes its step's verbs, and one that is stuck while it is undone as well.
@@ -120,7 +120,7 @@ fn a_cancel_of_a_stuck_saga_is_refused_with_the_reason() {
     let refused = server.post("/api/v1/sagas/checkout:1/cancel", &[], "");
     refused.is_problem(409, "SAGA-0208");
     assert!(
-        refused.json()["detail"].to_string().contains("takes retry, skip or resolve"),
+        refused.json()["detail"].to_string().contains("use retry, skip or resolve"),
         "{}",
         refused.body
     );

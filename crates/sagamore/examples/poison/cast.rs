@@ -1,4 +1,5 @@
-//! Two orchestrators and three services in one process, each with a producer and a database pool of its own.
+//! Two orchestrators and three services in one process, each with its own producer and database
+//! pool.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
@@ -18,17 +19,17 @@ use tokio::task::JoinHandle;
 const ORCHESTRATORS: usize = 2;
 const PARTITIONS: u32 = 6;
 const LEASE: Duration = Duration::from_secs(3);
-/// An unanswered command is sent again after this.
+/// Time until an unanswered command is resent.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Less than a handler may take, so that it is the database that ends a slow statement.
+/// Below the time limit of handlers, so that the database aborts a slow statement.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Less than a reply may have; three of them are more than a record may have.
+/// Below the limit of a reply. Three of these exceed the limit of a record.
 const LARGE_BYTES: usize = 400 << 10;
 const HUGE_BYTES: usize = 600 << 10;
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
-/// What every saga is started with. The mode names the poison, or is `plain`.
+/// The input of every saga. The mode names the poison, or is `plain`.
 #[derive(Message)]
 pub struct Errand {
     pub key: String,
@@ -109,7 +110,8 @@ async fn release(tx: Tx, Held { key }: Held) -> Decided<(), Never> {
 
 async fn write(tx: Tx, Write { key, mode }: Write) -> Decided<Written, Never> {
     match mode.as_str() {
-        "swallow" => drop(tx.execute("INSERT INTO note (id) VALUES ('taken')", ()).await), // the bug that is measured
+        // the measured bug
+        "swallow" => drop(tx.execute("INSERT INTO note (id) VALUES ('taken')", ()).await),
         "slow" => drop(tx.query("SELECT pg_sleep(30)::text", ()).await?),
         "huge" => return done(Written { text: "x".repeat(HUGE_BYTES) }),
         _ => drop(tx.execute("INSERT INTO note (id) VALUES ($1)", (key,)).await?),
@@ -161,7 +163,7 @@ fn definitions() -> Result<Vec<Definition>> {
     Ok(vec![errand.build()?, bundle.build()?, letter.build()?])
 }
 
-/// The processes of a measurement, in a namespace and in schemas of its own.
+/// The processes of a measurement, with their own namespace and schemas.
 pub struct Site {
     brokers: String,
     url: String,
@@ -172,7 +174,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// Starts orchestrators and services, except the scribe.
+    /// Starts the orchestrators and all services except the scribe.
     pub async fn start(brokers: String, url: String, data: PathBuf) -> Result<Site> {
         let name = format!("poison-{}-{:04x}", std::process::id(), fastrand::u16(..));
         let mut site =
@@ -205,7 +207,7 @@ impl Site {
         let begun = Instant::now();
         while site.handles.iter().map(Handle::partitions_owned).sum::<usize>() < PARTITIONS as usize
         {
-            ensure!(begun.elapsed() < PATIENCE, "some partition has no owner");
+            ensure!(begun.elapsed() < PATIENCE, "a partition has no owner");
             tokio::time::sleep(POLL).await;
         }
         Ok(site)
@@ -218,11 +220,11 @@ impl Site {
     pub async fn stop_scribe(&mut self) {
         if let Some(task) = self.tasks.remove("scribe") {
             task.abort();
-            let _ = task.await; // its consumer is gone then
+            let _ = task.await; // then its consumer has left
         }
     }
 
-    /// An error when an orchestrator or a service has ended.
+    /// Fails if an orchestrator or a service has ended.
     pub fn all_up(&self) -> Result<()> {
         let ended: Vec<&String> = self
             .tasks
@@ -234,17 +236,17 @@ impl Site {
         Ok(())
     }
 
-    /// Waits until the command of a letter is stored by the broker.
+    /// Waits until the broker has stored the command of a letter.
     pub async fn wait_for_command(&self, id: &SagaId) -> Result<()> {
         let begun = Instant::now();
         while self.place_of(id)?.is_none() {
-            ensure!(begun.elapsed() < PATIENCE, "the command of {id} is not stored");
+            ensure!(begun.elapsed() < PATIENCE, "the broker has not stored the command of {id}");
             tokio::time::sleep(POLL).await;
         }
         Ok(())
     }
 
-    /// Changes one byte of a letter's command where the broker has stored it.
+    /// Changes one byte of a letter's command in the broker's file.
     pub fn damage_stored_command(&self, id: &SagaId) -> Result<()> {
         use std::os::unix::fs::FileExt;
         let place = self.place_of(id)?.context("the command is stored")?;
@@ -252,13 +254,14 @@ impl Site {
         segment.write_all_at(b"#", place).context("damage the record")
     }
 
-    /// The offsets of the scribe's commands that became dead letters. One may be published twice: it arrives at least once.
+    /// Returns the offsets of the scribe's commands that became dead letters. A set, because
+    /// delivery is at least once.
     pub async fn dead_letters(&self) -> Result<BTreeSet<i64>> {
         let topics = vec!["scribe.commands-dlt".into()];
         let subscription =
             Subscription { group: "counter".into(), topics, partitions: Some(vec![0]) };
         let mut consumer = self.kafka()?.subscribe(subscription).await?;
-        tokio::time::timeout(PATIENCE, consumer.ready()).await.context("no dead letter")?;
+        tokio::time::timeout(PATIENCE, consumer.ready()).await.context("wait for a dead letter")?;
         let dead = consumer.poll(100).await?;
         let headers = dead.iter().flat_map(|dead| &dead.record.headers);
         let offsets = headers.filter(|(name, _)| name == "kafka_dlt-original-offset");
@@ -293,7 +296,7 @@ impl Site {
         self.data.join(format!("{}.scribe.commands-0", self.name)).join("00000000000000000000.log")
     }
 
-    /// Where a letter's key begins in the body of its last command.
+    /// Returns the position of a letter's key in its last command.
     fn place_of(&self, id: &SagaId) -> Result<Option<u64>> {
         let Ok(bytes) = std::fs::read(self.segment()) else { return Ok(None) };
         let wanted = format!("\"key\":\"{}", id.key());

@@ -1,4 +1,5 @@
-//! The clients beside the poison: each runs one saga after another, and measures how long each takes.
+//! The clients beside the poison. Each runs one saga after another and measures the duration of
+//! each.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,18 +13,18 @@ use tokio::task::JoinSet;
 
 use crate::cast::Errand;
 
-/// A saga that is not at rest by then counts as affected.
+/// A saga that is not at rest within this time counts as affected.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Keys of all runs.
+/// The next business key, shared by all clients.
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
-/// How the sagas beside the poison fared.
+/// The figures of the sagas beside the poison.
 pub struct Figures {
     pub others: usize,
     pub p50: Duration,
     pub p99: Duration,
     pub longest: Duration,
-    /// Sagas that did not complete, with what became of them.
+    /// Sagas that did not complete, with their status.
     pub incomplete: Vec<String>,
 }
 
@@ -34,7 +35,7 @@ struct Shared {
     incomplete: Mutex<Vec<String>>,
 }
 
-/// Clients at work.
+/// Running clients.
 pub struct Clients {
     shared: Arc<Shared>,
     tasks: JoinSet<Result<()>>,
@@ -49,12 +50,12 @@ impl Clients {
         Clients { shared, tasks }
     }
 
-    /// Forgets what was measured so far.
+    /// Discards the measurements so far.
     pub fn measure(&self) {
         self.shared.took.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Has every client end after its saga.
+    /// Ends every client after its current saga.
     pub async fn stop(mut self) -> Result<Figures> {
         self.shared.ends.store(true, Ordering::Relaxed);
         while let Some(client) = self.tasks.join_next().await {

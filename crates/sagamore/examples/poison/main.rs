@@ -1,7 +1,8 @@
-//! Measures what one poisoned saga costs the others, on real Kafka and PostgreSQL: 64 clients run sagas, and one kind of
-//! poison after another strikes one saga. Prints a line a kind, and fails when one of them is out of bounds.
+//! Measures the effect of one poisoned saga on the others, on real Kafka and PostgreSQL. 64 clients
+//! run sagas while each kind of poison strikes one saga. Prints a line per kind, and fails when a
+//! limit is exceeded.
 //!
-//! `cargo xtask poison` starts servers for it. The folder of Kafka's data is needed to damage a stored record.
+//! `cargo xtask poison` starts the servers. Damaging a stored record needs Kafka's data folder.
 
 mod cast;
 mod clients;
@@ -17,29 +18,29 @@ use sagamore_engine::{Filter, Start};
 use cast::{Errand, Site};
 use clients::{Clients, Figures};
 
-/// Sagas beside the poison that run at once.
+/// Concurrent sagas beside the poison.
 const CLIENTS: usize = 64;
 const P99_MAX: Duration = Duration::from_secs(5);
-/// A verb is offered, or the saga is listed as set aside, within this.
+/// Time limit until a verb is offered, or the saga is listed as set aside.
 const OFFERED_WITHIN: Duration = Duration::from_secs(60);
-/// How long the others are measured at least, from the poison on.
+/// Minimum time of measurement of the others, from the poison on.
 const MEASURED: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(250);
 
 /// One kind of poison.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Poison {
-    /// A handler ignores the error of a statement, and answers done.
+    /// A handler ignores the error of a statement and replies with success.
     SwallowedError,
     /// A statement takes longer than the database allows.
     StatementTimeout,
-    /// A handler's output is larger than a reply may be.
+    /// A handler's output exceeds the limit of a reply.
     HugeOutput,
-    /// A saga's row is that of a newer program.
+    /// A newer program has written the saga's row.
     UnreadableRow,
-    /// Outputs that are small enough, and together too large for a command.
+    /// Small outputs that are together too large for a command.
     OversizedCommand,
-    /// A stored command whose checksum is wrong.
+    /// A stored command has a wrong checksum.
     UnreadableRecord,
 }
 
@@ -87,10 +88,11 @@ async fn measure(site: &mut Site) -> Result<()> {
     Ok(())
 }
 
-/// Poisons one saga beside the clients. Returns the figures of the others, and what became of the poisoned one.
+/// Poisons one saga beside the clients. Returns the figures of the others and the outcome of the
+/// poisoned saga.
 async fn strike(site: &mut Site, poison: Poison) -> Result<(Figures, String)> {
     let clients = Clients::start(&site.handles, CLIENTS);
-    tokio::time::sleep(Duration::from_secs(2)).await; // warm
+    tokio::time::sleep(Duration::from_secs(2)).await; // warm up
     let begun = Instant::now();
     clients.measure();
     let what = match poison {
@@ -113,7 +115,7 @@ async fn start(site: &Site, definition: &str, mode: &str) -> Result<SagaId> {
     Ok(site.handles[0].start(Start::new(definition, key, input)).await?.id)
 }
 
-/// A saga whose step cannot be done: a person is offered verbs, and ends it with one of them.
+/// Runs a saga with a step that always fails. It offers verbs, and one of them ends it.
 async fn faulty(site: &Site, definition: &str, step: &str, mode: &str) -> Result<String> {
     let id = start(site, definition, mode).await?;
     let begun = Instant::now();
@@ -149,25 +151,26 @@ async fn faulty(site: &Site, definition: &str, step: &str, mode: &str) -> Result
     ))
 }
 
-/// A newer program has written the saga's row: it is set aside, and listed as unreadable. Once the row is repaired, a verb has
-/// the saga read again, and it ends.
+/// Runs a saga whose row a newer program has written. It is set aside and listed as unreadable.
+/// After the repair of the row, a verb reads it again, and it ends.
 async fn unreadable_row(site: &mut Site) -> Result<String> {
     let id = start(site, "letter", "row").await?;
     site.wait_for_command(&id).await?;
     let of_it = format!("(SELECT seq FROM saga WHERE id = '{id}')");
     let newer = format!(
-        "INSERT INTO journal SELECT seq, revision + 1, replace(entry, 'started', 'adjourned') FROM journal
+        "INSERT INTO journal SELECT seq, revision + 1, replace(entry, 'started', 'adjourned') FROM \
+         journal
              WHERE seq = {of_it} AND revision = 1;
          UPDATE saga SET status = 'adjourned', revision = revision + 1 WHERE id = '{id}'"
     );
     site.sql(&newer).await?;
     let begun = Instant::now();
-    site.start_scribe()?; // its reply has the saga read again
+    site.start_scribe()?; // its reply makes the orchestrator read the saga again
     let only = Filter { unreadable: true, ..Filter::default() };
     loop {
         let aside = site.handles[0].list(&only).await?.unreadable;
         if aside.iter().any(|saga| saga.id == id.to_string()) {
-            ensure!(aside.len() == 1, "exactly one saga is set aside: {aside:?}");
+            ensure!(aside.len() == 1, "not exactly one saga is set aside: {aside:?}");
             break;
         }
         ensure!(begun.elapsed() < OFFERED_WITHIN, "{id} is not set aside");
@@ -175,9 +178,10 @@ async fn unreadable_row(site: &mut Site) -> Result<String> {
     }
     let listed_after = begun.elapsed();
     let handle = &site.handles[0];
-    ensure!(handle.reread(id.clone()).await.is_err(), "a damaged saga cannot be read again");
+    ensure!(handle.reread(id.clone()).await.is_err(), "a damaged saga was read again");
     let repaired = format!(
-        "DELETE FROM journal WHERE seq = {of_it} AND revision = (SELECT revision FROM saga WHERE id = '{id}');
+        "DELETE FROM journal WHERE seq = {of_it} AND revision = (SELECT revision FROM saga WHERE \
+         id = '{id}');
          UPDATE saga SET status = 'running', revision = revision - 1 WHERE id = '{id}'"
     );
     site.sql(&repaired).await?;
@@ -189,7 +193,8 @@ async fn unreadable_row(site: &mut Site) -> Result<String> {
     ))
 }
 
-/// A stored command is damaged before its service reads it: a dead letter takes its place, and the saga sends it again.
+/// Damages a stored command before its service reads it. A dead letter replaces it, and the saga
+/// resends the command.
 async fn unreadable_record(site: &mut Site) -> Result<String> {
     site.stop_scribe().await;
     let id = start(site, "letter", "record").await?;

@@ -11,7 +11,7 @@ use crate::output::{self, Exit};
 use crate::plain;
 use crate::view::{SagaView, Style};
 
-/// Says what it does, asks, and requests it.
+/// Prints the effect, asks for confirmation, and requests the cancel.
 pub async fn run(invocation: &Invocation, args: CancelArgs) -> Result<Exit> {
     let client = args.server.client(invocation)?;
     let (id, effect) = match client.get(&format!("/api/v1/sagas/{}", encoded(&args.id))).await {
@@ -20,33 +20,35 @@ pub async fn run(invocation: &Invocation, args: CancelArgs) -> Result<Exit> {
             let id = saga.line.id;
             if saga.line.style == Style::Choreography {
                 bail!(
-                    "{id} is a choreography: nobody directs it, and what fails in it is undone by events"
+                    "{id} is a choreography: it cannot be cancelled, and events undo what fails in \
+                     it"
                 );
             }
             let effect = effect(saga.line.status, &id);
             (id, effect)
         }
-        Err(Error::Problem { told, .. })
-            if told.status == 404 && told.style == Some(Style::Choreography) =>
+        Err(Error::Problem { problem, .. })
+            if problem.status == 404 && problem.style == Some(Style::Choreography) =>
         {
-            let (why, name) = (plain::in_line(&told.detail).into_owned(), invocation.name());
+            let (why, name) = (plain::in_line(&problem.detail).into_owned(), invocation.name());
             bail!(
-                "{why}, and this is a choreography: a cancel reserves no key here, and nothing was done.\n  \
+                "{why}, and this is a choreography: a cancel reserves no key here, and nothing was \
+                 done.\n  \
                  Check the key: {name} list --style choreography"
             );
         }
-        Err(Error::Problem { told, .. }) if told.status == 404 => {
-            let id = told.saga.map_or_else(|| args.id.clone(), |id| id.to_string());
+        Err(Error::Problem { problem, .. }) if problem.status == 404 => {
+            let id = problem.saga.map_or_else(|| args.id.clone(), |id| id.to_string());
             let shown = plain::in_line(&id);
             let effect = format!(
-                "There is no saga {shown}. Cancelling it now reserves its key: a start with this key will find it cancelled, \
-                 and nothing will ever run under it."
+                "There is no saga {shown}. This cancel reserves its key: a later start with this \
+                 key returns the cancelled saga, and no step of it ever runs."
             );
             (id, effect)
         }
         Err(error) => return Err(error.into()),
     };
-    if !args.yes && !output::agreed(&effect, "Cancel it?")? {
+    if !args.yes && !output::confirmed(&effect, "Cancel it?")? {
         return Ok(Exit::Usage);
     }
     let body = args
@@ -58,7 +60,7 @@ pub async fn run(invocation: &Invocation, args: CancelArgs) -> Result<Exit> {
         Format::Json => output::raw(&answer),
         Format::Table => {
             outln!(
-                "{}  cancel requested; see: {} watch {}",
+                "{}  cancel requested; watch it: {} watch {}",
                 plain::in_line(&id),
                 invocation.name(),
                 plain::quoted(&id)
@@ -68,31 +70,33 @@ pub async fn run(invocation: &Invocation, args: CancelArgs) -> Result<Exit> {
     Ok(Exit::Completed)
 }
 
-/// The effect that a cancel has on a saga that stands there.
+/// Describes the effect of a cancel on a saga of this status.
 fn effect(status: ChainStatus, id: &str) -> String {
     match status {
         ChainStatus::Running => {
             format!(
-                "This undoes all that {id} has done, unless its pivot was sent: then it is rejected."
+                "This compensates the completed steps of {id}. It is rejected if the pivot's \
+                 command was sent."
             )
         }
-        ChainStatus::Compensating => format!("{id} is being undone already: this changes nothing."),
+        ChainStatus::Compensating => format!("{id} is already compensating: this changes nothing."),
         ChainStatus::Completed => {
-            format!("{id} is completed: this is rejected, and changes nothing.")
+            format!("{id} is completed: the cancel will be rejected.")
         }
         ChainStatus::Compensated => {
-            format!("{id} is compensated: this is rejected, and changes nothing.")
+            format!("{id} is compensated: the cancel will be rejected.")
         }
         ChainStatus::Stuck => {
             format!(
-                "{id} is stuck: this undoes what it has done, unless its pivot was sent or it goes back already."
+                "{id} is stuck: this compensates its completed steps. It is rejected if the \
+                 pivot's command was sent or the saga is compensating."
             )
         }
         ChainStatus::HalfCompensated | ChainStatus::Anomalous | ChainStatus::UnknownVersion => {
-            format!("{id} is {}: this is rejected, and changes nothing.", status.as_str())
+            format!("{id} is {}: the cancel will be rejected.", status.as_str())
         }
         ChainStatus::Unreadable | ChainStatus::Resolved => {
-            format!("{id} is {}: this is rejected, and changes nothing.", status.as_str())
+            format!("{id} is {}: the cancel will be rejected.", status.as_str())
         }
     }
 }

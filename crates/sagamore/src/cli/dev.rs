@@ -1,4 +1,4 @@
-//! `dev`: everything in one process, until it is told to stop.
+//! `dev`: the embedded stack in one process.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::DevArgs;
-use super::attend::{self, Attended, Place, Work};
+use super::process::{self, HttpProcess, ListenAddress, Work};
 use crate::invocation::Invocation;
 use crate::output::Exit;
 use crate::program::Greeting;
@@ -19,11 +19,14 @@ pub async fn run(invocation: &Invocation, args: DevArgs) -> Result<Exit> {
     let begun = Instant::now();
     let (program, choreography) = (&invocation.program, args.choreography);
     let command = format!("{} dev", program.name);
-    let listener = attend::listen(&Place::by_flag(&command, &args.listen), false).await?;
-    let address = listener.local_addr().context("ask for the listener's address")?;
-    let metrics = attend::record_metrics()?;
-    let ephemeral =
-        args.ephemeral.then(tempfile::tempdir).transpose().context("make a temporary directory")?;
+    let listener = process::listen(&ListenAddress::by_flag(&command, &args.listen), false).await?;
+    let address = listener.local_addr().context("read the listener's address")?;
+    let metrics = process::record_metrics()?;
+    let ephemeral = args
+        .ephemeral
+        .then(tempfile::tempdir)
+        .transpose()
+        .context("create a temporary directory")?;
     let data: PathBuf =
         ephemeral.as_ref().map_or(args.data, |directory| directory.path().to_owned());
     let stack = Stack::open(program, choreography, &data, args.sagas_max).await?;
@@ -31,9 +34,9 @@ pub async fn run(invocation: &Invocation, args: DevArgs) -> Result<Exit> {
         samples(stack.server.clone()).await.context("load the sample data")?;
     }
     let router = stack.router(program, choreography, Some(metrics));
-    let attended = Attended::begin(listener, router, invocation.stop()?);
+    let process = HttpProcess::begin(listener, router, invocation.stop()?);
     greet(invocation, address, &data, args.ephemeral, begun.elapsed(), choreography)?;
-    attended.until_stopped(stack).await
+    process.until_stopped(stack).await
 }
 
 impl Work for Stack {
@@ -54,7 +57,7 @@ fn greet(
     took: Duration,
     choreography: bool,
 ) -> Result<()> {
-    let (program, kept) =
+    let (program, note) =
         (&invocation.program, if ephemeral { " (removed at the end)" } else { "" });
     let Greeting { links, commands } = program.greeting;
     let mut out = anstream::stdout().lock();
@@ -66,14 +69,10 @@ fn greet(
     writeln!(out, "  sagas    http://{address}/api/v1/sagas")?;
     writeln!(out, "  metrics  http://{address}/metrics")?;
     let folder = stack::directory(program, choreography, data);
-    writeln!(out, "  data     {}{kept}\n", folder.display())?;
+    writeln!(out, "  data     {}{note}\n", folder.display())?;
     let apart = data.join(stack::CHOREOGRAPHY_FOLDER);
     if !choreography && program.choreography.is_some() && apart.exists() {
-        writeln!(
-            out,
-            "  What `dev --choreography` keeps is apart, in {}: not seen here.\n",
-            apart.display()
-        )?;
+        writeln!(out, "  The data of `dev --choreography` is separate, in {}.\n", apart.display())?;
     }
     let flag =
         if address.port() == 3000 { String::new() } else { format!(" --server http://{address}") };
@@ -81,9 +80,9 @@ fn greet(
         command.replace("{server}", &format!("http://{address}")).replace("{flag}", &flag)
     };
     if program.service_names().is_empty() && program.story.sagas.is_empty() {
-        writeln!(out, "Nothing is built in: add sagas and services with sagamore::Program.")?;
+        writeln!(out, "This program has no sagas and services: add some with sagamore::Program.")?;
     }
-    writeln!(out, "Try next:")?;
+    writeln!(out, "Next steps:")?;
     for command in commands {
         writeln!(out, "  {}", filled(command))?;
     }

@@ -1,4 +1,4 @@
-//! `sagamore list`.
+//! `list`: one page of sagas.
 
 use std::io::IsTerminal;
 
@@ -11,7 +11,7 @@ use crate::invocation::Invocation;
 use crate::output::{self, Exit};
 use crate::view::{Line, Lines};
 
-/// One page of sagas.
+/// Prints one page of sagas.
 pub async fn run(invocation: &Invocation, args: ListArgs) -> Result<Exit> {
     let client = args.server.client(invocation)?;
     let mut path = format!("/api/v1/sagas?limit={}", args.limit);
@@ -61,36 +61,35 @@ fn print(lines: &Lines) {
     }
     outln!("{}", table.trim_fmt());
     if lines.next.is_some() {
-        errln!(
-            "there are more: -n shows up to 500 of them; narrow it with --status, --definition or --key"
-        );
+        errln!("more sagas exist: list up to 500 with -n, or add --status, --definition or --key");
     }
 }
 
 const HEADER: [&str; 6] = ["ID", "STYLE", "STATUS", "FAILED AT", "STARTED", "ENDED"];
-/// The columns that a narrow terminal lacks, the first one first; an id is whole on every terminal: it is pasted elsewhere.
-const LEFT_OUT: [usize; 4] = [5, 1, 4, 3];
+/// The columns to omit on a narrow terminal, in this order. Ids are never shortened, because users
+/// copy them.
+const OMISSIBLE: [usize; 4] = [5, 1, 4, 3];
 
-/// The width of the terminal that is written to, if it is one.
+/// Returns the width of the terminal, if stdout is one.
 fn terminal_width() -> Option<usize> {
     let stdout = std::io::stdout();
     let size = rustix::termios::tcgetwinsize(&stdout).ok().filter(|_| stdout.is_terminal())?;
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
-/// The columns that fit in so many characters; all of them where no terminal limits them.
+/// Returns the columns that fit into `width` characters; all of them without a limit.
 fn fitting(rows: &[[String; 6]], width: Option<usize>) -> Vec<usize> {
     let of_column = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([HEADER[column].len()]).max().unwrap_or(0) + 2
     };
     let mut columns: Vec<usize> = (0..HEADER.len()).collect();
-    for left_out in LEFT_OUT {
+    for omitted in OMISSIBLE {
         let needed: usize = columns.iter().map(|column| of_column(*column)).sum();
         if width.is_none_or(|width| needed <= width) {
             break;
         }
-        columns.retain(|column| *column != left_out);
+        columns.retain(|column| *column != omitted);
     }
     columns
 }
@@ -113,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_narrow_terminal_lacks_columns_and_never_a_part_of_an_id() {
+    fn a_narrow_terminal_omits_columns_and_shortens_no_id() {
         let row = [
             "checkout:10248",
             "orchestration",
@@ -123,10 +122,10 @@ mod tests {
             "2026-11-23T20:00:00.031Z",
         ];
         let rows = [row.map(str::to_owned)];
-        let check = |width, wanted: &[&str]| {
+        let check = |width, expected: &[&str]| {
             assert_eq!(
                 fitting(&rows, width).iter().map(|column| HEADER[*column]).collect::<Vec<_>>(),
-                wanted
+                expected
             );
         };
         check(None, &HEADER);

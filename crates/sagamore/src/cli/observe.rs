@@ -1,4 +1,4 @@
-//! `observe`: an observer as a process of its own.
+//! `observe`: the observer as its own process.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use anyhow::{Context, Result, bail};
 use sagamore_core::Plan;
 use sagamore_engine::{Chains, Error as EngineError, Observer, ObserverOptions};
 use sagamore_kafka::Kafka;
-use sagamore_server::Waiting;
+use sagamore_server::StartupWait;
 use sagamore_server::http::{self, ObserverApp};
 
-use super::attend::{self, Attended, Place};
+use super::process::{self, HttpProcess, ListenAddress};
 use super::serve::{PAUSE, host};
 use super::{ObserveArgs, topics};
 use crate::brokers::KafkaHealth;
@@ -19,17 +19,18 @@ use crate::invocation::Invocation;
 use crate::output::Exit;
 use crate::stack::Error;
 
-/// Runs until SIGTERM or Ctrl-C, and waits while a server is missing.
+/// Runs until SIGTERM or Ctrl-C, and waits while a server is unavailable.
 pub async fn run(invocation: &Invocation, args: ObserveArgs) -> Result<Exit> {
     let settings = invocation.settings()?;
     let program = &invocation.program;
     let (own, command) = (&settings.observer.listen, format!("{} observe", program.name));
-    let place = Place::of(&settings, &command, "observer", args.listen.as_deref(), own);
-    let listener = attend::listen(&place, settings.allow_unauthenticated).await?;
-    let address = listener.local_addr().context("ask for the listener's address")?;
-    let metrics = attend::record_metrics()?;
-    let waiting = Waiting::default();
-    // the same name after a restart: the group need not wait until it has given the former process up
+    let place = ListenAddress::of(&settings, &command, "observer", args.listen.as_deref(), own);
+    let listener = process::listen(&place, settings.allow_unauthenticated).await?;
+    let address = listener.local_addr().context("read the listener's address")?;
+    let metrics = process::record_metrics()?;
+    let waiting = StartupWait::default();
+    // the instance name survives a restart, so the group need not wait for the eviction of the
+    // former process
     let instance = settings.topic(&format!("observer-{}-{address}", host()));
     let kafka = settings.kafka("observer", Some(instance))?;
     let plans: Vec<Plan> = program.stories().flat_map(|story| story.plans.clone()).collect();
@@ -38,42 +39,42 @@ pub async fn run(invocation: &Invocation, args: ObserveArgs) -> Result<Exit> {
     let opening = open(&settings, args.group, &plans, &kafka, &waiting);
     let problems = program.all_problems();
     let (listener, opened) =
-        attend::meanwhile(listener, ("observer", &waiting), &problems, opening).await?;
+        process::while_opening(listener, ("observer", &waiting), &problems, opening).await?;
     let (observer, chains) = opened;
     let (services, brokers) = (settings.service_clients()?, Arc::new(KafkaHealth::of(&kafka)));
     let app =
         ObserverApp { chains, services, plan, brokers: Some(brokers), metrics: Some(metrics) };
     let router = http::router("Sagamore's observer", http::observer_routes(app), &problems);
-    let attended = Attended::begin(listener, router, invocation.stop()?);
+    let process = HttpProcess::begin(listener, router, invocation.stop()?);
     let mut crew = Crew::new();
     crew.spawn("the observer", |stopped| async {
-        observer.run(stopped).await.map_err(Error::Engine)
+        observer.run(stopped).await.map_err(observer_error)
     });
     outln!("Sagamore's observer is ready: http://{address}");
-    attended.until_stopped(crew).await
+    process.until_stopped(crew).await
 }
 
-/// Opens what an observer of this configuration stores, wherever it runs.
-pub async fn chains(settings: &Settings, plans: &[Plan], waiting: &Waiting) -> Result<Chains> {
+/// Opens the observer's view of chains, for any process with this configuration.
+pub async fn chains(settings: &Settings, plans: &[Plan], waiting: &StartupWait) -> Result<Chains> {
     let database = settings.database("observer")?;
     loop {
         match Chains::open(database.clone(), plans.to_vec()).await {
             Err(error) if error.is_transient() => {
-                waiting.because(&error);
+                waiting.set_reason(&observer_error(error));
                 tokio::time::sleep(PAUSE).await;
             }
-            opened => return Ok(opened?),
+            opened => return opened.map_err(|error| observer_error(error).into()),
         }
     }
 }
 
-/// Retries until the servers are there, so that processes may start in any order.
+/// Retries until the servers are available, so that processes can start in any order.
 async fn open(
     settings: &Settings,
     group: Option<String>,
     plans: &[Plan],
     kafka: &Kafka,
-    waiting: &Waiting,
+    waiting: &StartupWait,
 ) -> Result<(Observer, Chains)> {
     let transport = Arc::new(kafka.clone());
     let database = settings.database("observer")?;
@@ -94,15 +95,24 @@ async fn open(
         };
         match opened {
             Err(error) if error.is_transient() => {
-                waiting.because(&error);
+                waiting.set_reason(&observer_error(error));
                 tokio::time::sleep(PAUSE).await;
             }
-            opened => return Ok(opened?),
+            opened => return opened.map_err(|error| observer_error(error).into()),
         }
     }
 }
 
-/// Returns the first topic of a beginning that has another number of partitions than the configuration.
+/// Names the observer in errors that the engine's library attributes to an orchestrator.
+fn observer_error(error: EngineError) -> Error {
+    match error {
+        EngineError::Database(source) => Error::Database { name: "observer".to_owned(), source },
+        EngineError::Transport(source) => Error::Log(source),
+        other => Error::Engine(other),
+    }
+}
+
+/// Returns the first topic of a plan's first event whose partitions differ from the configuration.
 async fn disagreement(
     kafka: &Kafka,
     plans: &[Plan],

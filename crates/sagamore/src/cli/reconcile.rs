@@ -1,4 +1,4 @@
-//! `sagamore reconcile`: what the services' barriers say beside what the sagas say, and where both cannot be true.
+//! `reconcile`: compares the barriers of the services with the sagas, and reports contradictions.
 
 mod gather;
 mod judge;
@@ -19,77 +19,78 @@ use crate::http::encoded;
 use crate::invocation::Invocation;
 use crate::output::{self, Exit};
 use crate::view::{Line, Lines, SagaView, Style};
-use gather::{Known, Stray};
-use judge::{Inconsistency, Stands};
+use gather::{SagaFacts, Stray};
+use judge::{Inconsistency, StepStates};
 
-/// Whoever follows events may be so far behind.
-const BEHIND: Duration = Duration::from_secs(10);
-/// More are counted, and not looked into.
-const LOOKED_INTO_MAX: usize = 1_000;
-/// More that wait are counted, and not listed.
+/// Maximum lag of an observer of events.
+const LAG_MAX: Duration = Duration::from_secs(10);
+/// Maximum sagas to inspect in detail. Further ones are counted.
+const INSPECTED_MAX: usize = 1_000;
+/// Maximum open sagas to list. Further ones are counted.
 const OPEN_MAX: usize = 10_000;
 
-/// What came of it.
+/// The result of the comparison.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
-    /// How many sagas were compared.
+    /// The number of compared sagas.
     sagas: usize,
-    /// How many rows all barriers have.
+    /// The number of rows in all barriers.
     facts: u64,
     inconsistent: Vec<Inconsistency>,
-    /// Sagas that do not go on without a person, or an event.
-    open: Vec<Open>,
-    /// Such that were too many to be listed.
+    /// Sagas that need an operator or an event to continue.
+    open: Vec<OpenSaga>,
+    /// The number of further open sagas.
     #[serde(skip_serializing_if = "is_none")]
     more_open: usize,
-    /// Of definitions of which the server knows no saga, and so another one keeps them: how many each.
+    /// The number of sagas per definition that only another server can know.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     elsewhere: BTreeMap<String, usize>,
-    /// Services that do not answer: of what they know nothing was compared.
+    /// Services that did not respond, so that their rows were not compared.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unasked: Vec<String>,
-    /// Suspicious ones that were too many to be looked into.
+    /// The number of suspicious sagas that were not inspected.
     #[serde(skip_serializing_if = "is_none")]
     left_out: usize,
-    /// Events that were told again.
+    /// The number of events that were emitted again.
     #[serde(skip_serializing_if = "Option::is_none")]
     resent: Option<usize>,
 }
 
-/// A saga that does not go on by itself.
+/// A saga that does not continue by itself.
 #[derive(Debug, Serialize)]
-struct Open {
+struct OpenSaga {
     saga: String,
     style: Style,
     status: ChainStatus,
     why: Option<String>,
 }
 
-/// Whom to ask.
+/// The clients of both sides of the comparison.
 struct Sides {
     sagas: Client,
     services: Vec<(String, Client)>,
-    /// The names of the plans: a chain's id begins with one.
+    /// The names of the plans, with which ids of chains begin.
     plans: Vec<String>,
 }
 
-/// Compares, and has the events of chains told again when that is wanted. Ends with 1 when something is inconsistent.
+/// Compares both sides, and requests the resend of chains' events if `--resend` is set. Returns
+/// exit code 1 if a contradiction was found.
 pub async fn run(invocation: &Invocation, args: ReconcileArgs) -> Result<Exit> {
     let mut sides = Sides::of(invocation, &args)?;
-    let unasked = sides.leave_out_who_is_away().await?;
+    let unasked = sides.omit_unreachable_services().await?;
     let now = clock::now();
     let retention = invocation.settings()?.barrier_retention();
     let comparison = Comparison {
         since: args.since.map(|since| rfc3339(now.minus(since))),
-        until: rfc3339(now.minus(BEHIND)),
+        until: rfc3339(now.minus(LAG_MAX)),
         remembered: rfc3339(facts::remembered(now, retention)),
         sides: &sides,
-        kept: BTreeMap::new(),
-        strange: BTreeMap::new(),
+        has_sagas: BTreeMap::new(),
+        foreign: BTreeMap::new(),
         page: args.page,
-        whole: HashMap::new(),
-        looked_into: 0,
+        completed: HashMap::new(),
+        inspected: 0,
         report: Report::default(),
     };
     let mut report = comparison.run().await?;
@@ -105,23 +106,23 @@ pub async fn run(invocation: &Invocation, args: ReconcileArgs) -> Result<Exit> {
     Ok(if report.inconsistent.is_empty() && complete { Exit::Completed } else { Exit::Error })
 }
 
-/// A range of sagas after the other, and what was found so far.
+/// The state of a comparison, which processes one range of sagas after the other.
 struct Comparison<'a> {
     sides: &'a Sides,
-    /// Sagas that started before are left out.
+    /// Earlier starts are skipped.
     since: Option<String>,
-    /// What was stored later may be of a saga that is not told yet.
+    /// Rows stored later are skipped: their saga may not be visible yet.
     until: String,
-    /// What ended, or was stored, before may be forgotten by some.
+    /// Rows and ends before this may have been removed by some services.
     remembered: String,
-    /// Whether the server knows a saga of this definition; of any, under "".
-    kept: BTreeMap<String, bool>,
-    /// Definition and service: how many sagas that the server cannot know.
-    strange: BTreeMap<(String, String), usize>,
-    /// How services stand when a saga of this definition and version has completed.
-    whole: HashMap<(String, u32), Stands>,
-    looked_into: usize,
-    /// Sagas at a time.
+    /// Whether the server has a saga of this definition; under "", of any definition.
+    has_sagas: BTreeMap<String, bool>,
+    /// The number of sagas per definition and service that the server cannot have.
+    foreign: BTreeMap<(String, String), usize>,
+    /// The steps of a completed saga of this definition and version.
+    completed: HashMap<(String, u32), StepStates>,
+    inspected: usize,
+    /// Sagas of one range.
     page: usize,
     report: Report,
 }
@@ -133,20 +134,20 @@ impl Comparison<'_> {
         loop {
             let mut range = gather::range(&self.sides.sagas, after, self.page).await?;
             for (name, client) in &self.sides.services {
-                let mut behind = None;
+                let mut after = None;
                 loop {
-                    let (rows, strays, next) = range.page(name, client, behind).await?;
+                    let (rows, strays, next) = range.page(name, client, after).await?;
                     self.report.facts += rows;
                     for stray in strays {
                         self.judge_stray(stray, &names).await?;
                     }
                     match next {
-                        Some(next) => behind = Some(next),
+                        Some(next) => after = Some(next),
                         None => break,
                     }
                 }
             }
-            let mut sagas: Vec<Known> = range.sagas.into_values().collect();
+            let mut sagas: Vec<SagaFacts> = range.sagas.into_values().collect();
             sagas.sort_unstable_by(|one, other| one.line.id.cmp(&other.line.id));
             for saga in sagas {
                 self.judge(saga, &names).await?;
@@ -156,9 +157,9 @@ impl Comparison<'_> {
                 None => break,
             }
         }
-        for ((definition, _), sagas) in self.strange {
+        for ((definition, _), sagas) in self.foreign {
             let elsewhere = self.report.elsewhere.entry(definition).or_default();
-            *elsewhere = sagas.max(*elsewhere); // most services know the same ones
+            *elsewhere = sagas.max(*elsewhere); // most services have rows of the same sagas
         }
         self.report
             .inconsistent
@@ -166,80 +167,81 @@ impl Comparison<'_> {
         Ok(self.report)
     }
 
-    /// A saga that the server knows.
-    async fn judge(&mut self, Known { line, stands }: Known, names: &[&str]) -> Result<()> {
+    /// Compares a saga of the server.
+    async fn judge(&mut self, SagaFacts { line, states }: SagaFacts, names: &[&str]) -> Result<()> {
         if self.since.as_deref().is_some_and(|since| line.started_at.as_str() < since) {
             return Ok(());
         }
         self.report.sagas += 1;
         if line.status.is_at_rest() && line.ended_at.is_none() {
-            self.report.wait(&line);
+            self.report.add_open(&line);
         }
         if line.ended_at.as_deref().is_some_and(|ended| ended < self.remembered.as_str()) {
-            return Ok(()); // services may have forgotten it
+            return Ok(()); // services may have removed its rows
         }
         let sort = (line.definition.clone(), line.version);
-        if !judge::is_suspicious(Some(&line), &stands, self.whole.get(&sort)) {
+        if !judge::is_suspicious(Some(&line), &states, self.completed.get(&sort)) {
             return Ok(());
         }
-        if self.looked_into == LOOKED_INTO_MAX {
+        if self.inspected == INSPECTED_MAX {
             self.report.left_out += 1;
             return Ok(());
         }
-        self.look_into(&line.id, &stands, names, Some(sort)).await
+        self.inspect(&line.id, &states, names, Some(sort)).await
     }
 
-    /// What a service says of a saga that was not there when the server was asked.
+    /// Compares the rows of a saga that the server did not list.
     async fn judge_stray(&mut self, stray: Stray, names: &[&str]) -> Result<()> {
-        let Stray { saga, service, stands, stored_at } = stray;
+        let Stray { saga, service, states, stored_at } = stray;
         let old = self.since.as_deref().is_some_and(|since| stored_at.as_str() < since);
-        // the observer forgets chains, and not in one moment with the services
+        // the observer removes chains at another time than the services
         let forgotten = judge::is_chain(&saga, &self.sides.plans) && stored_at < self.remembered;
-        if old || forgotten || stored_at >= self.until || !judge::is_suspicious(None, &stands, None)
+        if old || forgotten || stored_at >= self.until || !judge::is_suspicious(None, &states, None)
         {
             return Ok(());
         }
         let definition = saga.split(':').next().unwrap_or_default().to_owned();
-        if self.keeps("").await? && !self.keeps(&definition).await? {
-            *self.strange.entry((definition, service)).or_default() += 1;
+        if self.has_sagas("").await? && !self.has_sagas(&definition).await? {
+            *self.foreign.entry((definition, service)).or_default() += 1;
             return Ok(());
         }
-        if self.looked_into == LOOKED_INTO_MAX {
+        if self.inspected == INSPECTED_MAX {
             self.report.left_out += 1;
             return Ok(());
         }
-        self.look_into(&saga, &stands, names, None).await
+        self.inspect(&saga, &states, names, None).await
     }
 
-    /// `sort`: of which definition and version it is, if the server knows it; then all services have been asked.
-    async fn look_into(
+    /// Compares one saga in detail. `sort`: its definition and version if the server listed it, so
+    /// that `states` has the rows of all services.
+    async fn inspect(
         &mut self,
         id: &str,
-        stands: &Stands,
+        states: &StepStates,
         names: &[&str],
         sort: Option<(String, u32)>,
     ) -> Result<()> {
         let Some(saga) = self.sides.saga(id).await? else {
-            self.looked_into += 1;
-            self.report.inconsistent.extend(judge::unknown(id, stands, &self.sides.plans));
+            self.inspected += 1;
+            self.report.inconsistent.extend(judge::unknown(id, states, &self.sides.plans));
             return Ok(());
         };
         if sort.is_none() || (saga.line.style == Style::Orchestration && saga.journal.is_empty()) {
-            return Ok(()); // it has come meanwhile; or its journal is forgotten, and with it how each step ended
+            return Ok(()); // the saga started meanwhile, or its journal has been removed
         }
-        let found = judge::compare(&saga, stands, names);
+        let found = judge::compare(&saga, states, names);
         match sort.filter(|_| found.is_empty() && saga.line.status == ChainStatus::Completed) {
-            Some(sort) => drop(self.whole.insert(sort, judge::whole(&saga, names))),
-            None => self.looked_into += 1,
+            Some(sort) => drop(self.completed.insert(sort, judge::completed(&saga, names))),
+            None => self.inspected += 1,
         }
         self.report.inconsistent.extend(found);
         Ok(())
     }
 
-    /// Whether the server knows any saga of this definition.
-    async fn keeps(&mut self, definition: &str) -> Result<bool> {
-        if let Some(keeps) = self.kept.get(definition) {
-            return Ok(*keeps);
+    /// Whether the server has a saga of this definition.
+    async fn has_sagas(&mut self, definition: &str) -> Result<bool> {
+        if let Some(has_sagas) = self.has_sagas.get(definition) {
+            return Ok(*has_sagas);
         }
         let only = if definition.is_empty() {
             String::new()
@@ -249,20 +251,25 @@ impl Comparison<'_> {
         let server = &self.sides.sagas;
         let page: Lines =
             server.read(&server.get(&format!("/api/v1/sagas?limit=1{only}")).await?)?;
-        let keeps = !page.sagas.is_empty();
-        self.kept.insert(definition.to_owned(), keeps);
-        Ok(keeps)
+        let has_sagas = !page.sagas.is_empty();
+        self.has_sagas.insert(definition.to_owned(), has_sagas);
+        Ok(has_sagas)
     }
 }
 
 impl Report {
-    fn wait(&mut self, line: &Line) {
+    fn add_open(&mut self, line: &Line) {
         if self.open.len() == OPEN_MAX {
             self.more_open += 1;
             return;
         }
         let Line { id, style, status, why, .. } = line;
-        self.open.push(Open { saga: id.clone(), style: *style, status: *status, why: why.clone() });
+        self.open.push(OpenSaga {
+            saga: id.clone(),
+            style: *style,
+            status: *status,
+            why: why.clone(),
+        });
     }
 }
 
@@ -282,9 +289,7 @@ impl Sides {
         };
         let services: Vec<(String, Client)> = services;
         if services.is_empty() {
-            bail!(
-                "no service is known whose barriers could be compared: name them in a configuration, --config FILE"
-            );
+            bail!("no services to compare with: name a configuration with services, --config FILE");
         }
         let plans = program
             .stories()
@@ -294,28 +299,28 @@ impl Sides {
         Ok(Sides { sagas, services, plans })
     }
 
-    /// Goes on without the services that do not answer, and gives them; fails when none does.
-    async fn leave_out_who_is_away(&mut self) -> Result<Vec<String>> {
-        let (mut there, mut away, mut why) = (Vec::new(), Vec::new(), None);
+    /// Omits the services that do not respond and returns their names. Fails if none responds.
+    async fn omit_unreachable_services(&mut self) -> Result<Vec<String>> {
+        let (mut reachable, mut unreachable, mut why) = (Vec::new(), Vec::new(), None);
         for (name, client) in std::mem::take(&mut self.services) {
             match client.get("/livez").await {
-                Ok(_) => there.push((name, client)),
+                Ok(_) => reachable.push((name, client)),
                 Err(error) => {
-                    let told = match &error {
+                    let cause = match &error {
                         client::Error::NotRunning { why, .. } => format!("{client}: {why}"),
                         error => error.to_string(),
                     };
-                    errln!("{name} does not answer, and is left out ({told})");
-                    away.push(name);
+                    errln!("{name} does not respond and is omitted ({cause})");
+                    unreachable.push(name);
                     why = Some(error);
                 }
             }
         }
         match why {
-            Some(why) if there.is_empty() => Err(why.into()),
+            Some(why) if reachable.is_empty() => Err(why.into()),
             _ => {
-                self.services = there;
-                Ok(away)
+                self.services = reachable;
+                Ok(unreachable)
             }
         }
     }
@@ -323,12 +328,12 @@ impl Sides {
     async fn saga(&self, id: &str) -> Result<Option<SagaView>> {
         match self.sagas.get(&format!("/api/v1/sagas/{}", encoded(id))).await {
             Ok(body) => Ok(Some(self.sagas.read(&body)?)),
-            Err(client::Error::Problem { told, .. }) if told.status == 404 => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("look into {id}")),
+            Err(client::Error::Problem { problem, .. }) if problem.status == 404 => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("show {id}")),
         }
     }
 
-    /// Has every service tell again what it has told of the chains that do not go on, or are inconsistent.
+    /// Makes every service emit its events of open and inconsistent chains again.
     async fn resend(&self, report: &Report) -> Result<usize> {
         let open = report
             .open
@@ -342,7 +347,7 @@ impl Sides {
         chains.dedup();
         let mut clients: Vec<&Client> = Vec::new();
         for (_, client) in &self.services {
-            if clients.iter().all(|known| known.to_string() != client.to_string()) {
+            if clients.iter().all(|other| other.to_string() != client.to_string()) {
                 clients.push(client);
             }
         }
@@ -353,7 +358,7 @@ impl Sides {
                     .post(&format!("/api/v1/sagas/{}/resend", encoded(chain)), "", None)
                     .await;
                 let answer =
-                    answer.with_context(|| format!("have {chain} told again by {client}"))?;
+                    answer.with_context(|| format!("resend the events of {chain} at {client}"))?;
                 let answer: serde_json::Value = client.read(&answer)?;
                 events += answer["events"].as_u64().unwrap_or_default() as usize;
             }
@@ -380,18 +385,19 @@ fn print(program: &str, report: &Report) {
     } = report;
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["SAGA", "SERVICE", "STEP", "WHAT IS WRONG", "WHAT TO DO"]);
+    table.set_header(["SAGA", "SERVICE", "STEP", "PROBLEM", "FIX"]);
     for found in inconsistent {
         table.add_row([&found.saga, &found.service, &found.step, &found.what, found.mend]);
     }
     for open in open {
-        let what = open.why.clone().unwrap_or_else(|| format!("it is {}", open.status.as_str()));
+        let what =
+            open.why.clone().unwrap_or_else(|| format!("the saga is {}", open.status.as_str()));
         table.add_row([
             &open.saga,
             "-",
             "-",
             &what,
-            &format!("see: {program} show {}", crate::plain::quoted(&open.saga)),
+            &format!("{program} show {}", crate::plain::quoted(&open.saga)),
         ]);
     }
     if !inconsistent.is_empty() || !open.is_empty() {
@@ -399,20 +405,24 @@ fn print(program: &str, report: &Report) {
     }
     for (definition, count) in elsewhere {
         outln!(
-            "{count} of '{definition}' are not compared: no saga of it is known here; ask the server that keeps them"
+            "{count} sagas of '{definition}' were not compared: this server has none of them, so \
+             compare with their own server"
         );
     }
     if !unasked.is_empty() {
-        outln!("not compared with what these know, for they do not answer: {}", unasked.join(", "));
+        outln!("not compared, because these services do not respond: {}", unasked.join(", "));
     }
     if *left_out > 0 {
-        outln!("{left_out} more are suspicious, and were not looked into: mend these first");
+        outln!(
+            "{left_out} more sagas may be inconsistent and were not inspected: repair the listed \
+             ones first"
+        );
     }
     if let Some(resent) = resent {
-        outln!("{resent} events were told again; look once more in a while");
+        outln!("{resent} events were emitted again: repeat the comparison later");
     }
     outln!(
-        "{sagas} sagas compared with {facts} rows of the barriers: {} inconsistent, {} waiting",
+        "{sagas} sagas compared with {facts} rows of the barriers: {} inconsistent, {} open",
         inconsistent.len(),
         open.len() + more_open
     );

@@ -1,4 +1,4 @@
-//! `sagamore retry|skip|resolve`: what a person decides about a step that waits for it.
+//! `retry`, `skip` and `resolve`: an operator's decision about a waiting step or chain.
 
 use anyhow::{Result, bail};
 use sagamore_core::saga::Verb;
@@ -12,7 +12,7 @@ use crate::output::{self, Exit};
 use crate::plain;
 use crate::view::{RESOLVE, SagaView, Style};
 
-/// Finds the step, says what it does, asks, and requests it.
+/// Finds the step, prints the effect, asks for confirmation, and requests the verb.
 pub async fn run(invocation: &Invocation, verb: Verb, args: RescueArgs) -> Result<Exit> {
     let client = args.server.client(invocation)?;
     let saga: SagaView =
@@ -30,7 +30,8 @@ pub async fn run(invocation: &Invocation, verb: Verb, args: RescueArgs) -> Resul
         None => only_step(invocation.name(), &saga, verb)?,
     };
     let name = verb.as_str();
-    if !args.yes && !output::agreed(&effect(verb, &step, &saga), &format!("{} it?", capital(name)))?
+    if !args.yes
+        && !output::confirmed(&effect(verb, &step, &saga), &format!("{} it?", capital(name)))?
     {
         return Ok(Exit::Usage);
     }
@@ -40,7 +41,7 @@ pub async fn run(invocation: &Invocation, verb: Verb, args: RescueArgs) -> Resul
         Format::Json => output::raw(&answer),
         Format::Table => {
             outln!(
-                "{id}  {name} of {step} requested; see: {} watch {}",
+                "{id}  {name} of {step} requested; watch it: {} watch {}",
                 invocation.name(),
                 plain::quoted(&id)
             )
@@ -49,7 +50,7 @@ pub async fn run(invocation: &Invocation, verb: Verb, args: RescueArgs) -> Resul
     Ok(Exit::Completed)
 }
 
-/// Whether the saga as a whole is read again: it is set aside, and none of its steps is known.
+/// Whether the request is for the saga as a whole: it is set aside, so its steps are unknown.
 fn is_reread(verb: Verb, args: &RescueArgs, saga: &SagaView) -> bool {
     let is_allowed = saga.allowed_actions.iter().any(|allowed| allowed == verb.as_str());
     verb == Verb::Retry && args.step.is_none() && is_allowed
@@ -63,21 +64,22 @@ async fn reread(
     saga: &SagaView,
 ) -> Result<Exit> {
     let id = &saga.line.id;
-    let effect =
-        format!("This has {id} read again. If its data is repaired, it goes on where it was.");
-    if !args.yes && !output::agreed(&effect, "Retry it?")? {
+    let effect = format!("This reads {id} again. If its data is repaired, it continues.");
+    if !args.yes && !output::confirmed(&effect, "Retry it?")? {
         return Ok(Exit::Usage);
     }
     let body = json!({ "reason": args.reason }).to_string();
     let answer = client.post(&format!("{path}/{}", Verb::Retry.as_str()), body, None).await?;
     match args.server.format.output {
         Format::Json => output::raw(&answer),
-        Format::Table => outln!("{id}  is read again; see: {program} watch {}", plain::quoted(id)),
+        Format::Table => {
+            outln!("{id}  is read again; watch it: {program} watch {}", plain::quoted(id))
+        }
     }
     Ok(Exit::Completed)
 }
 
-/// A chain has no step that could be asked again: it is over when a person says so, or it goes on by an event.
+/// Handles a chain, whose steps take no verb: it continues by events, or an operator resolves it.
 async fn of_chain(
     program: &str,
     client: &Client,
@@ -89,17 +91,17 @@ async fn of_chain(
     let (id, status) = (&saga.line.id, saga.line.status.as_str());
     if verb != Verb::Resolve || args.step.is_some() {
         bail!(
-            "{id} is a choreography: nobody asks its services for a step. It goes on when whoever is late comes back, or when \
-             lost events are told again ({program} reconcile --resend). Once a person has taken care of it: {program} resolve \
-             {} --reason WHY",
+            "{id} is a choreography: its steps take no verbs. It continues when the late service \
+             returns, or when lost events are emitted again ({program} reconcile --resend). Once \
+             it is repaired by hand: {program} resolve {} --reason WHY",
             plain::quoted(id)
         );
     }
     let effect = format!(
-        "This takes your word that {id}, which is {status}, is taken care of. No service is asked for anything: what is done \
-         stays done, and one that is late still acts when it comes back."
+        "This marks {id}, which is {status}, as repaired by hand. No service receives a command: \
+         completed steps remain, and a late service still acts when it returns."
     );
-    if !args.yes && !output::agreed(&effect, "Resolve it?")? {
+    if !args.yes && !output::confirmed(&effect, "Resolve it?")? {
         return Ok(Exit::Usage);
     }
     let answer = client
@@ -107,12 +109,12 @@ async fn of_chain(
         .await?;
     match args.server.format.output {
         Format::Json => output::raw(&answer),
-        Format::Table => outln!("{id}  resolved, until another event of it comes"),
+        Format::Table => outln!("{id}  resolved, until another event of it arrives"),
     }
     Ok(Exit::Completed)
 }
 
-/// The one step of which this can be decided.
+/// Returns the only step that the verb applies to.
 fn only_step(program: &str, saga: &SagaView, verb: Verb) -> Result<String> {
     let (id, name) = (&saga.line.id, verb.as_str());
     let waiting =
@@ -121,11 +123,11 @@ fn only_step(program: &str, saga: &SagaView, verb: Verb) -> Result<String> {
     match waiting.as_slice() {
         [step] => Ok((*step).to_owned()),
         [] => bail!(
-            "{id} is {}, and no step of it takes a {name} now; see: {program} show {}",
+            "{id} is {}, and {name} applies to none of its steps now; see: {program} show {}",
             saga.line.status.as_str(),
             plain::quoted(id)
         ),
-        steps => bail!("several steps of {id} wait; say which with --step: {}", steps.join(", ")),
+        steps => bail!("several steps of {id} wait: name one with --step: {}", steps.join(", ")),
     }
 }
 
@@ -133,27 +135,29 @@ fn effect(verb: Verb, step: &str, saga: &SagaView) -> String {
     let (id, back) = (&saga.line.id, saga.cause.is_some());
     match (verb, back) {
         (Verb::Retry, false) => {
-            format!("This asks {step} of {id} once more, as if it had never been refused.")
+            format!("This sends the command of {step} of {id} again, in a new generation.")
         }
-        (Verb::Retry, true) => format!("This asks for the undo of {step} of {id} once more."),
+        (Verb::Retry, true) => {
+            format!("This sends the compensation of {step} of {id} again, in a new generation.")
+        }
         (Verb::Skip, false) => {
-            format!("This leaves {step} of {id} undone; later steps get no data from it.")
-        }
-        (Verb::Skip, true) => {
-            format!("This leaves what {step} of {id} did as it is: nobody will undo it.")
-        }
-        (Verb::Resolve, false) => {
             format!(
-                "This takes your word that {step} of {id} was done by hand; later steps get no data from it."
+                "This skips {step} of {id}: it is never done, and later steps get no data from it."
             )
         }
+        (Verb::Skip, true) => {
+            format!("This skips the compensation of {step} of {id}: its effect remains.")
+        }
+        (Verb::Resolve, false) => {
+            format!("This marks {step} of {id} as done by hand; later steps get no data from it.")
+        }
         (Verb::Resolve, true) => {
-            format!("This takes your word that {step} of {id} was undone by hand.")
+            format!("This marks {step} of {id} as undone by hand.")
         }
     }
 }
 
-/// `retry` at the beginning of a sentence.
+/// Capitalizes the first letter.
 fn capital(word: &str) -> String {
     let mut letters = word.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())

@@ -10,10 +10,10 @@ use sagamore_engine::{Handle, Options, Orchestrator};
 use sagamore_kafka::Kafka;
 use sagamore_server::http::routes::Routes;
 use sagamore_server::http::{self, App};
-use sagamore_server::{Server, Waiting};
+use sagamore_server::{Server, StartupWait};
 use sagamore_transport::Transport;
 
-use super::attend::{self, Attended, Place, Work};
+use super::process::{self, HttpProcess, ListenAddress, Work};
 use super::{ServeArgs, observe, topics};
 use crate::brokers::KafkaHealth;
 use crate::config::Settings;
@@ -22,10 +22,10 @@ use crate::invocation::Invocation;
 use crate::output::Exit;
 use crate::stack::Error;
 
-/// The pause before a start that found a server missing is tried again.
+/// The pause between attempts to start while a server is unavailable.
 pub const PAUSE: Duration = Duration::from_millis(500);
 
-/// The partitions of the topic of commands of a service that the configuration does not name.
+/// The partitions of a service's command topic, if the configuration does not name the service.
 const COMMAND_PARTITIONS: u32 = 12;
 
 /// Runs until SIGTERM or Ctrl-C.
@@ -33,16 +33,16 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
     let settings = invocation.settings()?;
     let program = &invocation.program;
     let (own, command) = (&settings.orchestrator.listen, format!("{} serve", program.name));
-    let place = Place::of(&settings, &command, "orchestrator", args.listen.as_deref(), own);
-    let listener = attend::listen(&place, settings.allow_unauthenticated).await?;
-    let address = listener.local_addr().context("ask for the listener's address")?;
-    let metrics = attend::record_metrics()?;
+    let place = ListenAddress::of(&settings, &command, "orchestrator", args.listen.as_deref(), own);
+    let listener = process::listen(&place, settings.allow_unauthenticated).await?;
+    let address = listener.local_addr().context("read the listener's address")?;
+    let metrics = process::record_metrics()?;
     let definitions = sagas(invocation, &settings);
     let first_saga = definitions.first().map(|definition| definition.name.clone());
     let owner = owner(&address.to_string());
-    let waiting = Waiting::default();
-    let patience = Duration::from_millis(settings.orchestrator.lease_ms) * 5 / 6;
-    let kafka = settings.kafka_within("orchestrator", patience)?;
+    let waiting = StartupWait::default();
+    let timeout = Duration::from_millis(settings.orchestrator.lease_ms) * 5 / 6;
+    let kafka = settings.kafka_within("orchestrator", timeout)?;
     let plans = plans(invocation, &settings);
     let opening = async {
         let opened = open(&settings, &owner, definitions, &kafka, &waiting).await?;
@@ -55,12 +55,12 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
     };
     let problems = program.all_problems();
     let (listener, opened) =
-        attend::meanwhile(listener, ("orchestrator", &waiting), &problems, opening).await?;
+        process::while_opening(listener, ("orchestrator", &waiting), &problems, opening).await?;
     let ((orchestrator, handle), chains) = opened;
     if settings.choreography && program.choreography.is_some() {
         errln!(
-            "choreography is set: services that are started with it hear no commands, and sagas that are started here wait \
-             for such as are not"
+            "choreography is set: services that are started with it consume no commands, and sagas \
+             that are started here wait for services that are started without it"
         );
     }
     let server =
@@ -79,16 +79,17 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
         metrics: Some(metrics),
     };
     let router = http::router("Sagamore", own.merge(http::orchestrator_routes(app)), &problems);
-    let attended = Attended::begin(listener, router, invocation.stop()?);
+    let process = HttpProcess::begin(listener, router, invocation.stop()?);
     let mut crew = Crew::new();
     crew.spawn("the orchestrator", |stopped| async {
         orchestrator.run(stopped).await.map_err(Error::Engine)
     });
     outln!("Sagamore's orchestrator {owner} is ready: http://{address}");
-    attended.until_stopped(crew).await
+    process.until_stopped(crew).await
 }
 
-/// The sagas that run: those of the first story, and those of the choreography where it is configured.
+/// Returns the definitions: those of the main story, and those of the choreography if it is
+/// configured.
 fn sagas(invocation: &Invocation, settings: &Settings) -> Vec<Definition> {
     let program = &invocation.program;
     let second = program
@@ -99,7 +100,7 @@ fn sagas(invocation: &Invocation, settings: &Settings) -> Vec<Definition> {
     program.story.sagas.iter().chain(second).cloned().collect()
 }
 
-/// The partitions of each service's topic of commands.
+/// Returns the partitions of each service's command topic.
 fn partitions_of(settings: &Settings) -> BTreeMap<Name, u32> {
     let services = settings.services();
     services
@@ -108,7 +109,8 @@ fn partitions_of(settings: &Settings) -> BTreeMap<Name, u32> {
         .collect()
 }
 
-/// The plans whose chains the API shows: those beside the sagas, and those of the choreography where it is configured.
+/// Returns the plans whose chains the API shows: those of the main story, and those of the
+/// choreography if it is configured.
 fn plans(invocation: &Invocation, settings: &Settings) -> Vec<Plan> {
     let program = &invocation.program;
     let second = program
@@ -119,13 +121,13 @@ fn plans(invocation: &Invocation, settings: &Settings) -> Vec<Plan> {
     program.story.plans.iter().chain(second).cloned().collect()
 }
 
-/// Retries until the servers are there, so that processes may start in any order.
+/// Retries until the servers are available, so that processes can start in any order.
 async fn open(
     settings: &Settings,
     owner: &str,
     definitions: Vec<Definition>,
     kafka: &Kafka,
-    waiting: &Waiting,
+    waiting: &StartupWait,
 ) -> Result<(Orchestrator, Handle)> {
     let options = Options {
         reply_topic: settings.topic(topics::REPLIES),
@@ -160,7 +162,7 @@ async fn open(
             };
         match opened {
             Err(error) if error.is_transient() => {
-                waiting.because(&error);
+                waiting.set_reason(&error);
                 tokio::time::sleep(PAUSE).await;
             }
             opened => return Ok(opened?),
@@ -168,12 +170,12 @@ async fn open(
     }
 }
 
-/// A name that no other process has, here or elsewhere.
+/// Returns a name that is unique among all processes.
 fn owner(address: &str) -> String {
     format!("{}/{address}/{}-{:08x}", host(), std::process::id(), fastrand::u32(..))
 }
 
-/// This machine's name.
+/// Returns this machine's name.
 pub fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     if name.trim().is_empty() { "host".to_owned() } else { name.trim().to_owned() }

@@ -1,4 +1,4 @@
-//! `service NAME`: one service as a process of its own.
+//! `service NAME`: one service as its own process.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use sagamore_kafka::Kafka;
 use sagamore_sdk::{Options, Participant};
 use sagamore_server::http::routes::Routes;
 use sagamore_server::http::{self, ServiceApp};
-use sagamore_server::{Client, ServiceHost, Waiting};
+use sagamore_server::{Client, ServiceHost, StartupWait};
 
-use super::attend::{self, Attended, Place};
+use super::process::{self, HttpProcess, ListenAddress};
 use super::serve::{PAUSE, host};
 use super::{ServiceArgs, topics};
 use crate::brokers::KafkaHealth;
@@ -20,7 +20,7 @@ use crate::output::Exit;
 use crate::stack::Error;
 use crate::story::{ServiceEntry, Story};
 
-/// Runs until SIGTERM or Ctrl-C. While a server is missing, its listener reports the reason.
+/// Runs until SIGTERM or Ctrl-C. While a server is unavailable, the listener reports the reason.
 pub async fn run(invocation: &Invocation, args: ServiceArgs) -> Result<Exit> {
     let mut settings = invocation.settings()?;
     settings.choreography |= args.choreography;
@@ -34,32 +34,30 @@ pub async fn run(invocation: &Invocation, args: ServiceArgs) -> Result<Exit> {
             .collect::<Vec<_>>()
             .join(", ");
         match names.is_empty() {
-            true => bail!(
-                "{} has no services: use the program that service {name} is built into",
-                program.name
-            ),
-            false => bail!("{} has no service {name}; name one of: {names}", program.name),
+            true => bail!("{} has no services: use the program with service {name}", program.name),
+            false => bail!("{} has no service {name}: use one of {names}", program.name),
         }
     };
-    let own = settings.service(name).with_context(|| format!("no settings of {name}"))?.clone();
+    let own = settings.service(name).with_context(|| format!("{name} has no settings"))?.clone();
     let command = format!("{} service {name}", program.name);
-    let place = Place::of(
+    let place = ListenAddress::of(
         &settings,
         &command,
         &format!("services.{name}"),
         args.listen.as_deref(),
         &own.listen,
     );
-    let listener = attend::listen(&place, settings.allow_unauthenticated).await?;
-    let address = listener.local_addr().context("ask for the listener's address")?;
-    let metrics = attend::record_metrics()?;
-    // the same name after a restart: the group need not wait until it has given the former process up
+    let listener = process::listen(&place, settings.allow_unauthenticated).await?;
+    let address = listener.local_addr().context("read the listener's address")?;
+    let metrics = process::record_metrics()?;
+    // the instance name survives a restart, so the group need not wait for the eviction of the
+    // former process
     let instance = settings.topic(&format!("{name}-{}-{address}", host()));
     let kafka = settings.kafka(name, Some(instance))?;
     let partitions =
         if entry.is_commanded() { own.partitions } else { settings.observer.partitions };
     let (mut participant, host) = participant(&settings, (story, entry), &kafka, partitions)?;
-    let waiting = Waiting::default();
+    let waiting = StartupWait::default();
     let routes = entry.routes.as_ref().map_or_else(Routes::new, |own| own(&host));
     let app = ServiceApp {
         host,
@@ -71,28 +69,28 @@ pub async fn run(invocation: &Invocation, args: ServiceArgs) -> Result<Exit> {
     let title = format!("Sagamore's service {name}");
     let router = http::router(&title, http::service_routes(app, routes), &program.all_problems());
     let (topic, key) = compared(&settings, story, entry);
-    let attended = Attended::begin(listener, router, invocation.stop()?);
+    let process = HttpProcess::begin(listener, router, invocation.stop()?);
     let mut crew = Crew::new();
     let name = name.to_owned();
     crew.spawn(name.clone(), move |mut stopped| async move {
         tokio::select! {
             biased;
             () = &mut stopped => return Ok(()),
-            agreed = agreed(&kafka, &topic, &key, partitions, &waiting) => agreed?,
+            checked = check_partitions(&kafka, &topic, &key, partitions, &waiting) => checked?,
         }
         tokio::select! {
             biased;
             () = &mut stopped => return Ok(()),
-            prepared = prepared(&mut participant, &name, &waiting) => prepared?,
+            prepared = prepare(&mut participant, &name, &waiting) => prepared?,
         }
-        waiting.is_over();
+        waiting.end();
         outln!("Sagamore's service {name} is ready: http://{address}");
         participant.run(stopped).await.map_err(|source| Error::Service { name, source })
     });
-    attended.until_stopped(crew).await
+    process.until_stopped(crew).await
 }
 
-/// Returns the participant, which has not run yet, and its parts for the routes.
+/// Returns the participant, which does not run yet, and its parts for the routes.
 fn participant(
     settings: &Settings,
     (story, entry): (&Story, &ServiceEntry),
@@ -128,7 +126,7 @@ fn participant(
     Ok((participant, host))
 }
 
-/// The topic whose partitions are compared with the configuration, and the key that configures them.
+/// Returns the topic whose partitions must match the configuration, with the configuration key.
 fn compared(settings: &Settings, story: &Story, entry: &ServiceEntry) -> (String, String) {
     let name = entry.name();
     let event = story.plans.first().map(|plan| plan.begins.event.to_string());
@@ -138,36 +136,37 @@ fn compared(settings: &Settings, story: &Story, entry: &ServiceEntry) -> (String
     }
 }
 
-/// Fails unless the topic, if it exists, has as many partitions as are configured. Waits for the brokers.
-async fn agreed(
+/// Fails if the topic exists with another number of partitions than the configuration. Waits for
+/// the brokers.
+async fn check_partitions(
     kafka: &Kafka,
     topic: &str,
     key: &str,
     partitions: u32,
-    waiting: &Waiting,
+    waiting: &StartupWait,
 ) -> Result<(), Error> {
     loop {
         match topics::disagreement(kafka, topic, key, partitions).await {
             Ok(None) => return Ok(()),
             Ok(Some(disagreement)) => return Err(disagreement),
-            Err(error) if error.is_transient() => waiting.because(&error),
+            Err(error) if error.is_transient() => waiting.set_reason(&error),
             Err(error) => return Err(Error::Log(error)),
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// Brings the service's tables up to date. Waits for the database.
-async fn prepared(
+/// Migrates the service's tables. Waits for the database.
+async fn prepare(
     participant: &mut Participant,
     name: &str,
-    waiting: &Waiting,
+    waiting: &StartupWait,
 ) -> Result<(), Error> {
     loop {
         match participant.prepare().await {
             Ok(()) => return Ok(()),
             Err(error) if error.is_transient() => {
-                waiting.because(&format!("database of {name}: {error}"))
+                waiting.set_reason(&format!("database of {name}: {error}"))
             }
             Err(source) => return Err(Error::Service { name: name.to_owned(), source }),
         }

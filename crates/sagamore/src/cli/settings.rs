@@ -1,4 +1,4 @@
-//! `sagamore config`: every value, and where it comes from.
+//! `config`: every value of the configuration with its origin.
 
 use anyhow::Result;
 use comfy_table::{Table, presets};
@@ -8,7 +8,7 @@ use crate::config;
 use crate::invocation::Invocation;
 use crate::output::{self, Exit};
 
-/// Prints the values; secrets are hidden.
+/// Prints the values. Secrets are hidden.
 pub fn run(invocation: &Invocation, format: &FormatArgs) -> Result<Exit> {
     let values = config::explain(&invocation.program.schema(), invocation.config_file())?;
     match format.output {

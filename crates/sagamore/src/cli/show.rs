@@ -1,4 +1,4 @@
-//! `sagamore show`.
+//! `show`: one saga with its steps.
 
 use anyhow::Result;
 use sagamore_core::saga::Status;
@@ -10,7 +10,7 @@ use crate::invocation::Invocation;
 use crate::output::{self, Exit};
 use crate::view::{SagaView, standing};
 
-/// One saga as it stands. Ends with 4 for one that waits for a person.
+/// Prints a saga. Returns exit code 4 if it needs an operator.
 pub async fn run(invocation: &Invocation, args: ShowArgs) -> Result<Exit> {
     let client = args.server.client(invocation)?;
     let answer = client.get(&format!("/api/v1/sagas/{}", encoded(&args.id))).await?;

@@ -1,4 +1,4 @@
-//! `sagamore start`.
+//! `start`: starts a saga, and optionally waits for its outcome.
 
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::output::{self, Exit};
 use crate::plain;
 use crate::view::Standing;
 
-/// A server that took the start may be away for so long while its outcome is waited for.
+/// Maximum absence of the server during the wait for an outcome, once it has accepted the start.
 const AWAY_MAX: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -28,15 +28,12 @@ struct StartBody<'a> {
     input: Option<&'a Body>,
 }
 
-/// Starts a saga; with `--wait` ends with the exit code of its outcome.
+/// Starts a saga. With `--wait`, returns the exit code of its outcome.
 pub async fn run(invocation: &Invocation, args: StartArgs) -> Result<Exit> {
-    let (definition, key) = match args.saga.as_slice() {
-        [key] => match invocation.program.story.first_saga() {
-            Some(saga) => (saga.to_string(), key.as_str()),
-            None => bail!("name the definition as well: start DEFINITION {key}"),
-        },
-        [definition, key, ..] => (definition.clone(), key.as_str()),
-        [] => bail!("name the business key"),
+    let (key, definition) = (args.key.as_str(), args.definition);
+    let first = || invocation.program.story.first_saga().map(|saga| saga.to_string());
+    let Some(definition) = definition.or_else(first) else {
+        bail!("name the definition as well: start DEFINITION {key}")
     };
     let input = args.input.as_deref().map(input).transpose()?;
     let client = args.server.client(invocation)?;
@@ -50,11 +47,12 @@ pub async fn run(invocation: &Invocation, args: StartArgs) -> Result<Exit> {
         {
             Ok(answer) => answer,
             Err(error) => {
-                // the key makes it the same start; a server that took it may be starting again
+                // the business key makes a retry safe, and a server that accepted the start may be
+                // restarting
                 was_reached |= matches!(error, Error::Broken { .. });
                 let away = away_since.get_or_insert_with(Instant::now).elapsed();
                 let waits = left.is_some_and(|left| !left.is_zero());
-                if !(error.is_passing() && was_reached && waits && away < AWAY_MAX) {
+                if !(error.is_transient() && was_reached && waits && away < AWAY_MAX) {
                     return Err(error.into());
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -64,8 +62,8 @@ pub async fn run(invocation: &Invocation, args: StartArgs) -> Result<Exit> {
         (was_reached, away_since) = (true, None);
         let standing: Standing = client.shown(&answer)?;
         let outcome = Exit::of(standing.status);
-        let given_up = left.is_none_or(|left| left <= Duration::from_secs(WAIT_S_MAX));
-        if outcome.is_some() || given_up {
+        let is_last = left.is_none_or(|left| left <= Duration::from_secs(WAIT_S_MAX));
+        if outcome.is_some() || is_last {
             match args.server.format.output {
                 Format::Json => output::raw(&answer),
                 Format::Table => {
@@ -76,7 +74,7 @@ pub async fn run(invocation: &Invocation, args: StartArgs) -> Result<Exit> {
                 (Some(_), Some(outcome)) => outcome,
                 (Some(wait), None) => {
                     errln!(
-                        "not at rest after {wait:?}; go on with: {} watch {}",
+                        "no outcome after {wait:?}; watch it: {} watch {}",
                         invocation.name(),
                         plain::quoted(&standing.id)
                     );
@@ -88,8 +86,8 @@ pub async fn run(invocation: &Invocation, args: StartArgs) -> Result<Exit> {
     }
 }
 
-fn input(given: &str) -> Result<Body> {
-    let text = match given {
+fn input(argument: &str) -> Result<Body> {
+    let text = match argument {
         "-" => {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text).context("read the input from stdin")?;
@@ -100,10 +98,10 @@ fn input(given: &str) -> Result<Body> {
             std::fs::read_to_string(file).with_context(|| format!("read the input from {file}"))?
         }
     };
-    Body::parse(text.trim()).context("the input is not JSON")
+    Body::parse(text.trim()).context("parse the input as JSON")
 }
 
-/// Rounded up, so that a wait of half a second waits at all.
+/// Rounds up, so that a wait below one second is not 0.
 fn whole_seconds(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
 }

@@ -1,19 +1,19 @@
-//! The rules of the command line.
+//! Tests of the command line's rules.
 
 use super::*;
 
-/// A verb with data of its own.
+/// The arguments of a verb with another `--data`.
 #[derive(Args)]
 struct ImportArgs {
-    /// The data.
+    /// The data to import.
     #[arg(long)]
     data: PathBuf,
 }
 
-/// A verb on the data directory.
+/// The arguments of a verb on the data directory.
 #[derive(Args)]
 struct ReplayArgs {
-    /// The directory.
+    /// The data directory.
     #[arg(long, env = "SAGAMORE_DATA")]
     data: Option<PathBuf>,
 }
@@ -40,7 +40,7 @@ fn the_command_line_is_consistent() {
 }
 
 #[test]
-fn data_beside_what_makes_it_meaningless_is_an_error() {
+fn data_conflicts_with_arguments_that_make_it_meaningless() {
     let check = |line: &str, is_error: bool| {
         let command = command(&program());
         let matches = command.clone().try_get_matches_from(line.split(' ')).expect(line);

@@ -1,4 +1,5 @@
-//! `sagamore topics apply|check`: the topics that the processes need, made, or compared with what the brokers have.
+//! `topics apply
+//! check`: creates the topics of the processes, or compares them with the brokers' topics.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,38 +17,38 @@ use crate::program::Program;
 use crate::stack;
 use crate::story::{ServiceEntry, Story};
 
-/// From this many brokers on a record survives the loss of one of them.
+/// The replication with which a topic survives the loss of one broker.
 const REPLICATION: u32 = 3;
-/// How many of them have to have it before it is acknowledged.
+/// The replicas that must store a record before it is acknowledged.
 const MIN_INSYNC: u32 = 2;
 
-/// Where the services answer; its partitions are what orchestrators share.
+/// The topic of replies. Orchestrators share its partitions.
 pub use sagamore_inspect::REPLIES;
 
-/// A topic that there has to be.
-struct Wanted {
+/// The specification of a required topic.
+struct TopicSpec {
     name: String,
     partitions: u32,
 }
 
-/// Makes or compares.
+/// Creates or compares the topics.
 pub async fn run(invocation: &Invocation, command: &TopicsCommand) -> Result<Exit> {
     let settings = invocation.settings()?;
     let kafka = settings.kafka("topics", None)?;
-    let wanted = wanted(&invocation.program, &settings);
+    let specs = specs(&invocation.program, &settings);
     if matches!(command, TopicsCommand::Apply) {
-        for topic in &wanted {
+        for topic in &specs {
             kafka.create_topic(&topic.name, topic.partitions).await?;
         }
         for topic in
             kafka.topics().await?.iter().filter(|topic| topic.stamped_by_brokers == Some(false))
         {
-            if wanted.iter().any(|wanted| wanted.name == topic.name) {
+            if specs.iter().any(|spec| spec.name == topic.name) {
                 kafka.stamp_by_brokers(&topic.name).await?;
             }
         }
     }
-    let (wrong, advice) = compare(invocation.name(), &kafka, &wanted).await?;
+    let (wrong, advice) = compare(invocation.name(), &kafka, &specs).await?;
     advice.iter().for_each(|line| errln!("advice: {line}"));
     if wrong.is_empty() {
         return Ok(Exit::Completed);
@@ -55,35 +56,35 @@ pub async fn run(invocation: &Invocation, command: &TopicsCommand) -> Result<Exi
     bail!("{}", wrong.join("\n"))
 }
 
-/// How many partitions the topic of replies has; none when it is not there yet.
+/// Returns the number of partitions of the topic of replies; `None` if the topic does not exist.
 pub async fn reply_partitions(kafka: &Kafka) -> Option<u32> {
-    let there = kafka.topics().await.ok()?;
-    there.iter().find(|topic| topic.name == REPLIES).map(|topic| topic.partitions)
+    let live = kafka.topics().await.ok()?;
+    live.iter().find(|topic| topic.name == REPLIES).map(|topic| topic.partitions)
 }
 
-/// What is wrong with the topics.
+/// Returns the differences between the live topics and their specifications.
 pub async fn compare_with(
     program: &Program,
     settings: &Settings,
     kafka: &Kafka,
 ) -> Result<Vec<String>> {
-    let there = kafka.topics().await?;
-    Ok(wrong(program.name, &wanted(program, settings), &there))
+    let live = kafka.topics().await?;
+    Ok(wrong(program.name, &specs(program, settings), &live))
 }
 
-/// Which topics keep their records for as long as the barriers remember them, or longer: what is delivered again then, or
-/// sent again out of the dead letters, would be carried out twice.
-pub async fn kept_too_long(
+/// Returns the topics that retain records at least as long as the barriers retain their rows. A
+/// later redelivery, or the replay of a dead letter, would repeat the work.
+pub async fn retained_too_long(
     program: &Program,
     settings: &Settings,
     kafka: &Kafka,
 ) -> Result<Vec<String>> {
-    let there = kafka.topics().await?;
-    Ok(too_long(settings.barrier_retention(), &heard(program, settings), &there))
+    let live = kafka.topics().await?;
+    Ok(too_long(settings.barrier_retention(), &consumed(program, settings), &live))
 }
 
-/// Says so when a live topic has another number of partitions than `key` of the configuration. To be asked before anything
-/// is stored: rows for partitions that are not there would keep their sagas for ever. Who is not let in is told why.
+/// Returns an error if the live topic has another number of partitions than the configuration under
+/// `key`. Call it before anything is stored: sagas in missing partitions never continue.
 pub async fn disagreement(
     kafka: &Kafka,
     topic: &str,
@@ -91,18 +92,13 @@ pub async fn disagreement(
     configured: u32,
 ) -> Result<Option<stack::Error>, sagamore_transport::Error> {
     kafka.brokers().await?;
-    let there = kafka.topics().await?;
-    Ok(divided_otherwise(&there, topic, key, configured))
+    let live = kafka.topics().await?;
+    Ok(mismatch(&live, topic, key, configured))
 }
 
-fn divided_otherwise(
-    there: &[Topic],
-    topic: &str,
-    key: &str,
-    configured: u32,
-) -> Option<stack::Error> {
-    let live = there.iter().find(|there| there.name == topic)?.partitions;
-    // without any it is just being made
+fn mismatch(topics: &[Topic], topic: &str, key: &str, configured: u32) -> Option<stack::Error> {
+    let live = topics.iter().find(|live| live.name == topic)?.partitions;
+    // a topic without partitions is being created
     (live != configured && live > 0).then(|| stack::Error::Partitions {
         key: key.to_owned(),
         configured,
@@ -111,40 +107,42 @@ fn divided_otherwise(
     })
 }
 
-/// A command, or an event, is delivered for as long as its topic keeps it, and once more as a dead letter that is sent again.
-fn too_long(barrier: Duration, heard: &BTreeSet<String>, there: &[Topic]) -> Vec<String> {
+/// Compares the retention of each topic plus its dead letters with the barriers'. A record can be
+/// delivered until the topic removes it, and once more as a dead letter.
+fn too_long(barrier: Duration, consumed: &BTreeSet<String>, live: &[Topic]) -> Vec<String> {
     let days = |time: Duration| time.as_secs() / (24 * 3600);
-    let mut told = Vec::new();
-    for heard in heard {
-        let topics = [heard.clone(), wire::dead_letter_topic(heard).to_string()];
-        let mut kept = Some(Duration::ZERO);
-        for topic in topics.iter().filter_map(|name| there.iter().find(|topic| topic.name == *name))
+    let mut problems = Vec::new();
+    for topic in consumed {
+        let topics = [topic.clone(), wire::dead_letter_topic(topic).to_string()];
+        let mut retention = Some(Duration::ZERO);
+        for topic in topics.iter().filter_map(|name| live.iter().find(|topic| topic.name == *name))
         {
-            kept = kept.zip(topic.retention).map(|(sum, kept)| sum.saturating_add(kept));
+            retention = retention.zip(topic.retention).map(|(sum, more)| sum.saturating_add(more));
         }
         let names = topics.join(" and ");
-        match kept {
-            Some(Duration::MAX) => told.push(format!(
-                "{names}: one of them keeps its records for ever: give it a retention.ms, and the cleanup.policy delete"
+        match retention {
+            Some(Duration::MAX) => problems.push(format!(
+                "{names}: one of these topics never removes records: set its retention.ms, and \
+                 cleanup.policy to delete"
             )),
-            Some(kept) if kept >= barrier => told.push(format!(
-                "{names} keep their records for {} days together, their segments included: raise barrier.retention_days \
-                 above that, or lower their retention.ms or segment.ms",
-                days(kept)
+            Some(retention) if retention >= barrier => problems.push(format!(
+                "{names} retain their records for {} days in total, including segments: raise \
+                 barrier.retention_days above that, or lower their retention.ms or segment.ms",
+                days(retention)
             )),
-            None => told.push(format!(
-                "{names}: how long they keep their records may not be asked: allow DescribeConfigs on them, or see \
-                 yourself that retention.ms and segment.ms of both come to less than {} days",
+            None => problems.push(format!(
+                "{names}: the retention is not readable: allow DescribeConfigs on these topics, or \
+                 verify that retention.ms and segment.ms of both add up to less than {} days",
                 days(barrier)
             )),
             Some(_) => {}
         }
     }
-    told
+    problems
 }
 
-/// Every topic of which a record leads to something that must not happen twice.
-fn heard(program: &Program, settings: &Settings) -> BTreeSet<String> {
+/// Returns the topics whose records must not be processed twice.
+fn consumed(program: &Program, settings: &Settings) -> BTreeSet<String> {
     let commands =
         commanded(program, settings).into_iter().map(|(service, _)| format!("{service}.commands"));
     let events =
@@ -152,11 +150,12 @@ fn heard(program: &Program, settings: &Settings) -> BTreeSet<String> {
     commands.chain(events).collect()
 }
 
-/// The services that consume commands, with the partitions of their topics: those of the main story, those of the choreography
-/// where it is configured, and those that only the configuration names.
+/// Returns the services that consume commands, with the partitions of their topics. These are the
+/// services of the main story, of the choreography if it is configured, and those that only the
+/// configuration names.
 fn commanded<'a>(program: &Program, settings: &'a Settings) -> Vec<(&'a str, u32)> {
-    let is_of = |story: &Story, name: &str, wanted: fn(&ServiceEntry) -> bool| {
-        story.services.iter().any(|entry| entry.name().as_str() == name && wanted(entry))
+    let is_of = |story: &Story, name: &str, matches: fn(&ServiceEntry) -> bool| {
+        story.services.iter().any(|entry| entry.name().as_str() == name && matches(entry))
     };
     let is_commanded = |name: &str| {
         let is_built_in = program.stories().any(|story| is_of(story, name, |_| true));
@@ -168,7 +167,8 @@ fn commanded<'a>(program: &Program, settings: &'a Settings) -> Vec<(&'a str, u32
     services.map(|(name, service)| (name, service.partitions)).collect()
 }
 
-/// The services that react to events: of the main story, and of the choreography where it is configured.
+/// Returns the services that react to events: those of the main story, and of the choreography if
+/// it is configured.
 fn reacting<'a>(
     program: &'a Program,
     settings: &Settings,
@@ -181,9 +181,9 @@ fn reacting<'a>(
 async fn compare(
     program: &str,
     kafka: &Kafka,
-    wanted: &[Wanted],
+    specs: &[TopicSpec],
 ) -> Result<(Vec<String>, Vec<String>)> {
-    let there = kafka.topics().await?;
+    let live = kafka.topics().await?;
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header([
         "TOPIC",
@@ -192,9 +192,7 @@ async fn compare(
         "MIN.INSYNC",
     ]);
     let mut advice = Vec::new();
-    for topic in
-        wanted.iter().filter_map(|wanted| there.iter().find(|topic| topic.name == wanted.name))
-    {
+    for topic in specs.iter().filter_map(|spec| live.iter().find(|topic| topic.name == spec.name)) {
         let insync = topic.min_insync.map_or_else(|| "?".to_owned(), |count| count.to_string());
         table.add_row([
             &topic.name,
@@ -206,55 +204,58 @@ async fn compare(
             || topic.min_insync.is_some_and(|count| count < MIN_INSYNC)
         {
             advice.push(format!(
-                "{}: replication {REPLICATION} and min.insync.replicas {MIN_INSYNC} survive the loss of a broker",
+                "{}: replication {REPLICATION} and min.insync.replicas {MIN_INSYNC} survive the \
+                 loss of a broker",
                 topic.name
             ));
         }
     }
     outln!("{table}");
-    Ok((wrong(program, wanted, &there), advice))
+    Ok((wrong(program, specs, &live), advice))
 }
 
-fn wrong(program: &str, wanted: &[Wanted], there: &[Topic]) -> Vec<String> {
-    let differs = |wanted: &Wanted| {
-        match there.iter().find(|topic| topic.name == wanted.name) {
-        None => Some(format!("{}: missing; make it with `{program} topics apply`", wanted.name)),
-        Some(topic) if topic.partitions == wanted.partitions => (topic.stamped_by_brokers == Some(false)).then(|| {
-            format!(
-                "{}: message.timestamp.type is CreateTime, so a producer with a wrong clock decides when its records are \
-                 removed. Set it to LogAppendTime with `{program} topics apply`",
-                topic.name
-            )
-        }),
+fn wrong(program: &str, specs: &[TopicSpec], live: &[Topic]) -> Vec<String> {
+    let differs = |spec: &TopicSpec| match live.iter().find(|topic| topic.name == spec.name) {
+        None => Some(format!("{}: missing: create it with `{program} topics apply`", spec.name)),
+        Some(topic) if topic.partitions == spec.partitions => {
+            (topic.stamped_by_brokers == Some(false)).then(|| {
+                format!(
+                    "{}: message.timestamp.type is CreateTime, so a producer with a wrong clock \
+                 decides when its records are removed. Set it to LogAppendTime with `{program} \
+                 topics apply`",
+                    topic.name
+                )
+            })
+        }
         Some(topic) => Some(format!(
-            "{}: has {} partitions, and the configuration says {}. A live topic is left as it is: with more partitions a \
-             key's commands would be in two of them at once, out of order. Set the configuration to {}, or stop all \
-             processes, let every saga end, and make the topic anew.",
-            topic.name, topic.partitions, wanted.partitions, topic.partitions
+            "{}: has {} partitions, but the configuration has {}. A live topic is never \
+             repartitioned, because the commands of a key must stay in one partition. Set the \
+             configuration to {}, or stop all processes after every saga has ended, and create the \
+             topic again.",
+            topic.name, topic.partitions, spec.partitions, topic.partitions
         )),
-    }
     };
-    wanted.iter().filter_map(differs).collect()
+    specs.iter().filter_map(differs).collect()
 }
 
-fn wanted(program: &Program, settings: &Settings) -> Vec<Wanted> {
-    let mut wanted =
-        vec![Wanted { name: REPLIES.into(), partitions: settings.orchestrator.partitions }];
+fn specs(program: &Program, settings: &Settings) -> Vec<TopicSpec> {
+    let mut specs =
+        vec![TopicSpec { name: REPLIES.into(), partitions: settings.orchestrator.partitions }];
     for (name, partitions) in commanded(program, settings) {
-        wanted.push(Wanted { name: format!("{name}.commands"), partitions });
+        specs.push(TopicSpec { name: format!("{name}.commands"), partitions });
     }
-    let letters = wanted.iter().map(|topic| Wanted {
+    let letters = specs.iter().map(|topic| TopicSpec {
         name: wire::dead_letter_topic(&topic.name).to_string(),
         partitions: topic.partitions,
     });
-    let letters: Vec<Wanted> = letters.collect();
+    let letters: Vec<TopicSpec> = letters.collect();
     let single = [wire::HORIZON_TOPIC, wire::PROBE_TOPIC]
-        .map(|name| Wanted { name: name.into(), partitions: 1 });
-    wanted.into_iter().chain(letters).chain(single).chain(events(program, settings)).collect()
+        .map(|name| TopicSpec { name: name.into(), partitions: 1 });
+    specs.into_iter().chain(letters).chain(single).chain(events(program, settings)).collect()
 }
 
-/// Every event of the stories, and its dead letters where a service reacts to it.
-fn events(program: &Program, settings: &Settings) -> Vec<Wanted> {
+/// Returns every event of the stories, and the dead letters of those that a service reacts to.
+fn events(program: &Program, settings: &Settings) -> Vec<TopicSpec> {
     let partitions = settings.observer.partitions;
     let mut names = BTreeSet::new();
     for entry in reacting(program, settings) {
@@ -264,7 +265,7 @@ fn events(program: &Program, settings: &Settings) -> Vec<Wanted> {
             entry.service.reacts_to().map(|event| wire::dead_letter_topic(event).to_string()),
         );
     }
-    names.into_iter().map(|name| Wanted { name, partitions }).collect()
+    names.into_iter().map(|name| TopicSpec { name, partitions }).collect()
 }
 
 #[cfg(test)]
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_for_longer_than_the_barriers_remember_is_told() {
+    fn topics_with_a_longer_retention_than_the_barriers_are_reported() {
         let (program, settings) = of_four_services();
         let topic = |name: &str, days: Option<u64>| Topic {
             name: name.into(),
@@ -295,31 +296,36 @@ mod tests {
                 days.map_or(Duration::MAX, |days| Duration::from_secs(days * 24 * 3600)),
             ),
         };
-        let there = [
+        let live = [
             topic("order.commands", Some(14)),
             topic("order.commands-dlt", Some(14)),
             topic("payment.commands", Some(14)),
             topic("payment.commands-dlt", Some(16)),
             topic("inventory.commands-dlt", None),
             Topic { retention: None, ..topic("shipping.commands", None) },
-            topic("sagamore.replies", None), // old replies change nothing
-            topic("somebody.commands", None),
+            topic("sagamore.replies", None), // redelivered replies change nothing
+            topic("other.commands", None),
         ];
-        let told = too_long(settings.barrier_retention(), &heard(&program, &settings), &there);
-        assert_eq!(told.len(), 3, "{told:?}");
+        let problems =
+            too_long(settings.barrier_retention(), &consumed(&program, &settings), &live);
+        assert_eq!(problems.len(), 3, "{problems:?}");
         assert!(
-            told[0].contains("inventory.commands-dlt: one of them keeps its records for ever"),
-            "{told:?}"
+            problems[0]
+                .contains("inventory.commands-dlt: one of these topics never removes records"),
+            "{problems:?}"
         );
         assert!(
-            told[1].contains("payment.commands and payment.commands-dlt keep")
-                && told[1].contains("30 days")
+            problems[1].contains("payment.commands and payment.commands-dlt retain")
+                && problems[1].contains("30 days")
         );
-        assert!(told[2].contains("shipping.commands-dlt: how long they keep"), "{told:?}");
+        assert!(
+            problems[2].contains("shipping.commands-dlt: the retention is not readable"),
+            "{problems:?}"
+        );
     }
 
     #[test]
-    fn a_start_with_another_number_of_partitions_than_the_live_topics_is_refused() {
+    fn a_start_with_other_partitions_than_the_live_topics_is_rejected() {
         let topic = |partitions| Topic {
             name: REPLIES.into(),
             partitions,
@@ -328,25 +334,25 @@ mod tests {
             retention: None,
             stamped_by_brokers: None,
         };
-        let told = |there: &[Topic], configured| {
-            divided_otherwise(there, REPLIES, "orchestrator.partitions", configured)
+        let error = |live: &[Topic], configured| {
+            mismatch(live, REPLIES, "orchestrator.partitions", configured)
                 .map(|error| error.to_string())
         };
-        assert_eq!(told(&[], 8), None, "it will be made");
-        assert_eq!(told(&[topic(0)], 8), None, "it is being made");
-        assert_eq!(told(&[topic(8)], 8), None);
+        assert_eq!(error(&[], 8), None, "the topic will be created");
+        assert_eq!(error(&[topic(0)], 8), None, "the topic is being created");
+        assert_eq!(error(&[topic(8)], 8), None);
         for configured in [3, 8] {
-            let told = told(&[topic(4)], configured).expect("4 are there");
+            let error = error(&[topic(4)], configured).expect("4 differs");
             assert!(
-                told.contains(&format!("partitions is {configured}")) && told.contains("has 4"),
-                "{told}"
+                error.contains(&format!("partitions is {configured}")) && error.contains("has 4"),
+                "{error}"
             );
-            assert!(told.contains("Set orchestrator.partitions = 4"), "{told}");
+            assert!(error.contains("Set orchestrator.partitions = 4"), "{error}");
         }
     }
 
     #[test]
-    fn what_is_missing_or_divided_otherwise_is_told() {
+    fn missing_and_differing_topics_are_reported() {
         let (program, settings) = of_four_services();
         let topic = |name: &str, partitions| Topic {
             name: name.into(),
@@ -356,25 +362,28 @@ mod tests {
             retention: None,
             stamped_by_brokers: Some(true),
         };
-        let mut there: Vec<Topic> = wanted(&program, &settings)
+        let mut live: Vec<Topic> = specs(&program, &settings)
             .iter()
-            .map(|topic_| topic(&topic_.name, topic_.partitions))
+            .map(|spec| topic(&spec.name, spec.partitions))
             .collect();
-        assert_eq!(wrong(program.name, &wanted(&program, &settings), &there), [] as [String; 0]);
+        assert_eq!(wrong(program.name, &specs(&program, &settings), &live), [] as [String; 0]);
         assert_eq!(
-            there.len(),
+            live.len(),
             12,
             "replies and four services, each with its dead letters, the horizon and the probe"
         );
-        there[2].stamped_by_brokers = Some(false);
-        there[0].partitions = 24;
-        there.remove(1);
-        let told = wrong(program.name, &wanted(&program, &settings), &there).join("\n");
+        live[2].stamped_by_brokers = Some(false);
+        live[0].partitions = 24;
+        live.remove(1);
+        let problems = wrong(program.name, &specs(&program, &settings), &live).join("\n");
         assert!(
-            told.contains("sagamore.replies: has 24 partitions")
-                && told.contains("order.commands: missing"),
-            "{told}"
+            problems.contains("sagamore.replies: has 24 partitions")
+                && problems.contains("order.commands: missing"),
+            "{problems}"
         );
-        assert!(told.contains("payment.commands: message.timestamp.type is CreateTime"), "{told}");
+        assert!(
+            problems.contains("payment.commands: message.timestamp.type is CreateTime"),
+            "{problems}"
+        );
     }
 }

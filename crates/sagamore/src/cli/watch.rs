@@ -1,4 +1,4 @@
-//! `sagamore watch`: the saga drawn again with every change, until it rests.
+//! `watch`: draws the saga again with every change, until it is at rest.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -12,37 +12,38 @@ use crate::invocation::Invocation;
 use crate::output::{self, Exit};
 use crate::view::{SagaView, standing};
 
-/// How often the server is asked.
+/// The interval of polling.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A server that has answered may be away for so long.
+/// Maximum absence of a server that has responded before.
 const AWAY_MAX: Duration = Duration::from_secs(30);
 
-/// Ends with the exit code of the outcome.
+/// Returns the exit code of the outcome.
 pub async fn run(invocation: &Invocation, args: ShowArgs) -> Result<Exit> {
     let client = args.server.client(invocation)?;
     let path = format!("/api/v1/sagas/{}", encoded(&args.id));
     let live = std::io::stdout().is_terminal() && args.server.format.output == Format::Table;
     let (mut seen, mut lines_drawn) = (None, 0);
-    let mut answered = None;
+    let mut responded = None;
     loop {
         let answer = match client.get(&path).await {
             Ok(answer) => answer,
-            // it is started anew, perhaps; who was seen once is seen again
+            // the server may be restarting, and a saga that was shown before still exists
             Err(error)
-                if answered.is_some_and(|at: Instant| at.elapsed() < AWAY_MAX)
-                    && error.is_passing() =>
+                if responded.is_some_and(|at: Instant| at.elapsed() < AWAY_MAX)
+                    && error.is_transient() =>
             {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
             Err(error) => return Err(error.into()),
         };
-        answered = Some(Instant::now());
+        responded = Some(Instant::now());
         let view: SagaView = client.shown(&answer)?;
-        let stands = Some((view.revision, view.line.status)); // a chain becomes late without an event
-        if stands != seen {
-            seen = stands;
+        // a chain becomes late without an event
+        let state = Some((view.revision, view.line.status));
+        if state != seen {
+            seen = state;
             match args.server.format.output {
                 Format::Json => output::raw(&answer),
                 Format::Table => {
@@ -56,7 +57,7 @@ pub async fn run(invocation: &Invocation, args: ShowArgs) -> Result<Exit> {
             }
         }
         if output::is_ended() {
-            return Ok(Exit::Error); // nobody watches any more, and it is not known how it ends
+            return Ok(Exit::Error); // stdout is closed, and the outcome is unknown
         }
         if let Some(outcome) = Exit::of(standing(view.line.status)) {
             return Ok(outcome);

@@ -1,4 +1,4 @@
-//! The keys of the configuration and the type of each, read off [`Settings`] itself.
+//! The configuration's keys with their types, derived from [`Settings`].
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use serde_json::Value as Json;
 
 use super::{SaslSettings, Schema, Settings, TlsSettings, origin};
 
-/// So many letters may be wrong in a key for which another one is suggested.
-const LETTERS_WRONG_MAX: usize = 2;
+/// Maximum edit distance of a suggested key.
+const DISTANCE_MAX: usize = 2;
 
-/// The keys of one schema.
+/// The keys of a schema.
 pub struct Keys {
-    /// The defaults with every table that may be absent.
+    /// The defaults, including every optional table.
     full: Json,
 }
 
@@ -21,7 +21,7 @@ pub fn below(key: &str, table: &str) -> bool {
 }
 
 impl Keys {
-    /// The keys of this schema.
+    /// Derives the keys of this schema.
     pub fn of(schema: &Schema) -> Keys {
         let mut all = Settings::of(schema);
         let sasl = SaslSettings {
@@ -32,29 +32,29 @@ impl Keys {
         };
         (all.kafka.tls, all.kafka.sasl) = (Some(TlsSettings::default()), Some(sasl));
         all.postgres.tls = Some(TlsSettings::default());
-        Keys { full: serde_json::to_value(&all).expect("settings hold only what JSON can hold") }
+        Keys { full: serde_json::to_value(&all).expect("settings are valid JSON") }
     }
 
-    /// Every key that has a value.
+    /// Returns every key with a value.
     pub fn known(&self) -> Vec<String> {
         let mut keys = BTreeMap::new();
         origin::flatten(String::new(), &self.full, &mut keys);
         keys.into_keys().collect()
     }
 
-    /// Whether the key is a table with keys of its own.
+    /// Whether the key is a table.
     pub fn is_table(&self, key: &str) -> bool {
-        self.known().iter().any(|known| below(known, key))
+        self.known().iter().any(|other| below(other, key))
     }
 
-    /// Whether the key takes this value.
+    /// Whether the value is valid for the key.
     pub fn fits(&self, key: &str, value: &Json) -> bool {
         let mut all = self.full.clone();
         set(&mut all, key, value.clone());
         serde_json::from_value::<Settings>(all).is_ok()
     }
 
-    /// The text of a variable as what the key takes; none when it does not fit. Text keys take any text as it is.
+    /// Parses a variable's text for the key; `None` if it is invalid. Text keys accept any text.
     pub fn value_of(&self, key: &str, text: &str) -> Option<Json> {
         if self.is_table(key) {
             return None;
@@ -73,8 +73,8 @@ impl Keys {
         self.fits(key, &value).then_some(value)
     }
 
-    /// What the key takes, in words; none for a table.
-    pub fn wanted(&self, key: &str) -> Option<String> {
+    /// Describes the valid values of the key; `None` for a table.
+    pub fn expected(&self, key: &str) -> Option<String> {
         if self.is_table(key) {
             return None;
         }
@@ -91,7 +91,7 @@ impl Keys {
         })
     }
 
-    /// The keys that are missing in tables of which others are set.
+    /// Returns the missing keys of tables that are partly set.
     pub fn missing(&self, all: &Json) -> Vec<String> {
         let is_missing = |key: &String| {
             let Some((table, name)) = key.rsplit_once('.') else { return false };
@@ -103,7 +103,7 @@ impl Keys {
     }
 }
 
-/// Sets a key, and makes the tables around it where there are none.
+/// Sets a key, and creates its tables.
 pub fn set(all: &mut Json, key: &str, value: Json) {
     if !all.is_object() {
         *all = Json::Object(serde_json::Map::new());
@@ -114,12 +114,12 @@ pub fn set(all: &mut Json, key: &str, value: Json) {
     }
 }
 
-/// The key that was meant: misspelt, or put into another table.
+/// Returns the key that the user may have meant: a similar one, or the same name in another table.
 pub fn likely<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
-    let wrong = |candidate: &&String| strsim::damerau_levenshtein(key, candidate);
+    let distance = |candidate: &&String| strsim::damerau_levenshtein(key, candidate);
     let last = format!(".{}", key.rsplit('.').next().unwrap_or(key));
     let nearest =
-        known.iter().min_by_key(wrong).filter(|nearest| wrong(nearest) <= LETTERS_WRONG_MAX);
+        known.iter().min_by_key(distance).filter(|nearest| distance(nearest) <= DISTANCE_MAX);
     nearest.or_else(|| known.iter().find(|known| known.ends_with(&last))).map(String::as_str)
 }
 
@@ -129,10 +129,10 @@ mod tests {
     use crate::config::tests::schema;
 
     #[test]
-    fn each_key_takes_what_it_is() {
+    fn each_key_describes_its_valid_values() {
         let keys = Keys::of(&schema());
         let check = |key: &str, words: Option<&str>| {
-            assert_eq!(keys.wanted(key).as_deref(), words, "{key}")
+            assert_eq!(keys.expected(key).as_deref(), words, "{key}")
         };
         check("namespace", Some("a text"));
         check("services.order.url", Some("a text"));
@@ -143,7 +143,7 @@ mod tests {
         check("barrier.retention_days", Some("a whole number"));
         check("kafka.sasl", None);
         for key in keys.known() {
-            assert!(keys.wanted(&key).is_some(), "{key}");
+            assert!(keys.expected(&key).is_some(), "{key}");
         }
     }
 }

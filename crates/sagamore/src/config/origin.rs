@@ -1,4 +1,4 @@
-//! Where each value comes from, for `sagamore config`. Secrets are not printed.
+//! The origin of each value, for `config`. Secrets are not printed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,27 +9,27 @@ use serde_json::Value as Json;
 
 use super::{Schema, Settings};
 
-/// What stands where a secret is.
+/// The replacement of a secret.
 const HIDDEN: &str = "(hidden)";
 
-/// One value.
+/// A value with its origin.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Value {
-    /// `kafka.brokers`.
+    /// The key, for example `kafka.brokers`.
     pub key: String,
-    /// As text; empty when it is not set.
+    /// The value as text; empty if unset.
     pub value: String,
     /// `default`, the file with line and column, or the variable's name.
     pub origin: String,
 }
 
-/// Every value with its origin.
+/// Returns every value with its origin.
 pub fn explain(schema: &Schema, file: Option<&Path>) -> Result<Vec<Value>> {
     let settings = Settings::load(schema, file)?;
     let mut all = BTreeMap::new();
     flatten(
         String::new(),
-        &serde_json::to_value(&settings).context("write the settings")?,
+        &serde_json::to_value(&settings).context("serialize the settings")?,
         &mut all,
     );
     let value = |(key, value): (String, Json)| {
@@ -41,7 +41,7 @@ pub fn explain(schema: &Schema, file: Option<&Path>) -> Result<Vec<Value>> {
     Ok(values)
 }
 
-/// Every value that is no table, by its key.
+/// Collects every value that is no table, by its key.
 pub(super) fn flatten(prefix: String, value: &Json, into: &mut BTreeMap<String, Json>) {
     match value {
         Json::Object(fields) => {
@@ -66,10 +66,10 @@ fn shown(key: &str, value: &Json) -> String {
     }
 }
 
-/// `postgres://user:password@host` without the password.
+/// Removes the password from `postgres://user:password@host`.
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return HIDDEN.to_owned() };
-    match rest.rsplit_once('@').map(|(who, rest)| (who.split_once(':'), rest)) {
+    match rest.rsplit_once('@').map(|(credentials, rest)| (credentials.split_once(':'), rest)) {
         Some((Some((user, _)), rest)) => format!("{scheme}://{user}:{HIDDEN}@{rest}"),
         Some((None, _)) | None => url.to_owned(),
     }
@@ -80,11 +80,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_value_is_told_with_its_origin_and_no_secret() {
+    fn each_value_is_listed_with_its_origin_and_without_secrets() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("sagamore.toml");
         let text = "[postgres]\nurl = \"postgres://me:secret@db:5432/x\"\n\
-                    [kafka.sasl]\nmechanism = \"PLAIN\"\nusername = \"me\"\npassword = \"secret\"\n";
+                    [kafka.sasl]\nmechanism = \"PLAIN\"\nusername = \"me\"\npassword \
+                    = \"secret\"\n";
         std::fs::write(&file, text).unwrap();
         let values = explain(&crate::config::tests::schema(), Some(&file)).unwrap();
         let of = |key: &str| {

@@ -1,15 +1,15 @@
-//! The services of a program, as the configuration knows them.
+//! The services of a program from the configuration's point of view.
 
 use std::collections::BTreeMap;
 
 use super::ServiceSettings;
 
-/// The port of the first service; the next ones follow it.
+/// The default port of the first service. The next services have the following ports.
 const FIRST_PORT: u16 = 3001;
-/// The port of the observer, which no service takes by default.
+/// The port of the observer, which is no default port of a service.
 const OBSERVER_PORT: u16 = 3005;
 
-/// Names of tables and keys that no service can have.
+/// Names of tables and keys, which no service can have.
 pub const RESERVED: [&str; 13] = [
     "namespace",
     "allow_unauthenticated",
@@ -26,7 +26,7 @@ pub const RESERVED: [&str; 13] = [
     "doctor",
 ];
 
-/// The names of the services, and how their keys are written.
+/// The names of the services, and the spelling of their keys.
 #[derive(Clone, Debug, Default)]
 pub struct Schema {
     program: &'static str,
@@ -34,13 +34,13 @@ pub struct Schema {
     short_keys: bool,
     /// Services of other programs that the configuration may name.
     external: Vec<String>,
-    /// Whether the configuration may name any service: the program has none built in.
+    /// Whether the configuration may name any service, because the program has none.
     is_open: bool,
 }
 
 impl Schema {
-    /// The schema of these services of a program, and of those of other programs. `short_keys`: `[NAME]` stands for
-    /// `[services.NAME]`.
+    /// Creates the schema of a program's services and of external ones. With `short_keys`, `[NAME]`
+    /// is short for `[services.NAME]`.
     pub fn of(
         program: &'static str,
         names: Vec<String>,
@@ -55,7 +55,7 @@ impl Schema {
         self.program
     }
 
-    /// Returns the names, in the order in which the program adds them.
+    /// Returns the services' names, in the order of the program.
     pub fn names(&self) -> &[String] {
         &self.names
     }
@@ -71,25 +71,25 @@ impl Schema {
         self.names.iter().cloned().zip(ports.map(settings)).collect()
     }
 
-    /// Returns the key as it is listed: `services.order.listen` for `order.listen`.
+    /// Returns the full key: `services.order.listen` for `order.listen`.
     pub(super) fn full_key(&self, key: &str) -> String {
         let first = key.split('.').next().unwrap_or(key);
         let is_short = self.short_keys && self.names.iter().any(|name| name == first);
         if is_short { format!("services.{key}") } else { key.to_owned() }
     }
 
-    /// Returns the key as people write it: the inverse of [`Schema::full_key`].
+    /// Returns the key as users write it: the inverse of [`Schema::full_key`].
     pub(super) fn shown_key<'a>(&self, key: &'a str) -> &'a str {
         key.strip_prefix("services.").filter(|_| self.short_keys).unwrap_or(key)
     }
 
-    /// Adds the service that this key is of, where the configuration may name further ones.
+    /// Adds the service of this key, if the configuration may name it.
     pub(super) fn admit(&mut self, key: &str) {
         let Some(name) = key.strip_prefix("services.").and_then(|rest| rest.split('.').next())
         else {
             return;
         };
-        let is_new = self.names.iter().all(|known| known != name);
+        let is_new = self.names.iter().all(|other| other != name);
         let is_free =
             self.is_open && !RESERVED.contains(&name) && sagamore_core::Name::new(name).is_ok();
         if is_new && (is_free || self.external.iter().any(|external| external == name)) {

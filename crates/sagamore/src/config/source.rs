@@ -1,5 +1,5 @@
-//! Where each key is set: a variable, a line of the file, or nowhere, and with which value. Errors about a key say its
-//! place before anything else.
+//! The origin of each key's value: a variable, a line of the file, or the default. Errors about a
+//! key start with its position.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,30 +12,30 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{self, Keys, below};
 use super::{PREFIX, SEPARATOR, Schema, Settings};
 
-/// Where the values come from.
+/// The values of file and environment with their positions.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     schema: Schema,
     file: Option<PathBuf>,
-    /// Key, of a value or of a table -> line and column in the file, counted from 1.
+    /// Key of a value or table -> its line and column in the file, counted from 1.
     places: BTreeMap<String, (usize, usize)>,
     /// Key -> its value in the file.
-    written: BTreeMap<String, Written>,
+    values: BTreeMap<String, FileValue>,
     /// Key -> the variable that sets it.
     variables: BTreeMap<String, Variable>,
-    /// A line for each key that the file or the environment sets twice.
-    twice: Vec<String>,
+    /// One error for each key that is set twice.
+    duplicates: Vec<String>,
 }
 
 /// A value of the file.
 #[derive(Clone, Debug)]
-enum Written {
+enum FileValue {
     Value(Json),
-    /// A value that no key takes, in words.
+    /// The description of a value that is invalid for every key.
     Other(String),
 }
 
-/// A variable of the environment.
+/// A variable with the prefix `SAGAMORE__`.
 #[derive(Clone, Debug)]
 struct Variable {
     name: String,
@@ -43,19 +43,19 @@ struct Variable {
 }
 
 impl Source {
-    /// Reads what the file and the environment set. Fails unless both can be read and hold known keys only.
+    /// Reads file and environment. Fails unless both are readable and have known keys only.
     pub fn read(schema: &Schema, file: Option<&Path>) -> Result<Source> {
         let text = match file {
             Some(file) => std::fs::read_to_string(file)
-                .with_context(|| format!("{}: the configuration cannot be read", file.display()))?,
+                .with_context(|| format!("cannot read the configuration {}", file.display()))?,
             None => String::new(),
         };
         let source = Source::of(schema, file, &text, std::env::vars_os())?;
-        let wrong = [source.twice.clone(), source.unknown()].concat();
+        let wrong = [source.duplicates.clone(), source.unknown()].concat();
         if wrong.is_empty() { Ok(source) } else { bail!("{}", wrong.join("\n")) }
     }
 
-    /// No place for any value.
+    /// Creates a source without values.
     pub fn of_schema(schema: Schema) -> Source {
         Source { schema, ..Source::default() }
     }
@@ -76,11 +76,11 @@ impl Source {
         let table = DeTable::parse(text).map_err(|error| {
             let (line, column) = place(text, error.span().map_or(0, |span| span.start));
             let file = file.unwrap_or(Path::new("")).display();
-            anyhow!("{file}:{line}:{column}: this is not TOML: {}", error.message())
+            anyhow!("{file}:{line}:{column}: invalid TOML: {}", error.message())
         })?;
         source.collect("", table.get_ref(), text);
         let prefix = format!("{PREFIX}{SEPARATOR}");
-        // an empty variable counts as unset: scripts often clear one so
+        // an empty variable counts as unset, because scripts often clear variables this way
         for (name, value) in variables.filter(|(_, value)| !value.is_empty()) {
             let Ok(name) = name.into_string() else { continue };
             let Some(words) = name.to_uppercase().strip_prefix(&prefix).map(str::to_lowercase)
@@ -89,11 +89,13 @@ impl Source {
             };
             let key = source.schema.full_key(&words.replace(SEPARATOR, "."));
             source.schema.admit(&key);
-            let Ok(text) = value.into_string() else { bail!("{name}: {key}: this is not UTF-8") };
+            let Ok(text) = value.into_string() else {
+                bail!("{name}: {key}: the value is not valid UTF-8")
+            };
             if let Some(other) = source.variables.get(&key) {
                 let shown = source.schema.shown_key(&key);
-                source.twice.push(format!(
-                    "{} and {name}: {shown}: both set this key; keep one",
+                source.duplicates.push(format!(
+                    "{} and {name}: {shown}: both variables set this key: remove one",
                     other.name
                 ));
             }
@@ -111,11 +113,11 @@ impl Source {
             self.schema.admit(&key);
             match value.get_ref().as_table() {
                 Some(inner) if !inner.is_empty() => self.collect(&key, inner, text),
-                Some(_) if Keys::of(&self.schema).is_table(&key) => {} // a heading with nothing below it
+                Some(_) if Keys::of(&self.schema).is_table(&key) => {} // an empty table
                 Some(_) | None => {
-                    let before = self.written.insert(key.clone(), written(value.get_ref()));
-                    self.twice.extend(
-                        before.and_then(|_| self.set_twice(&key, place(text, name.span().start))),
+                    let before = self.values.insert(key.clone(), file_value(value.get_ref()));
+                    self.duplicates.extend(
+                        before.and_then(|_| self.duplicate(&key, place(text, name.span().start))),
                     );
                 }
             }
@@ -123,35 +125,37 @@ impl Source {
         }
     }
 
-    /// A line for a key that is set at this place as well: `[payment]` and `[services.payment]` are one table.
-    fn set_twice(&self, key: &str, place: (usize, usize)) -> Option<String> {
+    /// Returns the error for a key that is also set at `place`: `[payment]` and
+    /// `[services.payment]` are one table.
+    fn duplicate(&self, key: &str, place: (usize, usize)) -> Option<String> {
         let (file, shown) = (self.file.as_deref()?.display(), self.schema.shown_key(key));
         let mut places = [*self.places.get(key)?, place];
-        places.sort_unstable(); // tables are read in the order of their names
+        places.sort_unstable(); // tables are read in alphabetical order
         let [(line, column), (again, below)] = places;
         Some(format!(
-            "{file}:{again}:{below}: {shown}: {file}:{line}:{column} sets this key as well; keep one"
+            "{file}:{again}:{below}: {shown}: {file}:{line}:{column} also sets this key: remove one"
         ))
     }
 
-    /// The settings: the defaults with what the file and then the environment set. The key decides the type.
+    /// Returns the defaults, overridden by the file and then by the environment. The key determines
+    /// the type.
     ///
     /// # Errors
-    /// Every value that does not fit its key, and every key that is missing in its table, behind its place.
+    ///
+    /// All invalid values, and all keys that are missing in their tables, each after its position.
     pub fn settings(&self) -> Result<Settings> {
         let keys = Keys::of(&self.schema);
         let mut all =
-            serde_json::to_value(Settings::of(&self.schema)).context("write the defaults")?;
+            serde_json::to_value(Settings::of(&self.schema)).context("serialize the defaults")?;
         let mut wrong = Vec::new();
-        for (key, written) in
-            self.written.iter().filter(|(key, _)| !self.variables.contains_key(*key))
+        for (key, value) in self.values.iter().filter(|(key, _)| !self.variables.contains_key(*key))
         {
-            match written {
-                Written::Value(value) if keys.fits(key, value) => {
+            match value {
+                FileValue::Value(value) if keys.fits(key, value) => {
                     keys::set(&mut all, key, value.clone())
                 }
-                Written::Value(value) => wrong.push(self.misfit(key, &value.to_string())),
-                Written::Other(text) => wrong.push(self.misfit(key, text)),
+                FileValue::Value(value) => wrong.push(self.misfit(key, &value.to_string())),
+                FileValue::Other(text) => wrong.push(self.misfit(key, text)),
             }
         }
         for (key, Variable { text, .. }) in &self.variables {
@@ -160,33 +164,30 @@ impl Source {
                 None => wrong.push(self.misfit(key, &format!("\"{text}\""))),
             }
         }
-        let lacks = |key: &String| {
-            format!(
-                "{}: this is not set, and has to be with the rest of its table",
-                self.named(key)
-            )
+        let missing = |key: &String| {
+            format!("{}: missing: set it together with the rest of its table", self.named(key))
         };
-        wrong.extend(keys.missing(&all).iter().map(lacks));
+        wrong.extend(keys.missing(&all).iter().map(missing));
         if !wrong.is_empty() {
             bail!("{}", wrong.join("\n"));
         }
         serde_json::from_value(all).context("configuration")
     }
 
-    fn misfit(&self, key: &str, given: &str) -> String {
-        match Keys::of(&self.schema).wanted(key) {
-            Some(wanted) => {
-                format!("{}: {given} is given, and {wanted} is wanted", self.named(key))
+    fn misfit(&self, key: &str, found: &str) -> String {
+        match Keys::of(&self.schema).expected(key) {
+            Some(expected) => {
+                format!("{}: expected {expected}, found {found}", self.named(key))
             }
             None => format!(
-                "{}: this is a table with keys of its own, [{}], and no value",
+                "{}: expected a table [{}], found a value",
                 self.named(key),
                 self.schema.shown_key(key)
             ),
         }
     }
 
-    /// The variable's name, or the file with line and column; none when nothing sets it.
+    /// Returns the variable's name, or the file with line and column; `None` for a default.
     pub fn place(&self, key: &str) -> Option<String> {
         if let Some(variable) = self.variables.get(key) {
             return Some(variable.name.clone());
@@ -195,7 +196,7 @@ impl Source {
         Some(format!("{}:{line}:{column}", self.file.as_deref()?.display()))
     }
 
-    /// The key behind its place, or behind that of the table it is missing in.
+    /// Returns the key after its position, or after the position of the table that lacks it.
     pub fn named(&self, key: &str) -> String {
         let parent = key.rsplit_once('.').map(|(parent, _)| parent);
         match self.place(key).or_else(|| self.place(parent?)) {
@@ -204,49 +205,47 @@ impl Source {
         }
     }
 
-    /// A line for each key that is none of ours, but not for those in a table that is none.
+    /// Returns an error for each unknown key. Keys in unknown tables are omitted.
     fn unknown(&self) -> Vec<String> {
-        let known = Keys::of(&self.schema).known();
-        let is_known = |key: &str| known.iter().any(|known| known == key || below(known, key));
+        let keys = Keys::of(&self.schema).known();
+        let is_known = |key: &str| keys.iter().any(|known| known == key || below(known, key));
         let set = self.places.keys().chain(self.variables.keys());
         let topmost = set.filter(|key| {
             !is_known(key) && key.rsplit_once('.').is_none_or(|(parent, _)| is_known(parent))
         });
         topmost
-            .map(|key| match keys::likely(key, &known) {
+            .map(|key| match keys::likely(key, &keys) {
                 Some(likely) => format!(
-                    "{}: there is no such key; did you mean {}?",
+                    "{}: unknown key: did you mean {}?",
                     self.named(key),
                     self.schema.shown_key(likely)
                 ),
                 None => {
                     let (named, program) = (self.named(key), self.schema.program());
-                    format!(
-                        "{named}: there is no such key; `{program} config` lists those there are"
-                    )
+                    format!("{named}: unknown key: `{program} config` lists all keys")
                 }
             })
             .collect()
     }
 }
 
-/// A value of the file as JSON. Integers are those of TOML: 64 bits with a sign.
-fn written(value: &DeValue<'_>) -> Written {
+/// Converts a value of the file to JSON. TOML integers are signed 64-bit numbers.
+fn file_value(value: &DeValue<'_>) -> FileValue {
     match value {
-        DeValue::String(text) => Written::Value(Json::from(text.as_ref())),
-        DeValue::Boolean(truth) => Written::Value(Json::from(*truth)),
+        DeValue::String(text) => FileValue::Value(Json::from(text.as_ref())),
+        DeValue::Boolean(truth) => FileValue::Value(Json::from(*truth)),
         DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
-            Ok(number) => Written::Value(Json::from(number)),
-            Err(_) => Written::Other(integer.to_string()),
+            Ok(number) => FileValue::Value(Json::from(number)),
+            Err(_) => FileValue::Other(integer.to_string()),
         },
-        DeValue::Float(float) => Written::Other(float.as_str().to_owned()),
-        DeValue::Datetime(time) => Written::Other(time.to_string()),
-        DeValue::Array(_) => Written::Other("a list".to_owned()),
-        DeValue::Table(_) => Written::Other("a table".to_owned()),
+        DeValue::Float(float) => FileValue::Other(float.as_str().to_owned()),
+        DeValue::Datetime(time) => FileValue::Other(time.to_string()),
+        DeValue::Array(_) => FileValue::Other("a list".to_owned()),
+        DeValue::Table(_) => FileValue::Other("a table".to_owned()),
     }
 }
 
-/// Line and column of a byte, counted from 1.
+/// Returns line and column of a byte, counted from 1.
 fn place(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or_default();
@@ -265,7 +264,7 @@ mod tests {
             text,
             std::iter::once((variable.into(), value.into())),
         )
-        .expect("TOML")
+        .expect("valid TOML")
     }
 
     fn unknown(text: &str, variable: &str) -> String {
@@ -273,33 +272,34 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_none_is_told_with_its_place_and_what_was_likely_meant() {
-        let check = |text: &str, wanted: &str| assert_eq!(unknown(text, "PATH"), wanted, "{text}");
+    fn an_unknown_key_is_reported_with_its_position_and_a_suggestion() {
+        let check =
+            |text: &str, expected: &str| assert_eq!(unknown(text, "PATH"), expected, "{text}");
         check("namespace = \"a\"\n[kafka]\nbrokers = \"a:1\"\n[kafka.tls]\nca = \"x\"\n", "");
         check(
             "[kafka]\n  broker = \"a:1\"\n",
-            "s.toml:2:3: kafka.broker: there is no such key; did you mean kafka.brokers?",
+            "s.toml:2:3: kafka.broker: unknown key: did you mean kafka.brokers?",
         );
         check(
             "lease_ms = 900\n",
-            "s.toml:1:1: lease_ms: there is no such key; did you mean orchestrator.lease_ms?",
+            "s.toml:1:1: lease_ms: unknown key: did you mean orchestrator.lease_ms?",
         );
         check(
             "[colour.deep]\nred = 1\n",
-            "s.toml:1:2: colour: there is no such key; `shop config` lists those there are",
+            "s.toml:1:2: colour: unknown key: `shop config` lists all keys",
         );
-        let told = unknown("", "SAGAMORE__POSTGRES__TLS__CERTIFICAT");
+        let error = unknown("", "SAGAMORE__POSTGRES__TLS__CERTIFICAT");
         assert!(
-            told.starts_with("SAGAMORE__POSTGRES__TLS__CERTIFICAT: postgres.tls.certificat: "),
-            "{told}"
+            error.starts_with("SAGAMORE__POSTGRES__TLS__CERTIFICAT: postgres.tls.certificat: "),
+            "{error}"
         );
-        assert!(told.ends_with("did you mean postgres.tls.certificate?"), "{told}");
+        assert!(error.ends_with("did you mean postgres.tls.certificate?"), "{error}");
         assert_eq!(unknown("", "SAGAMORE__KAFKA__TLS__CA"), "");
         assert_eq!(unknown("", "SAGAMORE_CONFIG"), "");
     }
 
     #[test]
-    fn a_variable_stands_before_the_file() {
+    fn a_variable_overrides_the_file() {
         let of = |variable: &str| of("[order]\nlisten = \"x\"\n", variable, "y");
         assert_eq!(of("PATH").named("services.order.listen"), "s.toml:2:1: order.listen");
         assert_eq!(
@@ -319,10 +319,10 @@ mod tests {
     }
 
     #[test]
-    fn the_key_decides_what_the_text_of_a_variable_is() {
-        let check = |variable: &str, value: &str, told: &str| {
+    fn the_key_determines_the_type_of_a_variable() {
+        let check = |variable: &str, value: &str, expected: &str| {
             let why = of("", variable, value).settings().expect_err(value).to_string();
-            assert_eq!(why, told);
+            assert_eq!(why, expected);
         };
         assert_eq!(
             of("", "SAGAMORE__NAMESPACE", "007").settings().expect("sound").namespace,
@@ -338,41 +338,38 @@ mod tests {
         );
         let place = "SAGAMORE__ORDER__PARTITIONS: order.partitions: ";
         for text in ["1.9", "true", "1e3", "+1", " 1", "-1", "4294967296", "99999999999999999999"] {
-            let told = format!(
-                "{place}\"{text}\" is given, and a whole number from 0 to 4294967295 is wanted"
-            );
-            check("SAGAMORE__ORDER__PARTITIONS", text, &told);
+            let expected =
+                format!("{place}expected a whole number from 0 to 4294967295, found \"{text}\"");
+            check("SAGAMORE__ORDER__PARTITIONS", text, &expected);
         }
         check(
             "SAGAMORE__ORDER",
             "3",
-            "SAGAMORE__ORDER: order: this is a table with keys of its own, [order], and no value",
+            "SAGAMORE__ORDER: order: expected a table [order], found a value",
         );
     }
 
     #[test]
-    fn a_value_of_the_file_that_does_not_fit_is_told_with_its_line() {
-        let check = |text: &str, told: &str| {
+    fn an_invalid_value_of_the_file_is_reported_with_its_position() {
+        let check = |text: &str, expected: &str| {
             let why = of(text, "PATH", "").settings().expect_err(text).to_string();
-            assert_eq!(why, told);
+            assert_eq!(why, expected);
         };
-        let number = "a whole number from 0 to 4294967295 is wanted";
+        let number = "a whole number from 0 to 4294967295";
         for text in ["1.5", "1.0", "true", "-1", "4294967296", "\"3\""] {
-            let told = format!("s.toml:2:1: order.partitions: {text} is given, and {number}");
-            check(&format!("[order]\npartitions = {text}\n"), &told);
+            let expected = format!("s.toml:2:1: order.partitions: expected {number}, found {text}");
+            check(&format!("[order]\npartitions = {text}\n"), &expected);
         }
         check(
             "[barrier]\n\nretention_days = 18446744073709551615\n",
-            "s.toml:3:1: barrier.retention_days: 18446744073709551615 is given, and a whole number is wanted",
+            "s.toml:3:1: barrier.retention_days: expected a whole number, found \
+             18446744073709551615",
         );
-        check("namespace = {}\n", "s.toml:1:1: namespace: a table is given, and a text is wanted");
-        assert_eq!(
-            of("[order]\npartitions = 0x10\n", "PATH", "").settings().expect("sound").services["order"].partitions,
-            16
-        );
-        assert_eq!(
-            of("[order]\n", "PATH", "").settings().expect("sound").services["order"].partitions,
-            12
-        );
+        check("namespace = {}\n", "s.toml:1:1: namespace: expected a text, found a table");
+        let partitions = |text: &str| {
+            of(text, "PATH", "").settings().expect("valid").services["order"].partitions
+        };
+        assert_eq!(partitions("[order]\npartitions = 0x10\n"), 16);
+        assert_eq!(partitions("[order]\n"), 12);
     }
 }

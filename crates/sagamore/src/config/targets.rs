@@ -1,4 +1,4 @@
-//! What the settings lead to: names, brokers, databases, orchestrators.
+//! Resources that the settings describe: names, brokers, databases, clients.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use sagamore_server::{Client, Services};
 
 use super::{KafkaSettings, SaslSettings, ServiceSettings, Settings};
 
-/// The mechanisms of SASL that we have; Kerberos and OAuth are none.
+/// The supported mechanisms of SASL, without Kerberos and OAuth.
 const MECHANISMS: [&str; 3] = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"];
 
 impl Settings {
-    /// A name of ours as it stands on the brokers.
+    /// Returns the name of a topic or group on the brokers.
     pub fn topic(&self, name: &str) -> String {
         if self.namespace.is_empty() {
             name.to_owned()
@@ -25,7 +25,7 @@ impl Settings {
         }
     }
 
-    /// The schema of a service or of the engine.
+    /// Returns the schema of a service, the observer or the engine.
     pub fn schema(&self, name: &str) -> String {
         if self.namespace.is_empty() {
             name.to_owned()
@@ -34,22 +34,22 @@ impl Settings {
         }
     }
 
-    /// How long barrier rows are kept at least.
+    /// Returns the minimum retention of barrier rows.
     pub fn barrier_retention(&self) -> Duration {
         days(self.barrier.retention_days)
     }
 
-    /// How long journals are kept after the end of their saga.
+    /// Returns the retention of journals after the end of a saga.
     pub fn journal_retention(&self) -> Duration {
         days(self.orchestrator.retention_days)
     }
 
-    /// The orchestrators, as clients find them.
+    /// Returns the addresses of the orchestrators.
     pub fn servers(&self) -> Vec<String> {
         addresses(&self.orchestrator.servers, &self.orchestrator.listen)
     }
 
-    /// Returns clients of the services, at their addresses.
+    /// Returns clients of the services.
     pub(crate) fn service_clients(&self) -> Result<Services> {
         let client = |(name, service): (&str, &ServiceSettings)| {
             Ok::<_, anyhow::Error>((
@@ -58,30 +58,29 @@ impl Settings {
             ))
         };
         let clients = self.services().into_iter().map(client).collect::<Result<Vec<_>>>()?;
-        Ok(Services::There(clients.into()))
+        Ok(Services::Remote(clients.into()))
     }
 
-    /// The observers, as clients find them.
+    /// Returns the addresses of the observers.
     pub fn observers(&self) -> Vec<String> {
         addresses(&self.observer.servers, &self.observer.listen)
     }
 
-    /// The brokers, as this process is known to them; `instance` is what it is known as to its group.
+    /// Connects to the brokers. `client` identifies the process, and `instance` the member of its
+    /// group.
     pub fn kafka(&self, client: &str, instance: Option<String>) -> Result<Kafka> {
         self.connect(self.kafka_options(client, instance)?)
     }
 
-    /// The same for an orchestrator, which must not wait for the brokers for as long as its leases hold.
-    pub fn kafka_within(&self, client: &str, patience: Duration) -> Result<Kafka> {
+    /// Connects an orchestrator. A request to the brokers must end before the orchestrator's leases
+    /// expire.
+    pub fn kafka_within(&self, client: &str, timeout: Duration) -> Result<Kafka> {
         let options = self.kafka_options(client, None)?;
-        self.connect(Options {
-            answered_within: patience / 2,
-            delivered_within: patience,
-            ..options
-        })
+        self.connect(Options { answered_within: timeout / 2, delivered_within: timeout, ..options })
     }
 
-    /// Nobody is asked yet: an error is one of the options, most likely a file of TLS that only looked like one.
+    /// Creates the connection without network traffic. An error is one of the options, most likely
+    /// an invalid TLS file.
     fn connect(&self, options: Options) -> Result<Kafka> {
         let key = if options.security.tls.is_some() { "kafka.tls" } else { "kafka" };
         Kafka::connect(options).with_context(|| self.named(key))
@@ -113,7 +112,7 @@ impl Settings {
         let SaslSettings { mechanism, username, password, password_file } = sasl;
         if !MECHANISMS.contains(&mechanism.as_str()) {
             bail!(
-                "{}: '{mechanism}' is none of {}",
+                "{}: '{mechanism}' is not supported: use one of {}",
                 self.named("kafka.sasl.mechanism"),
                 MECHANISMS.join(", ")
             );
@@ -125,13 +124,13 @@ impl Settings {
                 secret(file).with_context(|| self.named("kafka.sasl.password_file"))?
             }
             (None, None) => {
-                bail!("{}: neither password nor password_file is set", self.named("kafka.sasl"))
+                bail!("{}: set password or password_file", self.named("kafka.sasl"))
             }
         };
         Ok(Sasl { mechanism: mechanism.clone(), username: username.clone(), password })
     }
 
-    /// The database of a service, or of the engine.
+    /// Opens the database of a service, the observer or the engine.
     pub fn database(&self, name: &str) -> Result<Database> {
         let own = self.service(name).and_then(|settings| settings.url.as_deref());
         let key =
@@ -154,13 +153,13 @@ impl Settings {
         let options = postgres::Options { application, tls, ..postgres::Options::new(url) };
         let plain = postgres::Options { tls: None, ..options.clone() };
         Database::postgres(options.in_schema(self.schema(name))).map_err(|error| {
-            let of_address = Database::postgres(plain).is_err(); // otherwise only TLS is wrong
+            let of_address = Database::postgres(plain).is_err(); // otherwise only TLS is invalid
             anyhow!(error).context(if of_address { key } else { self.named("postgres.tls") })
         })
     }
 }
 
-/// With commas between them; where this process itself would listen, when there are none.
+/// Splits addresses at commas. Without any, the process's own address is used.
 fn addresses(servers: &str, listen: &str) -> Vec<String> {
     let servers = servers.split(',').map(str::trim).filter(|server| !server.is_empty());
     let servers: Vec<String> = servers.map(str::to_owned).collect();
@@ -173,14 +172,14 @@ fn days(days: u64) -> Duration {
 
 fn secret(file: &Path) -> Result<String> {
     let text = std::fs::read_to_string(file)
-        .with_context(|| format!("read the password in {}", file.display()))?;
+        .with_context(|| format!("read the password from {}", file.display()))?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// `postgres://user@host` with a password, written so that no letter of it means anything.
+/// Inserts a percent-encoded password into `postgres://user@host`.
 fn with_password(url: &str, password: &str) -> Result<String> {
     let Some((user, host)) = url.split_once('@') else {
-        bail!("it names no user: write postgres://user@host/..")
+        bail!("the URL has no user: write postgres://user@host/..")
     };
     let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
     Ok(format!("{user}:{encoded}@{host}"))

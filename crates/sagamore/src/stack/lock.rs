@@ -1,4 +1,5 @@
-//! One process a data directory: a lock file that the system lets go when the process ends, however it ends.
+//! The lock of a data directory. The operating system releases it at the end of the process, even
+//! after a crash.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
@@ -6,13 +7,13 @@ use std::path::Path;
 
 use super::Error;
 
-/// Held as long as the directory is worked on.
+/// A held lock of a data directory.
 pub struct Lock {
     file: File,
 }
 
 impl Lock {
-    /// Takes the directory, or says who has it.
+    /// Locks the directory, or returns the id of the process that holds the lock.
     pub fn take(data: &Path) -> Result<Lock, Error> {
         let broken = |source| Error::Directory { path: data.to_owned(), source };
         let path = data.join("sagamore.lock");
@@ -40,7 +41,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // the file stays: removing it would let two processes lock two files of one name
+        // removing the file would let two processes lock two files of the same name
         let _ = self.file.unlock();
     }
 }
@@ -50,11 +51,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_that_is_taken_says_by_whom() {
+    fn a_locked_directory_reports_the_process() {
         let directory = tempfile::tempdir().unwrap();
         let held = Lock::take(directory.path()).unwrap();
         let Err(Error::InUse { pid, .. }) = Lock::take(directory.path()) else {
-            panic!("taken twice")
+            panic!("locked twice")
         };
         assert_eq!(pid, std::process::id().to_string());
         drop(held);

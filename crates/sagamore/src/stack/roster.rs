@@ -1,33 +1,34 @@
-//! The services that a data directory has had: the database of each must be there. A new one may join.
+//! The list of services that a data directory has had. The database of each must exist, and a new
+//! service may join.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{Error, file};
 
-/// The file that lists them, a name a line.
+/// The file of the list, one name per line.
 const ROSTER: &str = "services";
 
-/// Fails when the database of a service that was here is missing. The engine's database is made last: where it is, the
-/// databases of all services in the roster are. The log may be lost, they may not.
-pub fn nothing_is_missing(data: &Path, services: &[&str]) -> Result<(), Error> {
+/// Fails if the database of an earlier service is missing. The engine's database is created last,
+/// so its existence implies those of all listed services. The log may be lost, but no database.
+pub fn check_databases(data: &Path, services: &[&str]) -> Result<(), Error> {
     if !file(data, "engine").exists() {
         return Ok(());
     }
-    let known = read(data)?;
-    // a directory without a roster was made by a program with the same services
-    let was_here = |name: &&&str| known.as_ref().is_none_or(|known| known.contains(**name));
+    let listed = read(data)?;
+    // a directory without a list comes from a program with the same services
+    let is_listed = |name: &&&str| listed.as_ref().is_none_or(|listed| listed.contains(**name));
     let missing =
-        services.iter().filter(was_here).map(|name| file(data, name)).find(|path| !path.exists());
+        services.iter().filter(is_listed).map(|name| file(data, name)).find(|path| !path.exists());
     missing.map_or(Ok(()), |path| Err(Error::Missing { path }))
 }
 
-/// Adds these services to the roster.
+/// Adds the services to the list.
 pub fn store(data: &Path, services: &[&str]) -> Result<(), Error> {
-    let known = read(data)?;
-    let mut all: BTreeSet<String> = known.clone().unwrap_or_default();
+    let listed = read(data)?;
+    let mut all: BTreeSet<String> = listed.clone().unwrap_or_default();
     all.extend(services.iter().map(|name| (*name).to_owned()));
-    if known.as_ref() == Some(&all) {
+    if listed.as_ref() == Some(&all) {
         return Ok(());
     }
     let text: String = all.iter().map(|name| format!("{name}\n")).collect();
@@ -50,21 +51,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_service_may_join_and_the_database_of_a_former_one_must_be_there() {
+    fn a_new_service_may_join_but_no_earlier_database_may_be_missing() {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path();
         let touch = |name: &str| std::fs::write(file(data, name), "").unwrap();
-        assert!(nothing_is_missing(data, &["seats"]).is_ok(), "nothing is here yet");
+        assert!(check_databases(data, &["seats"]).is_ok(), "the directory is empty");
         touch("engine");
         assert!(
-            nothing_is_missing(data, &["seats"]).is_err(),
-            "without a roster every service was here"
+            check_databases(data, &["seats"]).is_err(),
+            "without a list, every service counts as earlier"
         );
         touch("seats");
         store(data, &["seats"]).unwrap();
-        assert!(nothing_is_missing(data, &["seats", "cards"]).is_ok(), "cards joins");
+        assert!(check_databases(data, &["seats", "cards"]).is_ok(), "cards joins");
         store(data, &["cards"]).unwrap();
-        assert!(nothing_is_missing(data, &["seats"]).is_ok());
-        assert!(nothing_is_missing(data, &["seats", "cards"]).is_err(), "cards was here");
+        assert!(check_databases(data, &["seats"]).is_ok());
+        assert!(check_databases(data, &["seats", "cards"]).is_err(), "cards is listed");
     }
 }

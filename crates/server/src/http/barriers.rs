@@ -1,4 +1,4 @@
-//! What services themselves know of sagas, for `sagamore reconcile`; and the events of a chain, told again.
+//! Barrier rows of services, for `reconcile`, and the resending of a chain's events.
 
 use std::sync::Arc;
 
@@ -20,18 +20,19 @@ use crate::parts::{ServiceHost, Services};
 use crate::problem::{Code, Problem};
 use crate::view::{FactView, Facts};
 
-/// Rows on a page unless `limit` says so, and at most.
+/// Default and maximum rows of a page.
 const LIMIT: u32 = 100;
 const LIMIT_MAX: u32 = 1_000;
 
-/// What a page takes.
+/// The query parameters of a page.
 pub const QUERY: &[Parameter] = &[
     Parameter { name: "limit", kind: Kind::Count(LIMIT_MAX) },
     AFTER,
     Parameter { name: "until", kind: Kind::Text },
 ];
 
-/// `?limit=`, and behind which saga it begins (`after=`) and with which it ends (`until=`).
+/// `?limit=`, `?after=` and `?until=`: the page has rows of sagas after `after`, up to and
+/// including `until`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RangeQuery {
@@ -40,38 +41,38 @@ pub struct RangeQuery {
     until: Option<String>,
 }
 
-type RangeOf = Result<Query<RangeQuery>, QueryRejection>;
+type RangeRequest = Result<Query<RangeQuery>, QueryRejection>;
 
-/// How many events were told again.
+/// The number of events that were emitted again.
 #[derive(Serialize)]
-pub struct Resent {
+pub struct ResendReport {
     id: String,
     events: usize,
 }
 
-/// Of a service in the process of an orchestrator.
+/// Returns rows of a service in the orchestrator's process.
 pub async fn embedded(
     State(app): State<Arc<App>>,
     Segment(name): Segment,
-    query: RangeOf,
+    query: RangeRequest,
 ) -> Result<Json<Facts>, Problem> {
     page(&of(&app.services, &name)?.database, query).await
 }
 
-/// Of a service in the process of an observer.
+/// Returns rows of a service in the observer's process.
 pub async fn beside_observer(
     State(services): State<Services>,
     Segment(name): Segment,
-    query: RangeOf,
+    query: RangeRequest,
 ) -> Result<Json<Facts>, Problem> {
     page(&of(&services, &name)?.database, query).await
 }
 
-/// Of the service whose listener this is.
+/// Returns rows of the service that owns this listener.
 pub async fn own(
     State(app): State<Arc<ServiceApp>>,
     Segment(name): Segment,
-    query: RangeOf,
+    query: RangeRequest,
 ) -> Result<Json<Facts>, Problem> {
     if name != app.host.name.as_str() {
         return Err(elsewhere(&name));
@@ -79,43 +80,45 @@ pub async fn own(
     page(&app.host.database, query).await
 }
 
-/// Has all services of this process emit the events of a chain again.
+/// Makes all services of this process emit a chain's events again.
 pub async fn resend_all(
     State(app): State<Reacting>,
     Segment(id): Segment,
-) -> Result<Json<Resent>, Problem> {
+) -> Result<Json<ResendReport>, Problem> {
     let mut events = 0;
     for host in app.services.hosts().iter().filter(|host| host.reacts) {
         events += resend(host, app.plan.as_ref(), &id).await?;
     }
-    Ok(Json(Resent { id, events }))
+    Ok(Json(ResendReport { id, events }))
 }
 
-/// Has this service emit the events of a chain again.
+/// Makes this service emit a chain's events again.
 pub async fn resend_own(
     State(app): State<Arc<ServiceApp>>,
     Segment(id): Segment,
-) -> Result<Json<Resent>, Problem> {
+) -> Result<Json<ResendReport>, Problem> {
     if !app.host.reacts {
-        let why = "this service answers commands and tells no events: an orchestrator asks again by itself";
+        let why = "this service handles commands and emits no events: the orchestrator resends \
+            commands by itself";
         return Err(Problem::new(Code::NoSuchPage, why));
     }
     let events = resend(&app.host, app.plan.as_ref(), &id).await?;
-    Ok(Json(Resent { id, events }))
+    Ok(Json(ResendReport { id, events }))
 }
 
-/// Nothing of a chain that others may have forgotten is emitted.
+/// Skips chains older than the retention: other services may have removed their rows.
 async fn resend(host: &ServiceHost, plan: Option<&Name>, id: &str) -> Result<usize, Problem> {
     let ServiceHost { name, database, transport, barrier_retention, .. } = host;
-    let now =
-        clock::of(database).await.map_err(|error| Problem::broke(&error, "ask for the time"))?;
-    let remembered = facts::remembered(now, *barrier_retention);
-    let told =
-        facts::resend(name, database, transport.as_ref(), &ids::chain(id, plan)?, remembered).await;
-    told.map_err(|error| Problem::broke(&error, "tell the events again"))
+    let now = clock::of(database)
+        .await
+        .map_err(|error| Problem::broke(&error, "read the database's time"))?;
+    let oldest = facts::remembered(now, *barrier_retention);
+    let resent =
+        facts::resend(name, database, transport.as_ref(), &ids::chain(id, plan)?, oldest).await;
+    resent.map_err(|error| Problem::broke(&error, "emit the events again"))
 }
 
-async fn page(database: &Database, query: RangeOf) -> Result<Json<Facts>, Problem> {
+async fn page(database: &Database, query: RangeRequest) -> Result<Json<Facts>, Problem> {
     let Query(RangeQuery { limit, after, until }) = query.map_err(|_| body::bad_query())?;
     let (after, limit) = (after.unwrap_or_default(), limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX));
     let facts = facts::facts(database, &after, until.as_deref(), limit).await;
@@ -131,6 +134,6 @@ pub(super) fn of<'a>(services: &'a Services, name: &str) -> Result<&'a ServiceHo
 pub(super) fn elsewhere(name: &str) -> Problem {
     Problem::new(
         Code::NoSuchPage,
-        format!("no service '{name}' is here: ask it at its own address"),
+        format!("no service '{name}' runs at this address: use the service's own address"),
     )
 }

@@ -1,4 +1,4 @@
-//! Bodies and path segments as they come in: bounded, and every mistake in them a problem.
+//! Request bodies and path segments. Sizes are bounded, and every mistake becomes a problem.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -7,24 +7,24 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 
 use super::shape::Shape;
-use crate::problem::{Code, Place, Problem};
+use crate::problem::{Code, Position, Problem};
 
-/// The largest body of a request.
+/// Maximum bytes of a request body.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// A request's body, whole.
+/// A complete request body.
 pub struct Payload(pub Bytes);
 
-/// The one parameter in a route's path, decoded.
+/// The single, decoded path parameter of a route.
 pub struct Segment(pub String);
 
 impl Payload {
-    /// Reads it as JSON of this shape, of which `T` is the type.
+    /// Checks the body against `shape` and parses it as `T`, which the shape must describe.
     pub fn json<'a, T: Deserialize<'a>>(&'a self, shape: &Shape) -> Result<T, Problem> {
         shape.check(&self.0)?;
         serde_json::from_slice(&self.0).map_err(|error| {
-            let place = Place { line: error.line(), column: error.column() };
-            Problem::misfit("", "holds a value here that its field does not take", place)
+            let place = Position { line: error.line(), column: error.column() };
+            Problem::misfit("", "has a value here that its field does not accept", place)
         })
     }
 }
@@ -37,7 +37,7 @@ impl<S: Send + Sync> FromRequest<S> for Payload {
             Ok(collected) => Ok(Payload(collected.to_bytes())),
             Err(error) if error.is::<LengthLimitError>() => Err(Problem::new(
                 Code::BodyTooLarge,
-                format!("the body has more than the {BODY_BYTES_MAX} bytes that are taken"),
+                format!("the body has more than {BODY_BYTES_MAX} bytes"),
             )),
             Err(_) => Err(Problem::new(
                 Code::BodyBrokeOff,
@@ -58,38 +58,38 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     }
 }
 
-/// The problem for a path with a parameter that is not UTF-8.
+/// The problem for a path parameter that is not UTF-8.
 pub fn bad_path() -> Problem {
-    Problem::new(Code::BadParameter, "a part of the path is not text in UTF-8")
+    Problem::new(Code::BadParameter, "a part of the path is not valid UTF-8")
 }
 
-/// The problem for a query that passed the checks of its address and that the handler cannot read.
+/// The problem for a query that the door accepts and the handler cannot parse.
 pub fn bad_query() -> Problem {
     Problem::new(
         Code::BadParameter,
-        "the query holds a parameter, or a value of one, that this address does not take",
+        "the query has a parameter or a value that this address does not accept",
     )
 }
 
-/// The longest reason, in bytes.
+/// Maximum bytes of a reason.
 const REASON_BYTES_MAX: usize = 1_000;
 
-/// A person's reason for what is done, which is kept.
+/// Checks an operator's reason, which the server stores.
 pub fn reason(text: &str) -> Result<(), Problem> {
     let bad = |why: &str| Err(Problem::new(Code::BodyDoesNotFit, format!("reason: {why}")));
     if text.trim().is_empty() {
-        return bad("say who decides this, and why; it is kept");
+        return bad("state who decides this and why; it is stored");
     }
     if text.len() > REASON_BYTES_MAX {
-        return bad(&format!("{} bytes; at most {REASON_BYTES_MAX} are taken", text.len()));
+        return bad(&format!("{} bytes exceed the maximum of {REASON_BYTES_MAX}", text.len()));
     }
     if text.chars().any(|letter| letter.is_control() && letter != '\n' && letter != '\t') {
-        return bad("it has control characters in it");
+        return bad("control characters are not allowed");
     }
     Ok(())
 }
 
-/// Percent-encodes what may not stand in a path segment as it is.
+/// Percent-encodes characters that a path segment cannot contain.
 pub fn encoded(segment: &str) -> String {
     let mut text = String::with_capacity(segment.len());
     for byte in segment.bytes() {

@@ -1,4 +1,4 @@
-//! Chains, as the observer has seen them: listed, shown, and waited for.
+//! The routes of chains, as the observer has recorded them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,45 +14,45 @@ use serde::Deserialize;
 
 use super::barriers;
 use super::body::{self, Payload, Segment};
-use super::listing::{self, Asked, Wanted};
+use super::listing::{self, ListFilter, ListRequest};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
-use super::routes::{READS, Routes, TELLS};
+use super::routes::{READS, READS_TEXT, Routes};
 use super::sagas::shown;
 use super::{health, ids, index, reacting, shape};
 use crate::parts::{BrokerHealth, Services};
 use crate::problem::{Code, Problem};
 use crate::view::{Lines, chain_view};
 
-/// What an observer that is a process of its own works with.
+/// The state of the handlers of an observer process.
 #[derive(Clone)]
 pub struct ObserverApp {
-    /// What is known of chains.
+    /// The observer's view of chains.
     pub chains: Chains,
-    /// Who knows why it does not get on with one.
+    /// The services that can explain a chain's wait.
     pub services: Services,
-    /// The plan that a business key alone belongs to.
+    /// The plan that a business key without prefix belongs to.
     pub plan: Option<Name>,
-    /// The brokers, unless the log is embedded.
+    /// The brokers; `None` with the embedded log.
     pub brokers: Option<Arc<dyn BrokerHealth>>,
     /// Renders the metrics, if this process collects them.
     pub metrics: Option<PrometheusHandle>,
 }
 
-/// The body of a resolve.
+/// The body of a `resolve`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ResolveBody {
     reason: String,
 }
 
-/// Returns the routes of an observer, and of the services that run beside it.
+/// Returns the routes of an observer and of the services in its process.
 pub fn observer_routes(app: ObserverApp) -> Routes {
-    let barriers = Routes::new().about(index::KNOWN).get(
+    let barriers = Routes::new().about(index::SERVICE).get(
         "/api/v1/barriers/{service}",
         READS.query(barriers::QUERY),
         barriers::beside_observer,
     );
-    let services = match app.services.are_here() {
+    let services = match app.services.are_embedded() {
         true => barriers
             .with_state(app.services.clone())
             .merge(reacting(app.services.clone(), app.plan.clone())),
@@ -64,25 +64,26 @@ pub fn observer_routes(app: ObserverApp) -> Routes {
 fn chains() -> Routes<ObserverApp> {
     Routes::new()
         .about(index::CHAINS)
-        .get("/readyz", TELLS, readyz)
-        .get("/metrics", TELLS, metrics)
+        .get("/readyz", READS_TEXT, readyz)
+        .get("/metrics", READS_TEXT, metrics)
         .get("/api/v1/sagas", READS.query(listing::QUERY), list)
-        .post("/api/v1/sagas", READS.body(&shape::START).waits().keyed(), nobody_directs)
+        .post("/api/v1/sagas", READS.body(&shape::START).waits().keyed(), not_orchestrated)
         .get("/api/v1/sagas/{id}", READS.prefers(), show)
         .post("/api/v1/sagas/{id}/cancel", READS.body(&shape::CANCEL), cancel)
-        .post("/api/v1/sagas/{id}/retry", READS.body(&shape::RETRY), nobody_directs)
-        .post("/api/v1/sagas/{id}/skip", READS.body(&shape::RESCUE), nobody_directs)
-        .post("/api/v1/sagas/{id}/resolve", READS.body(&shape::REASON), settle)
+        .post("/api/v1/sagas/{id}/retry", READS.body(&shape::RETRY), not_orchestrated)
+        .post("/api/v1/sagas/{id}/skip", READS.body(&shape::RESCUE), not_orchestrated)
+        .post("/api/v1/sagas/{id}/resolve", READS.body(&shape::REASON), resolve_chain)
 }
 
-/// Chains, the newest first.
-async fn list(State(app): State<ObserverApp>, query: Asked) -> Result<Json<Lines>, Problem> {
-    let wanted = Wanted::of(query)?;
-    let found = wanted.chains(&app.chains).await?;
-    Ok(Json(wanted.page(Vec::new(), found)))
+/// Lists chains, newest first.
+async fn list(State(app): State<ObserverApp>, query: ListRequest) -> Result<Json<Lines>, Problem> {
+    let filter = ListFilter::of(query)?;
+    let found = filter.chains(&app.chains).await?;
+    Ok(Json(filter.page(Vec::new(), found)))
 }
 
-/// One chain with its events, whom it waits for, and why they do not get on; with `Prefer: wait=N` once it is at rest.
+/// Shows one chain with its events, the services that it waits for, and their faults. `Prefer:
+/// wait=N` waits until the chain is at rest.
 async fn show(
     State(app): State<ObserverApp>,
     Segment(id): Segment,
@@ -106,14 +107,15 @@ async fn show(
     Ok(response)
 }
 
-const NOTHING: &str = "the brokers have given the observer no events since it began";
+const NOTHING: &str = "the observer has received no events since its start";
 
-/// Why nothing is told of a chain: there was never an event of it, or it may be among those that are not read yet.
+/// Returns the problem for an unknown chain: not found, or not available while the observer has
+/// events to read.
 pub fn unseen(chains: &Chains, chain: &SagaId) -> Problem {
     match chains.reading() {
         Reading::Elsewhere | Reading::But(0) => Problem::no_such_chain(chain),
         Reading::But(events) => {
-            not_yet(&format!("chain {chain} is not known yet: {events} events are not read"))
+            not_yet(&format!("chain {chain} is not known yet: {events} events remain to be read"))
         }
         Reading::Nothing => not_yet(&format!("chain {chain} is not known yet: {NOTHING}")),
     }
@@ -123,8 +125,8 @@ fn not_yet(why: &str) -> Problem {
     Problem::new(Code::Unavailable, why).retry_after(1)
 }
 
-/// The only verb that a chain takes is a person's word that it is taken care of.
-async fn settle(
+/// Handles `resolve`, the only verb for chains.
+async fn resolve_chain(
     State(app): State<ObserverApp>,
     Segment(id): Segment,
     payload: Payload,
@@ -132,7 +134,7 @@ async fn settle(
     resolve(&app.chains, app.plan.as_ref(), &id, &payload).await
 }
 
-/// Takes a person's word that a chain is taken care of.
+/// Marks a chain as repaired, with the operator's reason.
 pub async fn resolve(
     chains: &Chains,
     plan: Option<&Name>,
@@ -147,7 +149,7 @@ pub async fn resolve(
     body::reason(&reason)?;
     match chains.resolve(&chain, &reason).await {
         Ok(()) => {
-            tracing::info!(%chain, reason, "resolved by a person");
+            tracing::info!(%chain, reason, "chain resolved by an operator");
             let status = ChainStatus::Resolved;
             Ok(Json(
                 serde_json::json!({ "id": chain, "status": status, "message": "chain resolved" }),
@@ -165,33 +167,33 @@ pub async fn resolve(
     }
 }
 
-/// What is asked of an orchestrator, where there is none.
-pub async fn nobody_directs() -> Problem {
+/// Returns the problem for a verb that only an orchestrator supports.
+pub async fn not_orchestrated() -> Problem {
     Problem::new(
-        Code::NobodyDirects,
-        "this is a choreography: the service whose event begins a chain starts it, and what failed is undone by events. \
-         What does not end waits for a service; once a person has taken care of it: resolve",
+        Code::NotOrchestrated,
+        "this is a choreography: its first service starts a chain, and events undo failed ones. A \
+         chain that does not end waits for a service; once it is repaired by hand, use resolve",
     )
 }
 
-/// A cancel, which no chain takes. Of one that was never seen it reserves no key either, as an orchestrator's would.
+/// Rejects a cancel. Unlike an orchestrator's, it reserves no key for a chain without events.
 async fn cancel(State(app): State<ObserverApp>, Segment(id): Segment) -> Result<Response, Problem> {
     let why = match ids::chain_of(&app.chains, app.plan.as_ref(), &id).await? {
         Ok(detail) => format!(
-            "{} is a choreography: no orchestrator can cancel it, and what fails in it is undone by events. What does not \
-             end waits for a service; once a person has taken care of it: resolve",
+            "{} is a choreography: it cannot be cancelled, and events undo what fails in it. A \
+             chain that does not end waits for a service; once it is repaired by hand, use resolve",
             detail.header.id
         ),
         Err(chain) => format!(
-            "no event of the chain {chain} was ever seen, and this is a choreography: a cancel reserves no key here, and \
-             nothing was done. Check the key against those that `list` shows; to keep a chain from beginning, have the \
-             service that begins it refuse the request"
+            "no event of the chain {chain} was ever seen, and this is a choreography: a cancel \
+             reserves no key here, and nothing was done. Check the key with the verb `list`. To \
+             prevent a chain, make its first service refuse the request"
         ),
     };
-    Err(Problem::new(Code::NobodyDirects, why))
+    Err(Problem::new(Code::NotOrchestrated, why))
 }
 
-/// Why chains could not be read.
+/// The problem for chains that cannot be read.
 pub fn unread(error: sagamore_engine::Error) -> Problem {
     Problem::broke(&error, "read the chains")
 }
@@ -226,7 +228,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_chain_that_does_not_end_is_resolved_by_a_person() {
+    async fn an_operator_resolves_a_chain_that_does_not_end() {
         let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap();
         let transport: Arc<dyn Transport> = Arc::new(log.clone());
         let plans = vec![plan()];
@@ -247,7 +249,7 @@ mod tests {
         log.publish(vec![encode_event(&event, &"guest".parse().unwrap())]).await.unwrap();
         observer.turn(Timestamp(2)).await.unwrap();
 
-        let services = Services::There(Arc::new([]));
+        let services = Services::Remote(Arc::new([]));
         let app = ObserverApp { chains, services, plan: name(), brokers: None, metrics: None };
         let client = served(crate::http::router("an observer", observer_routes(app), &[])).await;
         let read = async |path: &str| -> serde_json::Value {

@@ -1,4 +1,5 @@
-//! Why a service does not get on with a chain: it alone knows, and is asked when somebody looks at one that waits for it.
+//! Faults of services, which only each service itself stores. A view of a chain queries the
+//! services that it waits for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,45 +23,47 @@ use crate::parts::Services;
 use crate::problem::{Code, Problem};
 use crate::view::{FaultView, Faults, SagaView};
 
-/// Who is waited for less long is not asked.
+/// Services are queried once a chain has waited for them this long.
 const LATE: Duration = Duration::from_secs(1);
-/// A service that takes longer has nothing to say.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+/// Time limit of each service's response.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Of a service in this process.
+/// Returns the faults of a service in this process.
 pub async fn embedded(
     State(app): State<Reacting>,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<Faults>, Problem> {
-    let (service, id) = asked(path)?;
-    kept(&of(&app.services, &service)?.database, &ids::chain(&id, app.plan.as_ref())?)
+    let (service, id) = parameters(path)?;
+    stored(&of(&app.services, &service)?.database, &ids::chain(&id, app.plan.as_ref())?)
         .await
         .map(Json)
 }
 
-/// Of the service whose listener this is.
+/// Returns the faults of the service that owns this listener.
 pub async fn own(
     State(app): State<Arc<ServiceApp>>,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<Faults>, Problem> {
-    let (service, id) = asked(path)?;
+    let (service, id) = parameters(path)?;
     if service != app.host.name.as_str() {
         return Err(elsewhere(&service));
     }
     if !app.host.reacts {
         let why =
-            "this service answers commands: the verb `show` at the orchestrator has the faults";
+            "this service handles commands: the verb `show` at the orchestrator lists the faults";
         return Err(Problem::new(Code::NoSuchPage, why));
     }
-    kept(&app.host.database, &ids::chain(&id, app.plan.as_ref())?).await.map(Json)
+    stored(&app.host.database, &ids::chain(&id, app.plan.as_ref())?).await.map(Json)
 }
 
-fn asked(path: Result<Path<(String, String)>, PathRejection>) -> Result<(String, String), Problem> {
+fn parameters(
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<(String, String), Problem> {
     let rejected = |_: PathRejection| body::bad_path();
-    path.map(|Path(asked)| asked).map_err(rejected)
+    path.map(|Path(parameters)| parameters).map_err(rejected)
 }
 
-async fn kept(database: &Database, chain: &SagaId) -> Result<Faults, Problem> {
+async fn stored(database: &Database, chain: &SagaId) -> Result<Faults, Problem> {
     let faults = facts::faults(database, chain)
         .await
         .map_err(|error| Problem::broke(&error, "read the inbox"))?;
@@ -68,7 +71,8 @@ async fn kept(database: &Database, chain: &SagaId) -> Result<Faults, Problem> {
 }
 
 impl Services {
-    /// Has those who are waited for say why they do not get on.
+    /// Adds the faults of the services that the chain waits for, or the reason why they are
+    /// unknown.
     pub async fn explain(&self, chain: &SagaId, view: &mut SagaView) {
         let waits = view.waits_for.iter();
         let late = waits.filter(|wait| {
@@ -77,13 +81,15 @@ impl Services {
         let mut names: Vec<String> = late.map(|wait| wait.service.clone()).collect();
         names.sort_unstable();
         names.dedup();
-        let asked =
-            names.iter().map(|name| tokio::time::timeout(ANSWERED_WITHIN, self.ask(name, chain)));
-        let told = join_all(asked).await;
-        for (name, told) in names.iter().zip(told) {
-            let told = told
-                .unwrap_or_else(|_| Err(format!("it does not answer within {ANSWERED_WITHIN:?}")));
-            let faults = match told {
+        let queries = names
+            .iter()
+            .map(|name| tokio::time::timeout(RESPONSE_TIMEOUT, self.faults_of(name, chain)));
+        let results = join_all(queries).await;
+        for (name, result) in names.iter().zip(results) {
+            let result = result.unwrap_or_else(|_| {
+                Err(format!("the service does not respond within {RESPONSE_TIMEOUT:?}"))
+            });
+            let faults = match result {
                 Ok(faults) => faults,
                 Err(why) => {
                     let waits = view.waits_for.iter_mut().filter(|wait| wait.service == *name);
@@ -100,27 +106,30 @@ impl Services {
         }
     }
 
-    async fn ask(&self, service: &str, chain: &SagaId) -> Result<Vec<FaultView>, String> {
+    async fn faults_of(&self, service: &str, chain: &SagaId) -> Result<Vec<FaultView>, String> {
         match self {
-            Services::Here(_) => {
-                let host = of(self, service).map_err(|_| "it is not here".to_owned())?;
+            Services::Embedded(_) => {
+                let host = of(self, service)
+                    .map_err(|_| "the service does not run in this process".to_owned())?;
                 let faults = facts::faults(&host.database, chain)
                     .await
-                    .map_err(|error| format!("what keeps it is not known: {error}"))?;
+                    .map_err(|error| format!("its faults are unknown: {error}"))?;
                 Ok(faults.iter().map(FaultView::of).collect())
             }
-            Services::There(services) => {
+            Services::Remote(services) => {
                 let Some((_, client)) = services.iter().find(|(name, _)| name.as_str() == service)
                 else {
-                    return Err("it has no address in the configuration".to_owned());
+                    return Err("the service has no address in the configuration".to_owned());
                 };
                 let path = format!("/api/v1/faults/{service}/{}", encoded(chain.as_str()));
-                let told = async { client.read::<Faults>(&client.get(&path).await?) };
-                told.await.map(|told| told.faults).map_err(|error: client::Error| match error {
-                    client::Error::NotRunning { why, .. } => {
-                        format!("it does not answer at {client} ({why})")
+                let response = async { client.read::<Faults>(&client.get(&path).await?) };
+                response.await.map(|response| response.faults).map_err(|error: client::Error| {
+                    match error {
+                        client::Error::NotRunning { why, .. } => {
+                            format!("the service does not respond at {client} ({why})")
+                        }
+                        error => format!("its faults are unknown: {error}"),
                     }
-                    error => format!("what keeps it is not known: {error}"),
                 })
             }
         }
@@ -148,12 +157,14 @@ mod tests {
     use crate::parts::ServiceHost;
 
     const FAULTED: &str =
-        "INSERT INTO inbox (saga, step, direction, event, telling_step, telling_direction, version, hop,
+        "INSERT INTO inbox (saga, step, direction, event, telling_step, telling_direction, \
+         version, hop,
             told_at, body, due_at, since, why)
-        VALUES ('visit:1', 'open', 'action', 'bell.rung', 'ring', 'action', 1, 0, 1, '{}', 61000, 1000,
+        VALUES ('visit:1', 'open', 'action', 'bell.rung', 'ring', 'action', 1, 0, 1,
+        '{}', 61000, 1000,
             'the door is jammed')";
 
-    /// The host, whose reaction has met a fault.
+    /// Returns the host, whose reaction has met a fault.
     async fn a_fault() -> ServiceHost {
         let host = host().await;
         let open = host.database.begin().await.unwrap();
@@ -162,7 +173,7 @@ mod tests {
         host
     }
 
-    /// What an observer shows of a chain that waits for the host.
+    /// Returns the observer's view of a chain that waits for the host.
     async fn shown(services: Services) -> Value {
         let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap();
         let transport: Arc<dyn Transport> = Arc::new(log.clone());
@@ -185,7 +196,7 @@ mod tests {
             trace: None,
         };
         log.publish(vec![encode_event(&event, &"guest".parse().unwrap())]).await.unwrap();
-        observer.turn(at).await.unwrap(); // late by now
+        observer.turn(at).await.unwrap(); // overdue by now
         let app = ObserverApp { chains, services, plan: name(), brokers: None, metrics: None };
         let client = served(crate::http::router("an observer", observer_routes(app), &[])).await;
         client.read(&client.get("/api/v1/sagas/1").await.unwrap()).unwrap()
@@ -196,21 +207,21 @@ mod tests {
     }
 
     fn at(client: Client) -> Services {
-        Services::There(Arc::new([("host".parse().unwrap(), client)]))
+        Services::Remote(Arc::new([("host".parse().unwrap(), client)]))
     }
 
     #[tokio::test]
     async fn a_chain_shows_the_fault_of_the_service_that_it_waits_for() {
         let host = a_fault().await;
-        let told = kept(&host.database, &"visit:1".parse().unwrap()).await.unwrap();
-        let told = serde_json::to_value(told).unwrap();
-        let address = |Path(asked): Path<(String, String)>| async move {
-            assert_eq!(asked, ("host".to_owned(), "visit:1".to_owned()));
-            Json(told)
+        let faults = stored(&host.database, &"visit:1".parse().unwrap()).await.unwrap();
+        let faults = serde_json::to_value(faults).unwrap();
+        let address = |Path(parameters): Path<(String, String)>| async move {
+            assert_eq!(parameters, ("host".to_owned(), "visit:1".to_owned()));
+            Json(faults)
         };
-        let there =
+        let remote =
             served(Router::new().route("/api/v1/faults/{service}/{id}", get(address))).await;
-        for services in [Services::Here(Arc::new([host])), at(there)] {
+        for services in [Services::Embedded(Arc::new([host])), at(remote)] {
             let view = shown(services).await;
             let step = open(&view);
             let expected =
@@ -221,14 +232,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_service_does_not_hide_the_chain() {
-        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap(); // takes connections, and says nothing
+        // accepts connections and never responds
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client::new(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
         let view = shown(at(client)).await;
         assert_eq!((&view["status"], &open(&view)["fault"]), (&json!("running"), &Value::Null));
-        assert_eq!(view["waitsFor"][0]["why"], "it does not answer within 1s");
-        let nobody = Client::new("http://127.0.0.1:1").unwrap();
-        let view = shown(at(nobody)).await;
+        assert_eq!(view["waitsFor"][0]["why"], "the service does not respond within 1s");
+        let stopped = Client::new("http://127.0.0.1:1").unwrap();
+        let view = shown(at(stopped)).await;
         let why = view["waitsFor"][0]["why"].as_str().unwrap();
-        assert!(why.starts_with("it does not answer at http://127.0.0.1:1 ("), "{why}");
+        assert!(why.starts_with("the service does not respond at http://127.0.0.1:1 ("), "{why}");
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the process lives, whether it can work, what it measures, which version it is.
+//! Liveness, readiness, metrics and version of the process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +15,20 @@ use super::App;
 use crate::parts::{BrokerHealth, ServiceHost};
 use crate::problem::{Code, Problem};
 
-/// How long the engine's database may take.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+/// Time limit of the engine's database.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The process answers.
+/// Responds while the process runs.
 pub async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// The engine takes requests, and every database can be read.
+/// Responds with success if the orchestrator accepts requests and every database can be read.
 pub async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
     if !app.handle.is_open() {
-        return Err(Problem::new(Code::Unavailable, "the engine takes no requests").retry_after(1));
+        return Err(
+            Problem::new(Code::Unavailable, "the orchestrator accepts no requests").retry_after(1)
+        );
     }
     if let Some(turn_max) = app.handle.turn_hangs() {
         let why = format!(
@@ -37,47 +39,50 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem
     }
     readable(app.services.hosts()).await?;
     let one = Filter { limit: Some(1), ..Filter::default() };
-    let why = match tokio::time::timeout(ANSWERED_WITHIN, app.handle.list(&one)).await {
+    let why = match tokio::time::timeout(RESPONSE_TIMEOUT, app.handle.list(&one)).await {
         Ok(Ok(_)) => None,
         Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => {
-            Some(format!("engine database: no answer within {} s", ANSWERED_WITHIN.as_secs()))
-        }
+        Err(_) => Some(format!(
+            "orchestrator database: no response within {} s",
+            RESPONSE_TIMEOUT.as_secs()
+        )),
     };
     if let Some(why) = why {
         return Err(Problem::new(Code::Unavailable, why).retry_after(1));
     }
-    match unfit(&app.handle).filter(|_| !app.services.are_here()) {
+    match unfit(&app.handle).filter(|_| !app.services.are_embedded()) {
         Some(why) => return Err(Problem::new(Code::Unavailable, why).retry_after(1)),
         None => app.brokers.as_deref().map_or(Ok(()), advances)?,
     }
     Ok("ok\n")
 }
 
-/// Why an orchestrator that shares the sagas with others takes no new ones.
+/// Returns the reason why an orchestrator that shares its sagas accepts no new ones.
 fn unfit(handle: &Handle) -> Option<String> {
     let fault =
-        || handle.publish_fault().unwrap_or_else(|| "the brokers have not answered".to_owned());
+        || handle.publish_fault().unwrap_or_else(|| "the brokers have not responded".to_owned());
     match handle.standing() {
         Standing::CannotPublish => Some(format!("this orchestrator cannot publish: {}", fault())),
         Standing::Evicted => Some(format!(
-            "this orchestrator cannot publish, and another one can: its partitions are released: {}",
+            "this orchestrator cannot publish while another one can, so it has released its \
+             partitions: {}",
             fault()
         )),
         Standing::Joining if handle.partitions_owned() == 0 => {
             let fault =
                 handle.publish_fault().map(|fault| format!(": {fault}")).unwrap_or_default();
-            Some(format!("this orchestrator joins the others{fault}"))
+            Some(format!("this orchestrator is joining the group{fault}"))
         }
         Standing::Joining | Standing::Member if handle.partitions_owned() > 0 => None,
         Standing::Joining | Standing::Member => Some(
-            "this orchestrator owns no reply partition: others own them all, or none is free yet"
-                .to_owned(),
+            "this orchestrator owns no reply partition: all are owned by others, or none is free \
+             yet"
+            .to_owned(),
         ),
     }
 }
 
-/// Fails while a partition does not advance, or a right to read is missing.
+/// Fails while a partition does not advance or a read permission is missing.
 pub fn advances(brokers: &dyn BrokerHealth) -> Result<(), Problem> {
     brokers.advance().map_err(|why| Problem::new(Code::Unavailable, why).retry_after(1))
 }
@@ -93,7 +98,7 @@ pub async fn readable(hosts: &[ServiceHost]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Prometheus' text format. The engine and the services measure as they go; what can be asked for is asked here.
+/// Returns the metrics in the Prometheus text format. Gauges that are read on demand are set here.
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     metrics::gauge!("sagamore_sagas_in_flight").set(app.handle.in_flight() as f64);
     let oldest = app
@@ -112,13 +117,13 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     rendered(app.metrics.as_ref())
 }
 
-/// What is measured, as text.
+/// Renders the metrics as text.
 pub fn rendered(metrics: Option<&PrometheusHandle>) -> Response {
     let text = metrics.map(PrometheusHandle::render).unwrap_or_default();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
-/// Name and version.
+/// Returns name and version.
 pub async fn version() -> Json<serde_json::Value> {
     Json(serde_json::json!({ "name": "sagamore", "version": env!("CARGO_PKG_VERSION") }))
 }

@@ -1,7 +1,9 @@
-//! The saga or chain that the text in an address means: its id, or the business key of the program's first definition or plan.
+//! Resolves the text in an address to a saga or chain: an id, or a business key of the program's
+//! first definition or plan.
 //!
-//! Both styles read alike: the id goes before the key, and the first reading that exists is meant. Where no saga exists it
-//! is the first one, so that a misspelt definition reserves no key of another one; where no chain does, the one of the plan.
+//! The id has precedence over the key, and the first interpretation that exists is used. If no saga
+//! exists, the first one is used, so that a misspelt definition reserves no key of another one. If
+//! no chain exists, the plan's is used.
 
 use sagamore_core::{Name, SagaId};
 use sagamore_engine::{ChainDetail, Chains, Detail, Error, Unreadable};
@@ -10,7 +12,7 @@ use super::App;
 use super::chains::unread;
 use crate::problem::{Code, Problem};
 
-/// Returns the chain that the text means where nothing says which ones exist.
+/// Returns the chain that the text denotes, without checking for existence.
 pub fn chain(text: &str, plan: Option<&Name>) -> Result<SagaId, Problem> {
     let mut all = readings(text, plan)?;
     let place = all
@@ -20,60 +22,60 @@ pub fn chain(text: &str, plan: Option<&Name>) -> Result<SagaId, Problem> {
     Ok(all.swap_remove(place))
 }
 
-/// A saga by any reading of a text.
-pub enum Found {
-    /// It exists.
+/// The result of a lookup by text.
+pub enum SagaLookup {
+    /// The saga exists.
     Saga(Box<Detail>),
-    /// It exists, and its data cannot be read here.
+    /// The saga exists, and its row cannot be read.
     Unreadable(Box<Unreadable>),
-    /// None exists; this one is meant.
+    /// No saga exists; the id is the one that the text denotes.
     None(SagaId),
 }
 
-/// The saga that the text means.
-pub async fn saga(app: &App, text: &str) -> Result<Found, Problem> {
+/// Looks up the saga that the text denotes.
+pub async fn saga(app: &App, text: &str) -> Result<SagaLookup, Problem> {
     let mut all = readings(text, app.definition.as_ref())?;
     for id in &all {
         match app.handle.show(id).await {
-            Ok(Some(detail)) => return Ok(Found::Saga(Box::new(detail))),
+            Ok(Some(detail)) => return Ok(SagaLookup::Saga(Box::new(detail))),
             Ok(None) => {}
-            Err(Error::Unreadable(row)) => return Ok(Found::Unreadable(row)),
+            Err(Error::Unreadable(row)) => return Ok(SagaLookup::Unreadable(row)),
             Err(error) => return Err(Problem::broke(&error, "read the saga")),
         }
     }
-    Ok(Found::None(all.swap_remove(0)))
+    Ok(SagaLookup::None(all.swap_remove(0)))
 }
 
-/// The id of the saga that the text means.
+/// Returns the id of the saga that the text denotes.
 pub async fn id_of(app: &App, text: &str) -> Result<SagaId, Problem> {
     let all = readings(text, app.definition.as_ref())?;
     if let [only] = all.as_slice() {
         return Ok(only.clone());
     }
     Ok(match saga(app, text).await? {
-        Found::Saga(detail) => detail.header.id,
-        Found::Unreadable(row) => {
+        SagaLookup::Saga(detail) => detail.header.id,
+        SagaLookup::Unreadable(row) => {
             all.iter().find(|id| id.as_str() == row.id).unwrap_or(&all[0]).clone()
         }
-        Found::None(id) => id,
+        SagaLookup::None(id) => id,
     })
 }
 
-/// The chain that the text means, with all that was seen of it; or, when none of its readings exists, which one is meant.
+/// Looks up the chain that the text denotes. `Err` has its id if no such chain exists.
 pub async fn chain_of(
-    known: &Chains,
+    chains: &Chains,
     plan: Option<&Name>,
     text: &str,
 ) -> Result<Result<ChainDetail, SagaId>, Problem> {
     for id in readings(text, plan)? {
-        if let Some(detail) = known.show(&id).await.map_err(unread)? {
+        if let Some(detail) = chains.show(&id).await.map_err(unread)? {
             return Ok(Ok(detail));
         }
     }
     Ok(Err(chain(text, plan)?))
 }
 
-/// `definition`: the definition or plan that a business key alone belongs to.
+/// Returns the possible ids in order of precedence. `definition` owns business keys without prefix.
 fn readings(text: &str, definition: Option<&Name>) -> Result<Vec<SagaId>, Problem> {
     let all = match definition {
         Some(definition) => SagaId::readings(text, definition),

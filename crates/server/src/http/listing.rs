@@ -1,4 +1,4 @@
-//! What a list of sagas is asked for: the same query for both styles.
+//! The query of a list of sagas, the same for both styles.
 
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
@@ -12,14 +12,14 @@ use super::body;
 use super::chains::unread;
 use super::routes::{AFTER, Kind, Parameter};
 use crate::problem::{Code, Problem};
-use crate::view::{Line, Lines, Place, Style, chain_line};
+use crate::view::{Line, Lines, ListPosition, Style, chain_line};
 
-/// Sagas on a page unless `limit` says so.
+/// Default sagas of a page.
 const LIMIT: u32 = 50;
-/// The most on a page.
+/// Maximum sagas of a page.
 const LIMIT_MAX: u32 = 500;
 
-/// The statuses that a list can be asked for.
+/// All statuses that a list can select.
 const STATUSES: &[&str] = &{
     let (mut names, mut at) = ([""; ChainStatus::ALL.len()], 0);
     while at < names.len() {
@@ -29,7 +29,7 @@ const STATUSES: &[&str] = &{
     names
 };
 
-/// What a list takes.
+/// The query parameters of a list.
 pub const QUERY: &[Parameter] = &[
     Parameter { name: "status", kind: Kind::OneOf(STATUSES) },
     Parameter { name: "style", kind: Kind::OneOf(&["orchestration", "choreography"]) },
@@ -41,10 +41,11 @@ pub const QUERY: &[Parameter] = &[
     AFTER,
 ];
 
-/// The query as it came.
-pub type Asked = Result<Query<ListQuery>, QueryRejection>;
+/// The query, as axum extracts it.
+pub type ListRequest = Result<Query<ListQuery>, QueryRejection>;
 
-/// `?status=`, `?style=`, `?definition=`, `?key=`, `?openFaults=`, `?limit=` and `?cursor=`; with `?after=` in the order of ids, behind this one.
+/// `?status=`, `?style=`, `?definition=`, `?key=`, `?openFaults=`, `?limit=` and `?cursor=`.
+/// `?after=` lists by id instead, after this one.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ListQuery {
@@ -59,37 +60,35 @@ pub struct ListQuery {
     after: Option<String>,
 }
 
-/// A page that is wanted.
-pub struct Wanted {
+/// The checked query of a page.
+pub struct ListFilter {
     status: Option<ChainStatus>,
     style: Option<Style>,
     definition: Option<Name>,
     key: Option<Text>,
     open_faults: bool,
     limit: u32,
-    from: Place,
+    from: ListPosition,
     after: Option<Text>,
 }
 
-impl Wanted {
-    /// What a query asks for, or what is wrong with it.
-    pub fn of(query: Asked) -> Result<Wanted, Problem> {
+impl ListFilter {
+    /// Checks a query.
+    pub fn of(query: ListRequest) -> Result<ListFilter, Problem> {
         let Query(query) = query.map_err(|_| body::bad_query())?;
         let definition = query.definition.map(|name| Name::new(&name)).transpose();
         if query.cursor.is_some() && query.after.is_some() {
-            return Err(Problem::new(
-                Code::BadParameter,
-                "cursor, after: either the one or the other",
-            ));
+            return Err(Problem::new(Code::BadParameter, "cursor, after: use only one of them"));
         }
         if query.status.is_some() && query.after.is_some() {
             return Err(Problem::new(
                 Code::BadParameter,
-                "status, after: by their ids all are listed",
+                "status, after: a list by id includes all statuses",
             ));
         }
-        let no_cursor = |()| Problem::new(Code::BadParameter, "cursor: not one of this server");
-        Ok(Wanted {
+        let no_cursor =
+            |()| Problem::new(Code::BadParameter, "cursor: not a cursor of this server");
+        Ok(ListFilter {
             status: query.status,
             style: query.style,
             definition: definition
@@ -107,7 +106,7 @@ impl Wanted {
         })
     }
 
-    /// The part of it that orchestrators know; none if there can be nothing.
+    /// Returns the filter for the orchestrator's sagas; `None` if none can match.
     pub fn of_sagas(&self, now: Timestamp) -> Option<Filter> {
         let unreadable = self.status == Some(ChainStatus::Unreadable);
         let status = match self.status.map(status_of_saga) {
@@ -120,7 +119,7 @@ impl Wanted {
         (self.style != Some(Style::Choreography)).then(filter)
     }
 
-    /// The part of it that the observer knows, each with its number.
+    /// Returns the matching chains of the observer, each with its sequence number.
     pub async fn chains(&self, chains: &Chains) -> Result<Vec<(i64, Line)>, Problem> {
         if self.style == Some(Style::Orchestration) || self.open_faults {
             return Ok(Vec::new());
@@ -129,7 +128,7 @@ impl Wanted {
         Ok(page.iter().map(|header| (header.seq, chain_line(header))).collect())
     }
 
-    /// The page: the newest of both, or the next ones by their ids.
+    /// Merges both lists into the page: the newest lines, or the next ones by id.
     pub fn page(&self, sagas: Vec<(i64, Line)>, chains: Vec<(i64, Line)>) -> Lines {
         if self.after.is_some() {
             let lines = sagas.into_iter().chain(chains).map(|(_, line)| line);
@@ -138,7 +137,7 @@ impl Wanted {
         Lines::merged(sagas, chains, self.from, self.limit as usize)
     }
 
-    /// One more than fits on the page: whether there is another page shows.
+    /// Selects one line more than the page has, which shows whether another page follows.
     fn filter<S>(&self, status: Option<S>, before: Option<i64>) -> Filter<S> {
         let (definition, key) = (self.definition.clone(), self.key.clone());
         let (after, limit) = (self.after.clone(), Some(self.limit + 1));
@@ -160,7 +159,7 @@ fn text(name: &str, value: Option<String>) -> Result<Option<Text>, Problem> {
     checked.map_err(|why| Problem::new(Code::BadParameter, format!("{name} {why}")))
 }
 
-/// The status, if an orchestrated saga can have it.
+/// Returns the status, if an orchestrated saga can have it.
 fn status_of_saga(status: ChainStatus) -> Option<Status> {
     match status {
         ChainStatus::Running => Some(Status::Running),

@@ -1,18 +1,19 @@
-//! `/openapi.json`: the addresses of this server as an OpenAPI 3.1 document, made of their table.
+//! `/openapi.json`: an OpenAPI 3.1 document, generated from the table of addresses.
 
 use axum::Json;
+use sagamore_core::id::IDEMPOTENCY_KEY_BYTES_MAX;
 use serde_json::{Map, Value, json};
 
 use super::routes::{Address, Kind, Media, Parameter, Table};
 use super::shape::{Field, Shape};
 use crate::problem::Entry;
 
-/// The document, as an address answers it.
+/// Returns the document as a response.
 pub fn answer(table: &Table, problems: &[&'static Entry]) -> Json<Value> {
     Json(document(table, problems))
 }
 
-/// The document.
+/// Generates the document.
 pub fn document(table: &Table, problems: &[&'static Entry]) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for address in table.addresses() {
@@ -29,29 +30,34 @@ pub fn document(table: &Table, problems: &[&'static Entry]) -> Value {
 
 fn operation(address: &Address) -> Value {
     let mut parameters: Vec<Value> = in_path(address.path);
-    parameters.extend(address.takes.query.iter().map(|parameter| parameter_of("query", parameter)));
-    if address.takes.waits {
+    parameters
+        .extend(address.contract.query.iter().map(|parameter| parameter_of("query", parameter)));
+    if address.contract.waits {
         parameters.push(json!({ "name": "Prefer", "in": "header", "required": false,
             "schema": { "type": "string", "examples": ["wait=10"] } }));
     }
-    if address.takes.keyed {
+    if address.contract.keyed {
+        let bounds = json!({
+            "type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_BYTES_MAX,
+        });
         parameters.push(json!({ "name": "Idempotency-Key", "in": "header", "required": false,
-            "schema": { "type": "string", "minLength": 1, "maxLength": sagamore_core::id::IDEMPOTENCY_KEY_BYTES_MAX } }));
+            "schema": bounds }));
     }
-    let media = match address.takes.answers {
+    let media = match address.contract.answers {
         Media::Json => "application/json",
         Media::Text => "text/plain",
         Media::Html => "text/html",
     };
-    let refused = json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
+    let schema_of_problem = json!({ "$ref": "#/components/schemas/Problem" });
+    let refused = json!({ "application/problem+json": { "schema": schema_of_problem } });
     let mut operation = json!({
         "parameters": parameters,
         "responses": {
-            "2XX": { "description": "as asked", "content": { media: {} } },
+            "2XX": { "description": "success", "content": { media: {} } },
             "default": { "description": "a problem", "content": refused },
         },
     });
-    if let Some(shape) = address.takes.body {
+    if let Some(shape) = address.contract.body {
         let (media, shape) = match shape {
             Shape::Lines(of) => ("application/x-ndjson", *of),
             other => ("application/json", other),
@@ -64,7 +70,10 @@ fn operation(address: &Address) -> Value {
 
 fn in_path(path: &str) -> Vec<Value> {
     let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    names.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })).collect()
+    let schema = json!({ "type": "string" });
+    let parameter =
+        |name| json!({ "name": name, "in": "path", "required": true, "schema": schema });
+    names.map(parameter).collect()
 }
 
 fn parameter_of(place: &str, parameter: &Parameter) -> Value {
@@ -105,10 +114,15 @@ fn problem(problems: &[&'static Entry]) -> Value {
     json!({
         "type": "object",
         "properties": {
-            "type": { "type": "string" }, "title": { "type": "string" }, "status": { "type": "integer" },
+            "type": { "type": "string" },
+            "title": { "type": "string" },
+            "status": { "type": "integer" },
             "detail": { "type": "string" }, "code": { "type": "string", "enum": codes },
             "pointer": { "type": "string" },
-            "at": { "type": "object", "properties": { "line": { "type": "integer" }, "column": { "type": "integer" } } },
+            "at": {
+                "type": "object",
+                "properties": { "line": { "type": "integer" }, "column": { "type": "integer" } },
+            },
         },
         "required": ["type", "title", "status", "detail", "code"],
     })

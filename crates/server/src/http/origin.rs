@@ -1,8 +1,8 @@
-//! Requests that a foreign web page makes a browser send: those that change something are refused, and on loopback so is every
-//! name that is not this machine's (DNS rebinding).
+//! Protection against requests of foreign web pages. State-changing ones are rejected, and on
+//! loopback also foreign host names (DNS rebinding).
 //!
-//! The layer of tower-http 0.7 (`csrf`) lets every GET pass; a program may start a saga by GET. One rule for both
-//! stands here, after the same source: Go 1.25's `CrossOriginProtection`.
+//! The `csrf` layer of tower-http 0.7 lets every GET pass, but a program may start a saga by GET.
+//! This module has one rule for both, after the same source: `CrossOriginProtection` of Go 1.25.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use crate::problem::{Code, Problem};
 
 const FETCH_SITE: &str = "sec-fetch-site";
 
-/// Refuses what a page of another origin has a browser send. A request that no browser sent has neither header.
+/// Rejects a browser's request for a page of another origin. Other clients send neither header.
 pub fn check(request: &Request) -> Result<(), Problem> {
     let headers = request.headers();
     let site = headers.get(FETCH_SITE).map(|value| value.to_str().unwrap_or("unreadable"));
@@ -32,25 +32,26 @@ pub fn check(request: &Request) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether a page had a browser send it.
+/// Whether a browser sent the request for a page.
 pub fn is_of_a_page(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ORIGIN) || headers.contains_key(FETCH_SITE)
 }
 
-/// Lets only those requests through that call this machine by an address of loopback, or `localhost`.
+/// Passes requests whose host is a loopback address or `localhost`.
 pub async fn on_loopback(request: Request, next: Next) -> Response {
     match host(&request).filter(|host| !is_local(host)) {
         None => next.run(request).await,
         Some(host) => {
             let why = format!(
-                "'{host}' is no name of this server, which listens on loopback: use 127.0.0.1 or localhost"
+                "host '{host}' is unknown, because this server listens on loopback: use 127.0.0.1 \
+                 or localhost"
             );
             Problem::new(Code::OtherHost, why).into_response()
         }
     }
 }
 
-/// Which server the request calls, as the client named it. Only old clients, and no browsers, name none.
+/// Returns the host that the client named. Only old clients, and no browsers, omit it.
 fn host(request: &Request) -> Option<&str> {
     let named =
         request.headers().get(header::HOST).map(|value| value.to_str().unwrap_or("unreadable"));
@@ -72,7 +73,7 @@ fn is_local(host: &str) -> bool {
 }
 
 fn foreign(header: &str) -> Problem {
-    Problem::new(Code::ForeignPage, format!("{header} is of another web page: nothing was done"))
+    Problem::new(Code::ForeignPage, format!("{header} belongs to another origin: nothing was done"))
 }
 
 #[cfg(test)]
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_foreign_page_sends_is_refused() {
+    fn requests_of_foreign_pages_are_rejected() {
         let refused = |headers: &[(&str, &str)]| {
             let mut request = Request::builder().uri("/orders").header("host", "127.0.0.1:3000");
             for (name, value) in headers {
@@ -105,8 +106,8 @@ mod tests {
     }
 
     #[test]
-    fn only_names_of_this_machine_are_local() {
-        let check = |host: &str, wanted: bool| assert_eq!(is_local(host), wanted, "{host}");
+    fn only_loopback_names_are_local() {
+        let check = |host: &str, expected: bool| assert_eq!(is_local(host), expected, "{host}");
         check("127.0.0.1:3000", true);
         check("127.0.0.1", true);
         check("LOCALHOST:80", true);

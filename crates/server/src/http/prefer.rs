@@ -1,4 +1,4 @@
-//! How long a client is willing to wait for the outcome (RFC 7240), and the cap on it.
+//! The client's preference to wait for the outcome (RFC 7240), and its limit.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::problem::{Code, Problem};
 
-/// The longest wait, in seconds; a longer wish is shortened, and `Preference-Applied` tells.
+/// The longest wait, in seconds. Longer preferences are shortened, as `Preference-Applied` shows.
 pub const WAIT_S_MAX: u64 = 30;
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
-/// Tells what was made of a wish.
+/// The response header with the applied preference.
 pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// A wish to wait, already capped.
+/// A preference to wait, already limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
     seconds: u64,
 }
 
 impl Wait {
-    /// The wish in `Prefer: wait=N`, if there is one.
+    /// Parses the preference of `Prefer: wait=N`, if there is one.
     pub fn of(headers: &HeaderMap) -> Result<Option<Wait>, Problem> {
         for value in headers.get_all(PREFER) {
             let text = value.to_str().map_err(|_| bad("Prefer"))?;
@@ -37,8 +37,8 @@ impl Wait {
         Ok(None)
     }
 
-    /// The wish in a request's `Prefer: wait=N`, or else in its `?wait=N`.
-    pub fn wished(request: &Request) -> Result<Option<Wait>, Problem> {
+    /// Parses the preference of `Prefer: wait=N`, or else of `?wait=N`.
+    pub fn preferred(request: &Request) -> Result<Option<Wait>, Problem> {
         if let Some(wait) = Wait::of(request.headers())? {
             return Ok(Some(wait));
         }
@@ -47,27 +47,24 @@ impl Wait {
         wait.map(|seconds| Wait::seconds(seconds).ok_or_else(|| bad("wait"))).transpose()
     }
 
-    /// A wish of that many seconds, written in digits.
+    /// Parses a number of seconds.
     pub fn seconds(text: &str) -> Option<Wait> {
         text.parse::<u64>().ok().map(|seconds| Wait { seconds: seconds.min(WAIT_S_MAX) })
     }
 
-    /// How long.
+    /// Returns the time to wait.
     pub fn patience(self) -> Duration {
         Duration::from_secs(self.seconds)
     }
 
-    /// The header value that tells what was applied.
+    /// Returns the value of `Preference-Applied`.
     pub fn applied(self) -> HeaderValue {
         HeaderValue::try_from(format!("wait={}", self.seconds)).expect("digits are a header value")
     }
 }
 
 fn bad(header: &str) -> Problem {
-    Problem::new(
-        Code::BadParameter,
-        format!("{header}: write wait=SECONDS, at most {WAIT_S_MAX} are applied"),
-    )
+    Problem::new(Code::BadParameter, format!("{header}: write wait=SECONDS, at most {WAIT_S_MAX}"))
 }
 
 #[cfg(test)]
@@ -75,11 +72,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wish_to_wait_is_read_and_capped() {
-        let check = |text: &'static str, wanted: Option<u64>| {
+    fn a_preference_to_wait_is_parsed_and_limited() {
+        let check = |text: &'static str, expected: Option<u64>| {
             let mut headers = HeaderMap::new();
             headers.insert(PREFER, HeaderValue::from_static(text));
-            assert_eq!(Wait::of(&headers).unwrap().map(|wait| wait.seconds), wanted, "{text}");
+            assert_eq!(Wait::of(&headers).unwrap().map(|wait| wait.seconds), expected, "{text}");
         };
         check("wait=10", Some(10));
         check("respond-async, wait=5", Some(5));
@@ -89,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_that_is_no_number_is_a_problem() {
+    fn a_preference_that_is_no_number_is_a_problem() {
         let mut headers = HeaderMap::new();
         headers.insert(PREFER, HeaderValue::from_static("wait=long"));
         assert!(Wait::of(&headers).is_err());

@@ -1,11 +1,11 @@
-//! Queries and path segments: percent-encoded UTF-8 that a database can hold, the same rule for both.
+//! Checks of queries and path parameters: percent-encoded UTF-8 that a database can store.
 
 use sagamore_database::Text;
 
 use super::routes::{Kind, Parameter};
 use crate::problem::{Code, Problem};
 
-/// Checks a query against the parameters that an address takes.
+/// Checks a query against the parameters of an address.
 pub fn check(query: &str, parameters: &[Parameter]) -> Result<(), Problem> {
     let mut seen: Vec<&str> = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -24,7 +24,7 @@ pub fn check(query: &str, parameters: &[Parameter]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Checks the parameters in a path against the pattern that it fits.
+/// Checks the parameters of a path against the matching pattern.
 pub fn check_path(pattern: &str, path: &str) -> Result<(), Problem> {
     let pairs = pattern.split('/').zip(path.split('/'));
     for (name, value) in pairs.filter(|(name, _)| name.starts_with('{')) {
@@ -35,10 +35,10 @@ pub fn check_path(pattern: &str, path: &str) -> Result<(), Problem> {
 
 fn unknown(parameters: &[Parameter]) -> String {
     match parameters {
-        [] => "is no parameter here; there are none".to_owned(),
+        [] => "is unknown: this address has no parameters".to_owned(),
         some => {
             let names: Vec<&str> = some.iter().map(|parameter| parameter.name).collect();
-            format!("is no parameter here; there are: {}", names.join(", "))
+            format!("is unknown: use one of {}", names.join(", "))
         }
     }
 }
@@ -47,15 +47,15 @@ fn bad(name: &str, why: &str) -> Problem {
     Problem::new(Code::BadParameter, format!("{name} {why}"))
 }
 
-/// Decodes a text of a query.
+/// Decodes a name or value.
 fn text(name: &str, encoded: &str) -> Result<String, Problem> {
     let decoded =
-        String::from_utf8(decoded(encoded)).map_err(|_| bad(name, "is not text in UTF-8"))?;
+        String::from_utf8(decoded(encoded)).map_err(|_| bad(name, "is not valid UTF-8"))?;
     Text::new(&decoded).map_err(|why| bad(name, &why.to_string()))?;
     Ok(decoded)
 }
 
-/// Percent signs without two digits stand for themselves.
+/// Decodes percent-encoding. A percent sign without two digits stands for itself.
 fn decoded(encoded: &str) -> Vec<u8> {
     let bytes = encoded.as_bytes();
     let (mut decoded, mut at) = (Vec::with_capacity(bytes.len()), 0);
@@ -84,14 +84,14 @@ impl Kind {
             Kind::Text => Ok(()),
             Kind::Count(max) => match value.parse::<u32>() {
                 Ok(count) if digits && (1..=max).contains(&count) => Ok(()),
-                _ => Err(format!("takes a whole number from 1 to {max}")),
+                _ => Err(format!("must be a whole number from 1 to {max}")),
             },
             Kind::Seconds if digits && value.parse::<u64>().is_ok() => Ok(()),
-            Kind::Seconds => Err("takes a number of seconds, in digits".to_owned()),
+            Kind::Seconds => Err("must be a number of seconds".to_owned()),
             Kind::Flag if ["true", "false"].contains(&value) => Ok(()),
-            Kind::Flag => Err("takes true or false".to_owned()),
+            Kind::Flag => Err("must be true or false".to_owned()),
             Kind::OneOf(values) if values.contains(&value) => Ok(()),
-            Kind::OneOf(values) => Err(format!("takes one of: {}", values.join(", "))),
+            Kind::OneOf(values) => Err(format!("must be one of {}", values.join(", "))),
         }
     }
 }
@@ -102,39 +102,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_is_checked_by_the_parameters_of_its_address() {
+    fn a_query_is_checked_against_the_parameters_of_its_address() {
         const LIMIT: Parameter = Parameter { name: "limit", kind: Kind::Count(500) };
         const STYLE: Parameter = Parameter { name: "style", kind: Kind::OneOf(&["a", "b"]) };
-        let check = |query: &str, wanted: Option<&str>| {
+        let check = |query: &str, expected: Option<&str>| {
             let found = check(query, &[LIMIT, AFTER, WAIT, STYLE])
                 .err()
-                .map(|problem| problem.told().detail);
-            assert_eq!(found.as_deref(), wanted, "{query}");
+                .map(|problem| problem.document().detail);
+            assert_eq!(found.as_deref(), expected, "{query}");
         };
         check("", None);
         check("limit=1&after=a%20b+c&wait=3", None);
-        check("limit=0", Some("limit takes a whole number from 1 to 500"));
-        check("limit=501", Some("limit takes a whole number from 1 to 500"));
-        check("limit=%2B1", Some("limit takes a whole number from 1 to 500"));
+        check("limit=0", Some("limit must be a whole number from 1 to 500"));
+        check("limit=501", Some("limit must be a whole number from 1 to 500"));
+        check("limit=%2B1", Some("limit must be a whole number from 1 to 500"));
         check("limit=1&limit=2", Some("limit is given twice"));
-        check("after=%FF", Some("after is not text in UTF-8"));
+        check("after=%FF", Some("after is not valid UTF-8"));
         check(
             "after=%00",
             Some("after contains the character U+0000, which the database cannot store"),
         );
         check("after=%zz%", None);
-        check("wait=-1", Some("wait takes a number of seconds, in digits"));
-        check(
-            "colour=red",
-            Some("colour is no parameter here; there are: limit, after, wait, style"),
-        );
-        check("style=c", Some("style takes one of: a, b"));
+        check("wait=-1", Some("wait must be a number of seconds"));
+        check("colour=red", Some("colour is unknown: use one of limit, after, wait, style"));
+        check("style=c", Some("style must be one of a, b"));
     }
 
     #[test]
     fn a_path_is_checked_by_the_same_rule() {
-        let check = |path: &str, wanted: bool| {
-            assert_eq!(check_path("/orders/{id}", path).is_ok(), wanted, "{path}")
+        let check = |path: &str, expected: bool| {
+            assert_eq!(check_path("/orders/{id}", path).is_ok(), expected, "{path}")
         };
         check("/orders/a+b%2Fc", true);
         check("/orders/%FF", false);

@@ -1,5 +1,5 @@
-//! The addresses of a server as data: what each takes and what it answers. The router, the checks at the door, the `Allow`
-//! header, `/openapi.json` and the fuzz run follow from them.
+//! The addresses of a server as data. The router, the checks at the door, `Allow` and
+//! `/openapi.json` derive from them.
 
 use std::sync::Arc;
 
@@ -18,55 +18,55 @@ use crate::problem::Entry;
 pub struct Address {
     /// `GET` or `POST`.
     pub method: &'static str,
-    /// With its parameters in braces: `/orders/{id}`.
+    /// The path with its parameters in braces: `/orders/{id}`.
     pub path: &'static str,
-    /// What it takes and answers.
+    /// The parts of requests that the address reads, and its response type.
     #[serde(flatten)]
-    pub takes: Takes,
+    pub contract: Contract,
 }
 
-/// What an address takes and answers.
+/// The parts of a request that an address reads, and its response type.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Takes {
-    /// The parameters of its query.
+pub struct Contract {
+    /// The parameters that the address accepts. Others are a problem.
     pub query: &'static [Parameter],
-    /// Its body, where it reads one.
+    /// The shape of the body, if the address reads one.
     pub body: Option<&'static Shape>,
-    /// Whether it reads `Idempotency-Key`.
+    /// Whether the address reads `Idempotency-Key`.
     pub keyed: bool,
-    /// Whether it reads `Prefer: wait=N`.
+    /// Whether the address reads `Prefer: wait=N`.
     pub waits: bool,
-    /// Whether a GET of it changes something: then it is guarded like a POST, and takes no HEAD.
+    /// Whether a GET changes state. Such a GET is checked like a POST, and HEAD is not supported.
     pub acts: bool,
-    /// What it answers when all is well.
+    /// The type of a successful response.
     pub answers: Media,
 }
 
-/// A parameter of a query.
+/// A query parameter, at most once per request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Parameter {
-    /// Its name.
+    /// The name in the query.
     pub name: &'static str,
-    /// What it can be.
+    /// The type of the value.
     pub kind: Kind,
 }
 
-/// What a parameter can be.
+/// The type of a query parameter's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Kind {
-    /// Any text that a database can hold.
+    /// Any text that a database can store.
     Text,
-    /// A whole number from 1 to this.
+    /// A whole number from 1 to this maximum.
     Count(u32),
-    /// Seconds, in digits.
+    /// A number of seconds, from 0.
     Seconds,
     /// `true` or `false`.
     Flag,
-    /// One of these.
+    /// One of these values.
     OneOf(&'static [&'static str]),
 }
 
-/// What an address answers.
+/// The media type of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Media {
     /// JSON.
@@ -77,57 +77,63 @@ pub enum Media {
     Html,
 }
 
-/// `?wait=10`.
+/// The wait for an outcome: `?wait=10`.
 pub const WAIT: Parameter = Parameter { name: "wait", kind: Kind::Seconds };
 /// `?after=ID`.
 pub const AFTER: Parameter = Parameter { name: "after", kind: Kind::Text };
 
-/// Reads and answers JSON.
-pub const READS: Takes =
-    Takes { query: &[], body: None, keyed: false, waits: false, acts: false, answers: Media::Json };
-/// Reads and answers text.
-pub const TELLS: Takes = Takes { answers: Media::Text, ..READS };
+/// Reads no body and responds with JSON.
+pub const READS: Contract = Contract {
+    query: &[],
+    body: None,
+    keyed: false,
+    waits: false,
+    acts: false,
+    answers: Media::Json,
+};
+/// Reads no body and responds with text.
+pub const READS_TEXT: Contract = Contract { answers: Media::Text, ..READS };
 
-impl Takes {
-    /// With these parameters in its query.
-    pub const fn query(self, query: &'static [Parameter]) -> Takes {
-        Takes { query, ..self }
+impl Contract {
+    /// Adds query parameters.
+    pub const fn query(self, query: &'static [Parameter]) -> Contract {
+        Contract { query, ..self }
     }
 
-    /// With a body of this shape.
-    pub const fn body(self, shape: &'static Shape) -> Takes {
-        Takes { body: Some(shape), ..self }
+    /// Adds a body of this shape.
+    pub const fn body(self, shape: &'static Shape) -> Contract {
+        Contract { body: Some(shape), ..self }
     }
 
-    /// Which waits for an outcome, by `Prefer: wait=N` or `?wait=N`.
-    pub const fn waits(self) -> Takes {
-        Takes { waits: true, query: &[WAIT], ..self }
+    /// Adds the wait for an outcome, by `Prefer: wait=N` or `?wait=N`.
+    pub const fn waits(self) -> Contract {
+        Contract { waits: true, query: &[WAIT], ..self }
     }
 
-    /// Which waits by the header alone.
-    pub const fn prefers(self) -> Takes {
-        Takes { waits: true, ..self }
+    /// Adds the wait for an outcome, by `Prefer: wait=N` alone.
+    pub const fn prefers(self) -> Contract {
+        Contract { waits: true, ..self }
     }
 
-    /// Which reads an idempotency key.
-    pub const fn keyed(self) -> Takes {
-        Takes { keyed: true, ..self }
+    /// Adds the idempotency key.
+    pub const fn keyed(self) -> Contract {
+        Contract { keyed: true, ..self }
     }
 
-    /// A GET that changes something.
-    pub const fn acts(self) -> Takes {
-        Takes { acts: true, ..self }
+    /// Marks a GET that changes state.
+    pub const fn acts(self) -> Contract {
+        Contract { acts: true, ..self }
     }
 }
 
-/// The addresses of a server, and the router that is made of them.
+/// The addresses of a server with the router of their handlers.
 pub struct Routes<S = ()> {
     router: Router<S>,
     addresses: Vec<Address>,
     about: String,
 }
 
-/// All addresses of a server.
+/// All addresses of a server. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Table(Arc<[Address]>);
 
@@ -138,36 +144,36 @@ impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
 }
 
 impl<S: Clone + Send + Sync + 'static> Routes<S> {
-    /// No address.
+    /// Creates an empty set of addresses.
     pub fn new() -> Routes<S> {
         Routes { router: Router::new(), addresses: Vec::new(), about: String::new() }
     }
 
-    /// Adds an address that is read.
+    /// Adds an address for GET.
     pub fn get<H: Handler<T, S>, T: 'static>(
         mut self,
         path: &'static str,
-        takes: Takes,
+        contract: Contract,
         handler: H,
     ) -> Routes<S> {
         self.router = self.router.route(path, get(handler));
-        self.addresses.push(Address { method: "GET", path, takes });
+        self.addresses.push(Address { method: "GET", path, contract });
         self
     }
 
-    /// Adds an address that is posted to.
+    /// Adds an address for POST.
     pub fn post<H: Handler<T, S>, T: 'static>(
         mut self,
         path: &'static str,
-        takes: Takes,
+        contract: Contract,
         handler: H,
     ) -> Routes<S> {
         self.router = self.router.route(path, post(handler));
-        self.addresses.push(Address { method: "POST", path, takes });
+        self.addresses.push(Address { method: "POST", path, contract });
         self
     }
 
-    /// Adds all of another one's.
+    /// Adds all addresses of another set.
     pub fn merge(mut self, other: Routes<S>) -> Routes<S> {
         self.router = self.router.merge(other.router);
         self.addresses.extend(other.addresses);
@@ -175,75 +181,75 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self
     }
 
-    /// Adds lines to the front page: an address each, with what it is for.
+    /// Adds lines to the front page: one address each, with its purpose.
     pub fn about(mut self, lines: &str) -> Routes<S> {
         self.about.push_str(lines);
         self
     }
 
-    /// Returns the lines of the front page so far.
+    /// Returns the lines of the front page.
     pub fn lines(&self) -> &str {
         &self.about
     }
 
-    /// Gives the handlers their state, so that routes of other states can join.
+    /// Provides the handlers' state, so that sets with other states can be merged.
     pub fn with_state<T>(self, state: S) -> Routes<T> {
         let Routes { router, addresses, about } = self;
         Routes { router: router.with_state(state), addresses, about }
     }
 
-    /// Changes the router of the addresses so far.
+    /// Changes the router of the addresses that were added before.
     pub fn map(mut self, change: impl FnOnce(Router<S>) -> Router<S>) -> Routes<S> {
         self.router = change(self.router);
         self
     }
 
-    /// The router with `/openapi.json`, which describes it, and what it is made of.
+    /// Adds `/openapi.json`. Returns the router and the table that its checks use.
     pub fn documented(self, problems: &[&'static Entry]) -> (Router<S>, Table) {
         let mut addresses = self.addresses;
-        addresses.push(Address { method: "GET", path: "/openapi.json", takes: READS });
+        addresses.push(Address { method: "GET", path: "/openapi.json", contract: READS });
         let table = Table(addresses.into());
         let document = openapi::answer(&table, problems);
         let router = self.router.route("/openapi.json", get(move || async move { document }));
         (router, table)
     }
 
-    /// What it is made of.
+    /// Returns the addresses in the order of their addition.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 }
 
 impl Table {
-    /// All, as they were added.
+    /// Returns the addresses in the order of their addition.
     pub fn addresses(&self) -> &[Address] {
         &self.0
     }
 
-    /// What stands at this path (as in a request, percent-encoded), with any method. Of two that fit, the one with fewer
-    /// parameters.
+    /// Returns the addresses that match a percent-encoded path, for all methods. Patterns with
+    /// fewer parameters have precedence.
     fn at(&self, path: &str) -> Vec<&Address> {
         let fitting = || self.0.iter().filter(|address| fits(address.path, path));
         let fewest = fitting().map(|address| parameters(address.path)).min();
         fitting().filter(|address| Some(parameters(address.path)) == fewest).collect()
     }
 
-    /// The address of a request; a HEAD is for what a GET reads.
+    /// Returns the address of a request. HEAD matches a GET that changes no state.
     pub fn find(&self, method: &Method, path: &str) -> Option<&Address> {
-        let wanted = |address: &&&Address| {
+        let matches = |address: &&&Address| {
             address.method == method.as_str()
-                || (*method == Method::HEAD && address.method == "GET" && !address.takes.acts)
+                || (*method == Method::HEAD && address.method == "GET" && !address.contract.acts)
         };
         let found = self.at(path);
-        found.iter().find(wanted).copied()
+        found.iter().find(matches).copied()
     }
 
-    /// The methods that are taken at this path, for `Allow`; none when there is nothing.
+    /// Returns the value of `Allow` for a path; `None` for an unknown path.
     pub fn methods(&self, path: &str) -> Option<String> {
         let mut methods = Vec::new();
         for address in self.at(path) {
             methods.push(address.method);
-            if address.method == "GET" && !address.takes.acts {
+            if address.method == "GET" && !address.contract.acts {
                 methods.push("HEAD");
             }
         }

@@ -1,4 +1,4 @@
-//! `/api/v1/sagas`: request body -> start, outcome -> status; lists, one saga, and the verbs.
+//! `/api/v1/sagas`: start, list, show, and the operators' verbs.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{self, Payload, Segment, encoded};
 use super::chains;
-use super::ids::{self, Found};
-use super::listing::{Asked, Wanted};
+use super::ids::{self, SagaLookup};
+use super::listing::{ListFilter, ListRequest};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
 use super::shape;
 use super::{App, trace};
@@ -32,12 +32,12 @@ struct StartBody<'a> {
     definition: Cow<'a, str>,
     #[serde(borrow)]
     key: Cow<'a, str>,
-    /// May be missing where the program has a sample input for the definition.
+    /// Optional if the program has a sample input for the definition.
     #[serde(default)]
     input: Option<Body>,
 }
 
-/// The body of an operator's verb.
+/// The body of `skip`, `resolve`, and `retry` of a step.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RescueBody {
@@ -45,7 +45,7 @@ struct RescueBody {
     reason: String,
 }
 
-/// The body of a retry: of a saga that is set aside no step is known.
+/// The body of `retry`. A saga that is set aside has no known step.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RetryBody {
@@ -53,17 +53,17 @@ struct RetryBody {
     reason: String,
 }
 
-/// The answer to a verb.
+/// The response to a verb.
 #[derive(Serialize)]
-struct Requested {
+struct VerbReceipt {
     id: String,
     status: Status,
     message: &'static str,
 }
 
-/// Starts a saga, and waits for its outcome when the client prefers to.
+/// Starts a saga, and waits for its outcome if the client prefers to.
 pub async fn start(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let wait = Wait::wished(&request)?;
+    let wait = Wait::preferred(&request)?;
     let idempotency_key = idempotency_key(request.headers())?;
     let trace = trace::of(request.headers());
     let payload = Payload::from_request(request, &()).await?;
@@ -77,15 +77,16 @@ pub async fn start(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     Ok(accepted(&standing, location, wait))
 }
 
-/// Returns the input of a start without one, where the program has a sample.
+/// Returns the program's sample as the input of a start without one.
 fn sample(app: &App, definition: &Name, key: &str) -> Result<Body, Problem> {
     let sample = app.sample_input.as_ref().and_then(|sample| sample(definition, key));
-    let why =
-        || format!("input: say what {definition} is started with; only `dev` has sample inputs");
+    let why = || {
+        format!("input is missing: add the input of {definition} (only `dev` has sample inputs)")
+    };
     sample.ok_or_else(|| Problem::new(Code::BodyDoesNotFit, why()))
 }
 
-/// Starts the saga; with a wish to wait also gives where it came to rest, if it did in time.
+/// Starts the saga. With `wait`, also returns the saga's summary if it came to rest in time.
 pub async fn begin(
     handle: &Handle,
     start: Start,
@@ -97,7 +98,7 @@ pub async fn begin(
     })
 }
 
-/// 200 with the outcome of a saga at rest, 202 for one under way.
+/// Returns 200 with the outcome of a saga at rest, or 202 for a saga in progress.
 pub fn accepted(standing: &Standing, location: String, wait: Option<Wait>) -> Response {
     let status = if at_rest(standing.status) { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = (status, [(header::LOCATION, location)], Json(standing)).into_response();
@@ -107,7 +108,7 @@ pub fn accepted(standing: &Standing, location: String, wait: Option<Wait>) -> Re
     response
 }
 
-/// Whether nothing happens to it until somebody does something.
+/// Whether the saga stays as it is until an operator acts.
 pub fn at_rest(status: Status) -> bool {
     match status {
         Status::Running | Status::Compensating => false,
@@ -115,25 +116,25 @@ pub fn at_rest(status: Status) -> bool {
     }
 }
 
-/// The client's own key for this request.
+/// Returns the request's idempotency key, if there is one.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
     let bad =
         |why: &dyn Display| Problem::new(Code::BadParameter, format!("Idempotency-Key: {why}"));
     if values.next().is_some() {
-        return Err(bad(&"it is given twice"));
+        return Err(bad(&"the header is given twice"));
     }
     let text =
-        std::str::from_utf8(value.as_bytes()).map_err(|_| bad(&"it is not text in UTF-8"))?;
+        std::str::from_utf8(value.as_bytes()).map_err(|_| bad(&"the value is not valid UTF-8"))?;
     check_idempotency_key(text).map_err(|why| bad(&why))?;
     Ok(Some(text.to_owned()))
 }
 
-/// A page of sagas of both styles, the newest first.
-pub async fn list(State(app): State<Arc<App>>, query: Asked) -> Result<Json<Lines>, Problem> {
-    let wanted = Wanted::of(query)?;
-    let sagas = match wanted.of_sagas(app.handle.now()) {
+/// Lists sagas of both styles, newest first.
+pub async fn list(State(app): State<Arc<App>>, query: ListRequest) -> Result<Json<Lines>, Problem> {
+    let filter = ListFilter::of(query)?;
+    let sagas = match filter.of_sagas(app.handle.now()) {
         Some(filter) => {
             let page = app.handle.list(&filter).await;
             Line::of_page(
@@ -144,13 +145,13 @@ pub async fn list(State(app): State<Arc<App>>, query: Asked) -> Result<Json<Line
         None => Vec::new(),
     };
     let chains = match &app.chains {
-        Some(chains) => wanted.chains(chains).await?,
+        Some(chains) => filter.chains(chains).await?,
         None => Vec::new(),
     };
-    Ok(Json(wanted.page(sagas, chains)))
+    Ok(Json(filter.page(sagas, chains)))
 }
 
-/// One saga with its steps and journal; or a chain, where chains are known as well.
+/// Shows one saga with its steps and journal, or a chain if this process has the observer's view.
 pub async fn show(
     State(app): State<Arc<App>>,
     Segment(id): Segment,
@@ -159,7 +160,7 @@ pub async fn show(
     let wait = Wait::of(&headers)?;
     if let Some(wait) = wait {
         match app.handle.wait(ids::id_of(&app, &id).await?, wait.patience()).await {
-            Ok(_) | Err(VerbError::NotFound(_)) => {} // it is shown as it stands now
+            Ok(_) | Err(VerbError::NotFound(_)) => {} // the view below reports a missing saga
             Err(error) => return Err(error.into()),
         }
     }
@@ -172,9 +173,9 @@ pub async fn show(
 
 async fn show_now(app: &App, id: &str) -> Result<Response, Problem> {
     let missing = match ids::saga(app, id).await? {
-        Found::Saga(detail) => return Ok(shown(&SagaView::of(&detail, app.handle.now()))),
-        Found::Unreadable(row) => return Ok(shown(&SagaView::of_unreadable(&row))),
-        Found::None(saga) => saga,
+        SagaLookup::Saga(detail) => return Ok(shown(&SagaView::of(&detail, app.handle.now()))),
+        SagaLookup::Unreadable(row) => return Ok(shown(&SagaView::of_unreadable(&row))),
+        SagaLookup::None(saga) => saga,
     };
     if let Some(chains) = &app.chains
         && let Ok(detail) = ids::chain_of(chains, app.plan.as_ref(), id).await?
@@ -186,19 +187,19 @@ async fn show_now(app: &App, id: &str) -> Result<Response, Problem> {
     Err(Problem::no_such_saga(&missing))
 }
 
-/// A saga of either style.
+/// Returns the view of a saga of either style as a response.
 pub fn shown(view: &SagaView) -> Response {
     Json(view).into_response()
 }
 
-/// The body of a cancel, which may be empty.
+/// The body of `cancel`, which may be empty.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CancelBody {
     reason: Option<String>,
 }
 
-/// Has a saga undone; a repeated cancel of one that is being undone changes nothing.
+/// Requests the compensation of a saga. A repeated cancel changes nothing.
 pub async fn cancel(
     State(app): State<Arc<App>>,
     Segment(id): Segment,
@@ -211,22 +212,23 @@ pub async fn cancel(
     reason.as_deref().map_or(Ok(()), body::reason)?;
     let status = match app.handle.cancel_because(id.clone(), reason.clone()).await {
         Err(VerbError::Ignored(Ignored::AlreadyGoingBack)) => {
-            let why = "is stuck while it is undone: one of its steps takes retry, skip or resolve, and no cancel helps";
+            let why = "is stuck during compensation, so cancel does not apply: use retry, skip or \
+                resolve on the stuck step";
             return Err(Problem::new(Code::VerbDoesNotApply, format!("{id} {why}")));
         }
         Err(VerbError::Ignored(Ignored::Ended)) => {
             return Err(Problem::new(
                 Code::SagaEnded,
-                format!("{id} is compensated already: nothing is left to undo"),
+                format!("{id} is already compensated: there is nothing to undo"),
             ));
         }
         requested => requested?,
     };
-    tracing::info!(saga = %id, reason, "cancelled by a person");
-    Ok(requested_answer(&id, status, "cancel requested"))
+    tracing::info!(saga = %id, reason, "saga cancelled by an operator");
+    Ok(receipt(&id, status, "cancel requested"))
 }
 
-/// Asks a refused step again, in a new generation; or has a saga that is set aside read again.
+/// Resends a refused step in a new generation, or reads a saga that is set aside again.
 pub async fn retry(
     State(app): State<Arc<App>>,
     Segment(id): Segment,
@@ -237,19 +239,19 @@ pub async fn retry(
         return rescue(&app, &id, &body, Verb::Retry, "retry requested").await;
     }
     let id = match ids::saga(&app, &id).await? {
-        Found::Saga(detail) if detail.header.unreadable.is_some() => detail.header.id,
-        Found::Unreadable(_) => ids::id_of(&app, &id).await?,
-        Found::Saga(_) | Found::None(_) => {
+        SagaLookup::Saga(detail) if detail.header.unreadable.is_some() => detail.header.id,
+        SagaLookup::Unreadable(_) => ids::id_of(&app, &id).await?,
+        SagaLookup::Saga(_) | SagaLookup::None(_) => {
             return rescue(&app, &id, &body, Verb::Retry, "retry requested").await;
         }
     };
     body::reason(&reason)?;
     let status = app.handle.reread(id.clone()).await?;
-    tracing::info!(saga = %id, reason, "read again for a person");
-    Ok(requested_answer(&id, status, "read again"))
+    tracing::info!(saga = %id, reason, "saga read again for an operator");
+    Ok(receipt(&id, status, "read again"))
 }
 
-/// Passes a stuck step over.
+/// Skips a stuck step.
 pub async fn skip(
     State(app): State<Arc<App>>,
     Segment(id): Segment,
@@ -258,14 +260,14 @@ pub async fn skip(
     rescue(&app, &id, &body, Verb::Skip, "step skipped").await
 }
 
-/// Takes a person's word that the step was done by hand; or that a chain is taken care of, where chains are known as well.
+/// Marks a step as done by hand, or a chain as repaired.
 pub async fn resolve(
     State(app): State<Arc<App>>,
     Segment(id): Segment,
     body: Payload,
 ) -> Result<Response, Problem> {
     if let Some(chains) = &app.chains
-        && matches!(ids::saga(&app, &id).await?, Found::None(_))
+        && matches!(ids::saga(&app, &id).await?, SagaLookup::None(_))
         && ids::chain_of(chains, app.plan.as_ref(), &id).await?.is_ok()
     {
         return chains::resolve(chains, app.plan.as_ref(), &id, &body).await;
@@ -285,11 +287,12 @@ async fn rescue(
     body::reason(&reason)?;
     let step = legal(Name::new(&step))?;
     let status = app.handle.rescue(id.clone(), Rescue { step, verb, reason }).await?;
-    Ok(requested_answer(&id, status, message))
+    Ok(receipt(&id, status, message))
 }
 
-fn requested_answer(id: &SagaId, status: Status, message: &'static str) -> Response {
-    (StatusCode::ACCEPTED, Json(Requested { id: id.to_string(), status, message })).into_response()
+fn receipt(id: &SagaId, status: Status, message: &'static str) -> Response {
+    (StatusCode::ACCEPTED, Json(VerbReceipt { id: id.to_string(), status, message }))
+        .into_response()
 }
 
 fn legal<T>(read: Result<T, sagamore_core::id::Malformed>) -> Result<T, Problem> {
@@ -321,7 +324,7 @@ mod tests {
         guest: String,
     }
 
-    /// An orchestrator that keeps no saga in memory, behind its routes.
+    /// Starts an orchestrator that keeps no saga in memory, behind its routes.
     async fn orchestrated(database: &Database) -> Client {
         let mut visit = Definition::named("visit");
         let input = visit.input::<Visit>();
@@ -335,7 +338,7 @@ mod tests {
         let app = App {
             handle,
             chains: None,
-            services: Services::Here(Arc::new([])),
+            services: Services::Embedded(Arc::new([])),
             definition: None,
             plan: None,
             sample_input: None,
@@ -353,7 +356,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_saga_that_is_set_aside_offers_a_retry_which_reads_it_again() {
+    async fn retry_reads_a_saga_that_is_set_aside_again() {
         let database = Database::memory();
         let client = orchestrated(&database).await;
         let start =
@@ -374,19 +377,19 @@ mod tests {
                 None,
             )
         };
-        let refused = retry().await.unwrap_err().to_string();
-        assert!(refused.contains("'paused'"), "{refused}");
+        let unreadable = retry().await.unwrap_err().to_string();
+        assert!(unreadable.contains("'paused'"), "{unreadable}");
         execute(&database, "UPDATE saga SET status = 'running'").await;
-        let taken: Value = serde_json::from_slice(&retry().await.unwrap()).unwrap();
+        let receipt: Value = serde_json::from_slice(&retry().await.unwrap()).unwrap();
         assert_eq!(
-            (&taken["status"], &taken["message"]),
+            (&receipt["status"], &receipt["message"]),
             (&json!("running"), &json!("read again"))
         );
 
         let missing = retry().await.unwrap_err().to_string();
         assert!(
             missing.contains("/step is missing"),
-            "only a saga that is set aside takes a retry without a step: {missing}"
+            "only a saga that is set aside supports a retry without a step: {missing}"
         );
     }
 }

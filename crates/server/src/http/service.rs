@@ -1,4 +1,4 @@
-//! The listener of one service: the routes that it brings along, the facts of its barrier, and its health.
+//! The listener of one service: its own routes, the facts of its barrier, and its health.
 
 use std::sync::Arc;
 
@@ -9,48 +9,48 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_core::Name;
 use sagamore_sdk::facts;
 
-use super::routes::{READS, Routes, TELLS};
+use super::routes::{READS, READS_TEXT, Routes};
 use super::{barriers, faults, health, index, waiting};
 use crate::parts::{BrokerHealth, ServiceHost};
 use crate::problem::{Code, Problem};
-use crate::waiting::Waiting;
+use crate::waiting::StartupWait;
 
-/// The parts that the handlers of a service's listener work with.
+/// The state of the handlers of a service's listener.
 pub struct ServiceApp {
-    /// The service.
+    /// The service of this process.
     pub host: ServiceHost,
-    /// The brokers of its messages.
+    /// The brokers that the service connects to.
     pub brokers: Arc<dyn BrokerHealth>,
-    /// The plan that a business key alone belongs to.
+    /// The plan that a business key without prefix belongs to.
     pub plan: Option<Name>,
-    /// The wait for its tables: until it is over, no route reads them.
-    pub waiting: Waiting,
+    /// The wait for the service's tables. Until it ends, no route reads them.
+    pub waiting: StartupWait,
     /// Renders the metrics, if this process collects them.
     pub metrics: Option<PrometheusHandle>,
 }
 
 type Shared = State<Arc<ServiceApp>>;
 
-/// Returns the routes of a service. `own`: those that it brings along.
+/// Returns the routes of a service. `own`: the routes that the service adds.
 pub fn service_routes(app: ServiceApp, own: Routes) -> Routes {
     let app = Arc::new(app);
     let once_ready = facts_routes().with_state(app.clone());
     let once_ready = own
         .merge(once_ready)
         .map(|router| router.route_layer(from_fn_with_state(app.clone(), wait)));
-    once_ready.merge(Routes::new().get("/metrics", TELLS, metrics).with_state(app))
+    once_ready.merge(Routes::new().get("/metrics", READS_TEXT, metrics).with_state(app))
 }
 
 fn facts_routes() -> Routes<Arc<ServiceApp>> {
     Routes::new()
-        .about(index::KNOWN)
+        .about(index::SERVICE)
         .get("/api/v1/barriers/{service}", READS.query(barriers::QUERY), barriers::own)
         .get("/api/v1/faults/{service}/{id}", READS, faults::own)
         .post("/api/v1/sagas/{id}/resend", READS, barriers::resend_own)
-        .get("/readyz", TELLS, readyz)
+        .get("/readyz", READS_TEXT, readyz)
 }
 
-/// Before its tables exist, a service answers with the reason of its wait.
+/// Responds with the reason of the wait until the service's tables exist.
 async fn wait(State(app): Shared, request: Request, next: Next) -> Result<Response, Problem> {
     match app.waiting.reason() {
         None => Ok(next.run(request).await),
@@ -58,7 +58,8 @@ async fn wait(State(app): Shared, request: Request, next: Next) -> Result<Respon
     }
 }
 
-/// The tables exist and can be read, the brokers answer, and every partition advances.
+/// Responds with success if the tables can be read, the brokers respond, and every partition
+/// advances.
 async fn readyz(State(app): Shared) -> Result<&'static str, Problem> {
     let unready = |what: String| Problem::new(Code::Unavailable, what).retry_after(1);
     let read = facts::facts(&app.host.database, "", None, 1).await;

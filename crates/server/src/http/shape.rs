@@ -1,4 +1,4 @@
-//! The shapes of bodies: what a field may hold. A body that does not fit is told by its field, in words of our own.
+//! The shapes of request bodies: the type of each field. A mismatch is reported by its field.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,46 +7,46 @@ use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::problem::{Code, Place, Problem};
+use crate::problem::{Code, Position, Problem};
 
-/// What a value may be.
+/// The type of a JSON value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Shape {
-    /// Anything that is JSON.
+    /// Any valid JSON.
     Any,
-    /// A string.
+    /// A string of valid Unicode.
     Text,
-    /// A string, or null.
+    /// A string or null.
     Note,
-    /// A whole number of 64 bits with its sign.
+    /// A signed 64-bit integer.
     Whole,
     /// `true` or `false`.
     Flag,
-    /// An object with these fields and no others.
+    /// An object with exactly these fields.
     Object(&'static [Field]),
-    /// A list of these.
+    /// An array of values of one shape.
     List(&'static Shape),
-    /// One of these in each line.
+    /// Lines of one shape each (application/x-ndjson).
     Lines(&'static Shape),
 }
 
 /// A field of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Field {
-    /// Its name.
+    /// The field's key in the object.
     pub name: &'static str,
-    /// What it may hold.
+    /// The type of the value.
     pub shape: Shape,
-    /// Whether it may be missing.
+    /// Whether the field may be missing.
     pub optional: bool,
 }
 
-/// A field that must be there.
+/// Returns a required field.
 pub const fn field(name: &'static str, shape: Shape) -> Field {
     Field { name, shape, optional: false }
 }
 
-/// A field that may be missing.
+/// Returns an optional field.
 pub const fn optional(name: &'static str, shape: Shape) -> Field {
     Field { name, shape, optional: true }
 }
@@ -57,17 +57,17 @@ pub static START: Shape = Shape::Object(&[
     field("key", Shape::Text),
     optional("input", Shape::Any),
 ]);
-/// A decision about one step.
+/// An operator's decision about one step.
 pub static RESCUE: Shape =
     Shape::Object(&[field("step", Shape::Text), field("reason", Shape::Text)]);
-/// A retry, which names no step of a saga that is set aside.
+/// A retry. Without a step, it is for a saga that is set aside.
 pub static RETRY: Shape =
     Shape::Object(&[optional("step", Shape::Text), field("reason", Shape::Text)]);
-/// A cancel, which may have no body at all.
+/// A cancel, whose body may be empty.
 pub static CANCEL: Shape = Shape::Object(&[optional("reason", Shape::Text)]);
-/// A decision about a chain, or about a saga as a whole.
+/// An operator's decision about a chain, or about a saga as a whole.
 pub static REASON: Shape = Shape::Object(&[field("reason", Shape::Text)]);
-/// What does not fit, and where.
+/// A mismatch: its field, its reason, and the part of the body that it is in.
 struct Misfit<'a> {
     pointer: String,
     why: String,
@@ -75,10 +75,10 @@ struct Misfit<'a> {
 }
 
 impl Shape {
-    /// Checks a body, which is JSON or is refused as none.
+    /// Checks a body. Anything but JSON is a problem of its own.
     pub fn check(&self, body: &[u8]) -> Result<(), Problem> {
         let text = std::str::from_utf8(body).map_err(|error| {
-            Problem::no_json("it is not text in UTF-8", Some(Place::of(body, error.valid_up_to())))
+            Problem::invalid_json("invalid UTF-8", Some(Position::of(body, error.valid_up_to())))
         })?;
         if let Shape::Lines(of) = self {
             return text
@@ -87,17 +87,19 @@ impl Shape {
                 .try_for_each(|(index, line)| of.line(body, index, line));
         }
         let raw: &RawValue = serde_json::from_str(text).map_err(|error| {
-            let place = Place { line: error.line(), column: error.column() };
-            let why = if error.is_eof() { "it ends within a value" } else { "it is not JSON here" };
-            Problem::no_json(why, (place.line > 0).then_some(place))
+            let place = Position { line: error.line(), column: error.column() };
+            let why =
+                if error.is_eof() { "unexpected end of the body" } else { "unexpected character" };
+            Problem::invalid_json(why, (place.line > 0).then_some(place))
         })?;
         self.fits(raw.get(), "").map_err(|misfit| {
-            let offset = misfit.at.as_ptr() as usize - body.as_ptr() as usize; // a part of it
-            Problem::misfit(&misfit.pointer, &misfit.why, Place::of(body, offset))
+            // `at` is a slice of `body`
+            let offset = misfit.at.as_ptr() as usize - body.as_ptr() as usize;
+            Problem::misfit(&misfit.pointer, &misfit.why, Position::of(body, offset))
         })
     }
 
-    /// Checks one line of a body; an empty one counts as none.
+    /// Checks one line of a body. An empty line is skipped.
     fn line(&self, body: &[u8], index: usize, line: &str) -> Result<(), Problem> {
         let line = if index == 0 { line.trim_start_matches('\u{feff}') } else { line };
         let line = line.trim_ascii();
@@ -112,10 +114,10 @@ impl Shape {
             }
         };
         fitting.map_err(|Misfit { pointer, why, at }| {
-            let offset = at.as_ptr() as usize - body.as_ptr() as usize; // a part of it
+            let offset = at.as_ptr() as usize - body.as_ptr() as usize; // `at` is a slice of `body`
             let beside = if pointer.is_empty() { String::new() } else { format!("{pointer} ") };
             Problem::new(Code::BodyDoesNotFit, format!("line {number}: {beside}{why}"))
-                .at(Place::of(body, offset))
+                .at(Position::of(body, offset))
         })
     }
 
@@ -126,25 +128,23 @@ impl Shape {
         match self {
             Shape::Any | Shape::Lines(_) => Ok(()),
             Shape::Note if json == "null" => Ok(()),
-            Shape::Text | Shape::Note if !json.starts_with('"') => misfit("takes a string"),
+            Shape::Text | Shape::Note if !json.starts_with('"') => misfit("must be a string"),
             Shape::Text | Shape::Note => match serde_json::from_str::<Cow<'_, str>>(json) {
                 Ok(_) => Ok(()),
-                Err(_) => misfit("is no text: half a character stands in it"),
+                Err(_) => misfit("is not valid text: it contains half of a surrogate pair"),
             },
             Shape::Whole => match json.parse::<i64>() {
                 Ok(_) if !json.starts_with('+') => Ok(()),
-                _ => misfit(
-                    "takes a whole number of at most 64 bits, without a point or an exponent",
-                ),
+                _ => misfit("must be a 64-bit integer without a decimal point or an exponent"),
             },
             Shape::Flag if json == "true" || json == "false" => Ok(()),
-            Shape::Flag => misfit("takes true or false"),
+            Shape::Flag => misfit("must be true or false"),
             Shape::Object(fields) => object(fields, json, pointer),
             Shape::List(of) => match serde_json::from_str::<Vec<&RawValue>>(json) {
                 Ok(values) => values.into_iter().enumerate().try_for_each(|(index, value)| {
                     of.fits(value.get(), &format!("{pointer}/{index}"))
                 }),
-                Err(_) => misfit("takes a list"),
+                Err(_) => misfit("must be a list"),
             },
         }
     }
@@ -153,16 +153,16 @@ impl Shape {
 fn object<'a>(fields: &[Field], json: &'a str, pointer: &str) -> Result<(), Misfit<'a>> {
     let misfit = |pointer: String, why: String, at| Err(Misfit { pointer, why, at });
     if !json.starts_with('{') {
-        return misfit(pointer.to_owned(), "takes an object".to_owned(), json);
+        return misfit(pointer.to_owned(), "must be an object".to_owned(), json);
     }
     let Ok(Pairs(pairs)) = serde_json::from_str::<Pairs<'_>>(json) else {
-        return misfit(pointer.to_owned(), "has a name that is no text".to_owned(), json);
+        return misfit(pointer.to_owned(), "has a key that is not valid text".to_owned(), json);
     };
     for (at, (name, value)) in pairs.iter().enumerate() {
         let own = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
         let Some(field) = fields.iter().find(|field| field.name == name) else {
             let names = fields.iter().map(|field| field.name).collect::<Vec<_>>().join(", ");
-            return misfit(own, format!("is no field here; there are: {names}"), value.get());
+            return misfit(own, format!("is unknown: use one of {names}"), value.get());
         };
         if pairs[..at].iter().any(|(other, _)| other == name) {
             return misfit(own, "is given twice".to_owned(), value.get());
@@ -181,7 +181,7 @@ fn object<'a>(fields: &[Field], json: &'a str, pointer: &str) -> Result<(), Misf
     }
 }
 
-/// The fields of an object in their order, those that are given twice included.
+/// The fields of an object in their order, including duplicates.
 struct Pairs<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Pairs<'de> {
@@ -220,24 +220,28 @@ mod tests {
     ]);
 
     #[test]
-    fn a_body_that_does_not_fit_is_reported_by_its_field() {
-        let check = |shape: &Shape, body: &str, code: &str, wanted: &str| {
-            let told = shape.check(body.as_bytes()).unwrap_err().told();
-            assert_eq!((told.code.as_str(), told.detail.as_str()), (code, wanted), "{body}");
+    fn a_mismatch_is_reported_by_its_field() {
+        let check = |shape: &Shape, body: &str, code: &str, expected: &str| {
+            let problem = shape.check(body.as_bytes()).unwrap_err().document();
+            assert_eq!(
+                (problem.code.as_str(), problem.detail.as_str()),
+                (code, expected),
+                "{body}"
+            );
         };
         let bill = r#"{"id":"1","lines":[{"sku":"a","quantity":1}],"region":"north"}"#;
         let with = |from: &str, to: &str| bill.replace(from, to);
-        check(&BILL, "", "SAGA-0102", "the body is not JSON: it ends within a value");
-        check(&BILL, "{\"id\": ", "SAGA-0102", "the body is not JSON: it ends within a value");
-        check(&BILL, "{oops}", "SAGA-0102", "the body is not JSON: it is not JSON here");
-        check(&BILL, "[]", "SAGA-0103", "the body takes an object");
+        check(&BILL, "", "SAGA-0102", "unexpected end of the body");
+        check(&BILL, "{\"id\": ", "SAGA-0102", "unexpected end of the body");
+        check(&BILL, "{oops}", "SAGA-0102", "unexpected character");
+        check(&BILL, "[]", "SAGA-0103", "the body must be an object");
         check(&RESCUE, r#"{"step":"a"}"#, "SAGA-0103", "/reason is missing");
-        check(&RESCUE, r#"{"step":7,"reason":"a"}"#, "SAGA-0103", "/step takes a string");
+        check(&RESCUE, r#"{"step":7,"reason":"a"}"#, "SAGA-0103", "/step must be a string");
         check(
             &RESCUE,
             r#"{"step":"\ud83d","reason":"a"}"#,
             "SAGA-0103",
-            "/step is no text: half a character stands in it",
+            "/step is not valid text: it contains half of a surrogate pair",
         );
         check(
             &RESCUE,
@@ -249,9 +253,9 @@ mod tests {
             &REASON,
             r#"{"reason":"b","a/b":1}"#,
             "SAGA-0103",
-            "/a~1b is no field here; there are: reason",
+            "/a~1b is unknown: use one of reason",
         );
-        let whole = "takes a whole number of at most 64 bits, without a point or an exponent";
+        let whole = "must be a 64-bit integer without a decimal point or an exponent";
         check(
             &BILL,
             &with("\"quantity\":1", "\"quantity\":1.0"),
@@ -262,7 +266,7 @@ mod tests {
             &BILL,
             &with("\"region\":\"north\"", "\"region\":5"),
             "SAGA-0103",
-            "/region takes a string",
+            "/region must be a string",
         );
         assert!(BILL.check(bill.as_bytes()).is_ok());
         assert!(
@@ -273,9 +277,10 @@ mod tests {
     }
 
     #[test]
-    fn the_place_of_a_field_that_does_not_fit_is_reported() {
-        let told = RESCUE.check(b"{\n  \"step\":   7,\n \"reason\": \"a\" }").unwrap_err().told();
-        assert_eq!(told.at, Some(Place { line: 2, column: 13 }));
-        assert_eq!(told.pointer.as_deref(), Some("/step"));
+    fn the_position_of_a_mismatch_is_reported() {
+        let problem =
+            RESCUE.check(b"{\n  \"step\":   7,\n \"reason\": \"a\" }").unwrap_err().document();
+        assert_eq!(problem.at, Some(Position { line: 2, column: 13 }));
+        assert_eq!(problem.pointer.as_deref(), Some("/step"));
     }
 }

@@ -12,19 +12,19 @@ use tokio::net::TcpListener;
 use crate::client::Client;
 use crate::parts::ServiceHost;
 
-/// The bell was rung.
+/// The guest has rung.
 #[derive(Message)]
 #[message(name = "bell.rung")]
 pub struct BellRung {
-    /// The guest.
+    /// The guest's name.
     pub guest: String,
 }
 
-/// The door is open.
+/// The host has opened.
 #[derive(Message)]
 #[message(name = "door.opened")]
 pub struct DoorOpened {
-    /// For the guest.
+    /// The guest's name.
     pub guest: String,
 }
 
@@ -32,7 +32,7 @@ async fn open(_: Tx, BellRung { guest }: BellRung) -> Decided<DoorOpened, Never>
     done(DoorOpened { guest })
 }
 
-/// The plan of both.
+/// Returns the plan of both services.
 pub fn plan() -> Plan {
     let plan = Plan::named("visit")
         .begins("guest", "ring", "bell.rung")
@@ -42,12 +42,12 @@ pub fn plan() -> Plan {
     plan.build().unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The plan's name.
+/// Returns the plan's name.
 pub fn name() -> Option<Name> {
     Some(plan().name)
 }
 
-/// The service that opens, with its tables.
+/// Returns the host with its tables.
 pub async fn host() -> ServiceHost {
     let log = Arc::new(Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap());
     let service = Service::named("host").reaction(Reaction::named("open").to(open));
@@ -68,7 +68,7 @@ pub async fn host() -> ServiceHost {
     }
 }
 
-/// Serves these routes, and returns a client of them.
+/// Serves a router, and returns a client of it.
 pub async fn served(router: Router) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();

@@ -1,4 +1,4 @@
-//! The trace that a request belongs to, by the headers of W3C.
+//! The W3C trace context of a request.
 
 use axum::http::{HeaderMap, HeaderName};
 use sagamore_core::TraceContext;
@@ -6,7 +6,8 @@ use sagamore_core::TraceContext;
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// Reads the trace of a request. None without one, and for one that is malformed or given twice: no request fails for it.
+/// Parses the trace of a request. A malformed or repeated header yields `None`, because no request
+/// should fail for it.
 pub fn of(headers: &HeaderMap) -> Option<TraceContext> {
     let mut parents = headers.get_all(TRACEPARENT).iter();
     let (Some(parent), None) = (parents.next(), parents.next()) else { return None };
@@ -23,14 +24,14 @@ mod tests {
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn the_trace_of_a_request_is_read_as_w3c_says() {
-        let check = |given: &[(HeaderName, &str)], wanted: Option<(&str, Option<&str>)>| {
+    fn the_trace_of_a_request_follows_the_w3c_rules() {
+        let check = |given: &[(HeaderName, &str)], expected: Option<(&str, Option<&str>)>| {
             let given =
                 given.iter().map(|(name, value)| (name.clone(), value.parse().expect("a value")));
             let trace = of(&given.collect());
             assert_eq!(
                 trace.as_ref().map(|trace| (trace.traceparent(), trace.tracestate())),
-                wanted
+                expected
             );
         };
         check(&[], None);

@@ -1,4 +1,5 @@
-//! What a process answers that waits for its servers: it lives, and says what it waits for.
+//! The routes of a process that waits at its start: it is alive, and reports the reason of the
+//! wait.
 
 use axum::Router;
 use axum::extract::State;
@@ -7,12 +8,12 @@ use axum::routing::get;
 
 use super::health;
 use crate::problem::{Code, Entry, Problem};
-use crate::waiting::Waiting;
+use crate::waiting::StartupWait;
 
-/// Every address of a process that is not ready; `role` is what it will be.
-pub fn waiting_router(role: &str, waiting: Waiting, problems: &[&'static Entry]) -> Router {
+/// Returns the router of a process that is not ready. `role`: the process's future role.
+pub fn waiting_router(role: &str, waiting: StartupWait, problems: &[&'static Entry]) -> Router {
     let (role, errors) = (role.to_owned(), crate::problem::html(problems));
-    let not_ready = move |State(waiting): State<Waiting>| async move {
+    let not_ready = move |State(waiting): State<StartupWait>| async move {
         problem(&role, &waiting.reason().unwrap_or_default())
     };
     Router::new()
@@ -23,8 +24,7 @@ pub fn waiting_router(role: &str, waiting: Waiting, problems: &[&'static Entry])
         .with_state(waiting)
 }
 
-/// Not ready, because of this.
+/// The problem of a process that is not ready.
 pub fn problem(role: &str, reason: &str) -> Problem {
-    Problem::new(Code::Unavailable, format!("{role} is not ready, and waits: {reason}"))
-        .retry_after(1)
+    Problem::new(Code::Unavailable, format!("{role} is not ready: {reason}")).retry_after(1)
 }

@@ -1,83 +1,83 @@
-//! Every problem that the API can answer: its stable code, and a page with cause, check and fix.
+//! The catalogue of problems: each has a stable code and a page with cause, check and fix.
 
-/// The sorts of problem, in the order of the catalogue.
+/// The kinds of problem, in the order of the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
-    /// No route.
+    /// The path is unknown.
     NoSuchPage,
-    /// The route takes other methods.
+    /// The path exists with other methods.
     MethodNotAllowed,
-    /// Not JSON.
+    /// The body is not JSON.
     BodyIsNoJson,
-    /// JSON of another shape.
+    /// The body is JSON of another shape.
     BodyDoesNotFit,
-    /// Over the limit.
+    /// The body exceeds its limit.
     BodyTooLarge,
-    /// The connection broke within the body.
+    /// The connection broke during the body.
     BodyBrokeOff,
-    /// A query parameter, header or path segment.
+    /// A query parameter, header or path parameter is invalid.
     BadParameter,
-    /// Not a legal name, key or id.
+    /// A name, key or id is invalid.
     BadName,
-    /// The client takes another form than JSON.
+    /// The client does not accept JSON.
     NotAcceptable,
-    /// The body is of another type than JSON.
+    /// The body is not of a JSON type.
     OtherMediaType,
-    /// Sent by a browser for a foreign web page.
+    /// A browser sent the request for a page of another origin.
     ForeignPage,
-    /// A `Host` that is not this server's.
+    /// The `Host` is not this server's.
     OtherHost,
-    /// A condition on an `ETag`, of which there is none.
+    /// The request has a condition on an `ETag`, and responses have none.
     Precondition,
-    /// No saga of this id.
+    /// No saga has this id.
     NoSuchSaga,
-    /// No definition of this name.
+    /// No definition has this name.
     NoSuchDefinition,
-    /// The definition refers to what the input lacks.
+    /// The input lacks a field that the definition refers to.
     InputDoesNotFit,
-    /// Same business key, other input.
+    /// The business key exists with another input.
     OtherInput,
-    /// Same idempotency key, other request.
+    /// The idempotency key belongs to another request.
     OtherRequest,
-    /// Cancel after the pivot was asked.
+    /// The cancel arrived after the pivot's command was sent.
     TooLate,
-    /// A verb on a saga that has ended.
+    /// A verb arrived after the end of the saga.
     SagaEnded,
-    /// A verb on a step that does not exist.
+    /// The definition has no step of this name.
     NoSuchStep,
-    /// A verb that means nothing as things stand.
+    /// The verb does not apply to the present state.
     VerbDoesNotApply,
-    /// A verb of orchestrated sagas, where services react to each other.
-    NobodyDirects,
-    /// Too much under way.
+    /// The verb needs an orchestrator, and the saga is a choreography.
+    NotOrchestrated,
+    /// The load limit is reached.
     Busy,
-    /// Cannot be stored now.
+    /// The server cannot store the saga now.
     Unavailable,
-    /// A fault of ours.
+    /// An error that only the server's log describes.
     Internal,
 }
 
-/// The page of one code. A program adds its own beside those of the product, with a prefix of its own.
+/// The page of one code. A program adds entries with its own prefix.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Of the product; none for an entry of a program.
+    /// The product's code; `None` for an entry of a program.
     pub(super) code: Option<Code>,
-    /// `SAGA-nnnn`: never changes its meaning.
+    /// The stable code, `SAGA-nnnn`.
     pub number: &'static str,
-    /// The HTTP status.
+    /// The HTTP status of the response.
     pub status: u16,
-    /// What sort of problem it is.
+    /// The kind of problem.
     pub title: &'static str,
-    /// Why it is answered.
+    /// The situation in which the server returns this problem.
     pub cause: &'static str,
-    /// How to see whether that is so.
+    /// The check that confirms the cause.
     pub check: &'static str,
-    /// What to do.
+    /// The steps that solve the problem.
     pub fix: &'static str,
 }
 
 impl Code {
-    /// Its page.
+    /// Returns the page of this code.
     pub fn entry(self) -> &'static Entry {
         let entry = &CATALOGUE[self as usize];
         debug_assert_eq!(entry.code, Some(self), "the catalogue is in the order of the codes");
@@ -92,7 +92,7 @@ impl From<Code> for &'static Entry {
 }
 
 impl Entry {
-    /// Returns an entry, for a `static` of a program.
+    /// Creates an entry for a `static` of a program.
     pub const fn new(
         (number, status, title): (&'static str, u16, &'static str),
         cause: &'static str,
@@ -113,188 +113,209 @@ const fn entry(
     Entry { code: Some(code), number, status, title, cause, check, fix }
 }
 
-/// All pages, in the order of [`Code`].
+/// All entries of the product, in the order of [`Code`].
 pub const CATALOGUE: &[Entry] = &[
     entry(
         Code::NoSuchPage,
-        ("SAGA-0100", 404, "There is nothing at this address"),
-        "The path is not one that this server knows.",
-        "`GET /` of the same server lists the addresses there are.",
+        ("SAGA-0100", 404, "Unknown address"),
+        "The server has no such path.",
+        "`GET /` of the same server lists all addresses.",
         "Correct the path; a business key with `/`, `%` or spaces in it must be percent-encoded.",
     ),
     entry(
         Code::MethodNotAllowed,
-        ("SAGA-0101", 405, "This address takes other methods"),
+        ("SAGA-0101", 405, "Method not supported"),
         "The path exists, but not with this HTTP method.",
-        "The `Allow` header of the answer names the methods that it takes.",
-        "Use one of those.",
+        "The `Allow` header of the response lists the supported methods.",
+        "Use one of those methods.",
     ),
     entry(
         Code::BodyIsNoJson,
-        ("SAGA-0102", 400, "The body is not JSON"),
-        "The body breaks off, or is not JSON in UTF-8.",
-        "`at` in the answer says in which line and column reading stopped.",
+        ("SAGA-0102", 400, "Invalid JSON"),
+        "The body is incomplete, or is not JSON in UTF-8.",
+        "`at` in the response has the line and column of the error.",
         "Send valid JSON; `jq . body.json` finds the same mistake.",
     ),
     entry(
         Code::BodyDoesNotFit,
-        ("SAGA-0103", 400, "The body is JSON of another shape"),
-        "A field is missing, unknown or of another type than this address takes.",
-        "`detail` names the field, `at` the line and column where it shows.",
+        ("SAGA-0103", 400, "Invalid body"),
+        "A field is missing, unknown or of a wrong type.",
+        "`detail` names the field, `at` its line and column.",
         "Correct the field. Money is in integer cents, quantities are integer pieces.",
     ),
     entry(
         Code::BodyTooLarge,
         ("SAGA-0104", 413, "The body is too large"),
-        "A request's body may have 1 MiB, a saga's input 256 KiB.",
-        "Compare the size of what you send; `detail` says which limit was met.",
-        "Keep large data elsewhere and put a reference to it into the input.",
+        "A request's body may have up to 1 MiB, and a saga's input up to 256 KiB.",
+        "`detail` names the limit that was exceeded.",
+        "Store large data elsewhere, and put a reference to it into the input.",
     ),
     entry(
         Code::BodyBrokeOff,
-        ("SAGA-0105", 400, "The body did not arrive"),
+        ("SAGA-0105", 400, "Incomplete body"),
         "The connection ended, or its framing was broken, before the body was complete.",
-        "Compare `Content-Length` with what was sent; look for a proxy's time limit.",
-        "Send it again: nothing was started.",
+        "Compare `Content-Length` with the number of bytes sent, and check the timeouts of \
+         proxies.",
+        "Send the request again: nothing was started.",
     ),
     entry(
         Code::BadParameter,
-        ("SAGA-0106", 400, "A parameter cannot be understood"),
-        "A query parameter, a header or a part of the path has a value that it cannot have.",
-        "`detail` names the parameter and what it takes.",
-        "Correct the value. A cursor is only valid as the server gave it.",
+        ("SAGA-0106", 400, "Invalid parameter"),
+        "A query parameter, a header or a part of the path has an invalid value.",
+        "`detail` names the parameter and its valid values.",
+        "Correct the value. A cursor is valid only as returned by the server.",
     ),
     entry(
         Code::BadName,
-        ("SAGA-0107", 400, "Not a legal name, key or id"),
-        "Names are a-z, 0-9, `-` and `.`, a letter first, at most 100 bytes; a business key is 1 to 200 bytes without control characters; a saga's id is DEFINITION:KEY. An address may name a saga by its key alone.",
-        "`detail` quotes what was given.",
-        "Correct it; a saga's id looks like `checkout:10248`.",
+        ("SAGA-0107", 400, "Invalid name, key or id"),
+        "A name consists of a-z, 0-9, `-` and `.`, with a letter first, at most 100 bytes; a \
+         business key is 1 to 200 bytes without control characters; a saga's id is DEFINITION:KEY. \
+         An address may name a saga by its key alone.",
+        "`detail` quotes the invalid text.",
+        "Correct the text. An example of a saga's id is `checkout:10248`.",
     ),
     entry(
         Code::NotAcceptable,
-        ("SAGA-0108", 406, "No form of the answer that the client takes"),
-        "The request's `Accept` excludes `application/json`, and this address answers nothing else.",
-        "Look at the `Accept` header that the client sends.",
-        "Send `Accept: application/json`, `*/*`, or none. Problems are `application/problem+json`, whatever is accepted.",
+        ("SAGA-0108", 406, "Response type not accepted"),
+        "The request's `Accept` excludes `application/json`, and the address has no other response \
+         type.",
+        "Check the `Accept` header of the request.",
+        "Send `Accept: application/json`, `*/*`, or none. Problems are `application/problem+json`, \
+         regardless of `Accept`.",
     ),
     entry(
         Code::OtherMediaType,
-        ("SAGA-0109", 415, "The body is of a type that is not taken"),
-        "The request's `Content-Type` is not JSON, or its body is compressed. Without a type a body counts as JSON, and so does curl's own `application/x-www-form-urlencoded` outside of browsers.",
+        ("SAGA-0109", 415, "Unsupported body type"),
+        "The request's `Content-Type` is not JSON, or its body is compressed. Without a type a \
+         body counts as JSON, and so does curl's own `application/x-www-form-urlencoded` outside \
+         of browsers.",
         "`detail` names the header.",
         "Send `Content-Type: application/json`, uncompressed.",
     ),
     entry(
         Code::ForeignPage,
-        ("SAGA-0110", 403, "A foreign web page sent this"),
-        "A browser sent the request for a page of another origin: `Origin` names another server than `Host`, or `Sec-Fetch-Site` says so. Nothing was done.",
+        ("SAGA-0110", 403, "Request of a foreign web page"),
+        "A browser sent the request for a page of another origin: `Origin` differs from `Host`, or \
+         `Sec-Fetch-Site` is cross-site. Nothing was done.",
         "`detail` names the header. A proxy that changes `Host` has the same effect.",
-        "Send requests that change something from a page of the same origin, or from a program; let a proxy pass `Host` on as it is.",
+        "Send state-changing requests from a page of the same origin, or from a program. Configure \
+         the proxy to keep `Host`.",
     ),
     entry(
         Code::OtherHost,
         ("SAGA-0111", 421, "Unknown host name"),
-        "A server that listens on loopback answers to addresses of loopback and to `localhost` only, so that no web page reaches it by a name of its own (DNS rebinding).",
-        "Compare the request's `Host` header with the address that the server printed at its start.",
-        "Use http://127.0.0.1:PORT or http://localhost:PORT. Behind a proxy, have it send one of these as `Host`.",
+        "A server that listens on loopback accepts loopback addresses and `localhost` only, so \
+         that no web page can reach it under another name (DNS rebinding).",
+        "Compare the request's `Host` header with the address that the server prints at its start.",
+        "Use http://127.0.0.1:PORT or http://localhost:PORT. Behind a proxy, configure it to send \
+         one of these as `Host`.",
     ),
     entry(
         Code::Precondition,
-        ("SAGA-0112", 412, "The condition does not hold"),
-        "The request has `If-Match` or `If-Unmodified-Since`. Answers have no `ETag`, so no such condition can hold, and nothing was done.",
-        "Look at the request's headers.",
-        "Remove the header. A verb says itself whether it applies: it is refused with SAGA-0205, 0206 or 0208 where it changes nothing.",
+        ("SAGA-0112", 412, "Condition not supported"),
+        "The request has `If-Match` or `If-Unmodified-Since`. Responses have no `ETag`, so the \
+         condition cannot hold. Nothing was done.",
+        "Check the headers of the request.",
+        "Remove the header. A verb that does not apply is rejected with SAGA-0205, 0206 or 0208.",
     ),
     entry(
         Code::NoSuchSaga,
-        ("SAGA-0200", 404, "There is no such saga"),
-        "No saga of this id was ever started here, or its retention has passed.",
-        "The verb `list` shows what there is.",
-        "Check the id, and that you ask the server (and the data directory) that it was started on.",
+        ("SAGA-0200", 404, "Unknown saga"),
+        "No saga of this id was started on this server, or its retention has passed.",
+        "The verb `list` shows all sagas.",
+        "Check the id, the server's address and its data directory.",
     ),
     entry(
         Code::NoSuchDefinition,
-        ("SAGA-0201", 422, "There is no such definition"),
+        ("SAGA-0201", 422, "Unknown definition"),
         "The request names a definition that is not registered.",
-        "`detail` lists the definitions that are.",
+        "`detail` lists the registered definitions.",
         "Correct the name, or start the server with the definition.",
     ),
     entry(
         Code::InputDoesNotFit,
-        ("SAGA-0202", 422, "The input does not fit the definition"),
-        "The input lacks a field that the definition's steps refer to, is not of the message type that the definition was built with, or names another business key than the request.",
+        ("SAGA-0202", 422, "Invalid input"),
+        "The input lacks a field that the definition's steps refer to, differs from the \
+         definition's message type, or names another business key than the request.",
         "`detail` names the field.",
         "Correct the input, which is a JSON object. Nothing was stored, and the key is free.",
     ),
     entry(
         Code::OtherInput,
-        ("SAGA-0203", 409, "The saga exists with another input"),
-        "There is one saga for each business key, and this key's saga was started with other data.",
-        "The verb `show ID` shows the input it was started with.",
-        "Use another key for another saga; send the same input to get the saga that exists.",
+        ("SAGA-0203", 409, "Saga exists with another input"),
+        "Each business key has one saga, and this key's saga was started with other data.",
+        "The verb `show ID` shows its input.",
+        "Use another key for another saga; send the same input to get the existing saga.",
     ),
     entry(
         Code::OtherRequest,
-        ("SAGA-0204", 422, "The idempotency key was used for another request"),
+        ("SAGA-0204", 422, "Idempotency key of another request"),
         "An `Idempotency-Key` belongs to one request, with one body.",
-        "Look for the place in your client that makes the keys: is one kept from an earlier request?",
-        "Make a new key for every new request, and keep it for its repetitions only.",
+        "Check where the client creates its keys: is one reused from an earlier request?",
+        "Create a new key for every request, and reuse it only for retries of that request.",
     ),
     entry(
         Code::TooLate,
         ("SAGA-0205", 409, "Too late to cancel"),
-        "The saga's point of no return (its pivot) has been asked for: it goes forward from here.",
-        "The verb `show ID` shows the pivot as asked or done.",
-        "Let it finish, and start whatever business process takes back a completed one.",
+        "The command of the saga's pivot, its point of no return, has been sent. The saga can only \
+         go forward.",
+        "The verb `show ID` shows the state of the pivot.",
+        "Let the saga finish, and start the business process that reverses a completed one.",
     ),
     entry(
         Code::SagaEnded,
-        ("SAGA-0206", 409, "The saga has ended"),
+        ("SAGA-0206", 409, "Saga has ended"),
         "Completed and compensated sagas never change again.",
-        "The verb `show ID` shows how it ended.",
-        "Nothing is to be done; a new attempt is a new saga with a key of its own.",
+        "The verb `show ID` shows the outcome.",
+        "No action is needed. A new attempt is a new saga with its own key.",
     ),
     entry(
         Code::NoSuchStep,
-        ("SAGA-0207", 404, "The saga has no step of this name"),
+        ("SAGA-0207", 404, "Unknown step"),
         "The body's `step` names no step of the saga's definition.",
         "The verb `show ID` lists the steps.",
         "Correct the name.",
     ),
     entry(
         Code::VerbDoesNotApply,
-        ("SAGA-0208", 409, "The saga does not take this now"),
-        "The saga or its step is not in a state in which this can be done, for instance a retry of a step that waits for nobody's decision.",
-        "`allowedActions` of the saga and of its steps say what can be done now.",
-        "Look at the saga again: something else may have come first.",
+        ("SAGA-0208", 409, "Verb does not apply"),
+        "The saga or its step is not in a state that allows the verb, for example a retry of a \
+         step that needs no decision.",
+        "`allowedActions` of the saga and of its steps list the verbs that apply now.",
+        "Show the saga again: its state may have changed.",
     ),
     entry(
-        Code::NobodyDirects,
-        ("SAGA-0209", 409, "Nobody directs this saga"),
-        "It is a choreography: services react to each other's events, and nobody can start, cancel, retry or skip a step for them.",
-        "The verb `show ID` says for which service it waits, and what was undone.",
-        "Have the service that begins chains begin one; repair the service that is waited for, or have lost events told again (the verb `reconcile --resend`); when a person has taken care of a chain, `resolve ID --reason WHY`.",
+        Code::NotOrchestrated,
+        ("SAGA-0209", 409, "Saga has no orchestrator"),
+        "The saga is a choreography: services react to each other's events, so it cannot be \
+         started, cancelled, retried or skipped by an operator.",
+        "The verb `show ID` lists the services that it waits for, and the undone steps.",
+        "Start a chain at its first service. Repair the service that the chain waits for, or emit \
+         lost events again with `reconcile --resend`. After a repair by hand, use `resolve ID \
+         --reason WHY`.",
     ),
     entry(
         Code::Busy,
-        ("SAGA-0400", 429, "Too much is under way"),
-        "More sagas are under way, or more requests wait, than the server's bounds allow. Nothing was started.",
+        ("SAGA-0400", 429, "Load limit reached"),
+        "The number of sagas in flight or of waiting requests exceeds the server's limit. Nothing \
+         was started.",
         "`/metrics` shows the sagas in flight and the oldest outstanding step.",
-        "Try again after the time in `Retry-After`; if it lasts, find the participant that does not answer.",
+        "Retry after the time in `Retry-After`. If the problem persists, find the participant that \
+         does not reply.",
     ),
     entry(
         Code::Unavailable,
-        ("SAGA-0401", 503, "The server cannot store it now"),
-        "The database or the log cannot be used, or the server is just starting or stopping.",
-        "`/readyz`, the server's log, and the space that is left on the disk.",
-        "Try again after the time in `Retry-After`: starting the same saga again is always safe.",
+        ("SAGA-0401", 503, "Server unavailable"),
+        "The database or the log is unavailable, or the server is starting or stopping.",
+        "Check `/readyz`, the server's log, and the free disk space.",
+        "Retry after the time in `Retry-After`. Starting the same saga again is always safe.",
     ),
     entry(
         Code::Internal,
-        ("SAGA-0500", 500, "A fault of the server"),
-        "Something that should not happen did; this one request failed, and the server goes on.",
-        "The server's log has the fault at this time.",
-        "Repeat the request (starting the same saga again is safe), and report the fault with the log.",
+        ("SAGA-0500", 500, "Internal error"),
+        "An unexpected error made this request fail. The server continues.",
+        "The server's log contains the error at this time.",
+        "Repeat the request (starting the same saga again is safe), and report the error with the \
+         log.",
     ),
 ];

@@ -1,4 +1,4 @@
-//! A chain as the API tells it: as a saga, with the events behind each other.
+//! A chain in the API's JSON: a saga with its tree of events.
 
 use sagamore_core::Body;
 use sagamore_core::message::Refusal;
@@ -10,10 +10,10 @@ use serde::Deserialize;
 use super::{CauseView, EventView, Line, SagaView, StepView, Style, WaitView};
 use crate::clock::rfc3339;
 
-/// What a person can say of a chain that does not end.
+/// The only verb for a chain.
 pub const RESOLVE: &str = "resolve";
 
-/// A chain's status, as sagas are counted.
+/// Maps a chain's status to a saga's.
 pub fn standing(status: ChainStatus) -> Status {
     match status {
         ChainStatus::Completed => Status::Completed,
@@ -24,11 +24,11 @@ pub fn standing(status: ChainStatus) -> Status {
         ChainStatus::Anomalous | ChainStatus::UnknownVersion | ChainStatus::Unreadable => {
             Status::Stuck
         }
-        ChainStatus::Resolved => Status::Stuck, // by itself it came to no end
+        ChainStatus::Resolved => Status::Stuck, // the chain itself has not ended
     }
 }
 
-/// A chain's row.
+/// The line of a chain in a list.
 pub fn chain_line(header: &ChainHeader) -> Line {
     Line {
         id: header.id.to_string(),
@@ -46,10 +46,10 @@ pub fn chain_line(header: &ChainHeader) -> Line {
     }
 }
 
-/// A chain with its events.
+/// The view of a chain with its events.
 pub fn chain_view(detail: &ChainDetail) -> SagaView {
     let body = |id: &str| {
-        detail.events.iter().find(|told| told.seen.id == id).map(|told| told.body.clone())
+        detail.events.iter().find(|event| event.seen.id == id).map(|event| event.body.clone())
     };
     let stages = detail.chain.stages();
     let refused = stages.iter().find(|stage| stage.status == StepStatus::Refused);
@@ -87,7 +87,7 @@ pub fn chain_view(detail: &ChainDetail) -> SagaView {
 }
 
 fn step_view(stage: &Stage<'_>, body: &impl Fn(&str) -> Option<Body>) -> StepView {
-    let said = stage.told.and_then(|told| body(&told.id));
+    let event = stage.told.and_then(|told| body(&told.id));
     let refused = stage.status == StepStatus::Refused;
     StepView {
         name: stage.part.name.to_string(),
@@ -98,22 +98,22 @@ fn step_view(stage: &Stage<'_>, body: &impl Fn(&str) -> Option<Body>) -> StepVie
         generation: 1,
         due: None,
         backing_off: false,
-        refusal: said.as_ref().filter(|_| refused).and_then(refusal),
-        output: said.filter(|_| !refused),
+        refusal: event.as_ref().filter(|_| refused).and_then(refusal),
+        output: event.filter(|_| !refused),
         fault: None,
         open_fault: None,
         allowed_actions: Vec::new(),
     }
 }
 
-/// Why a part was refused, by the event that says so.
-fn refusal(said: &Body) -> Option<Refusal> {
+/// Returns the refusal that an event's data describes.
+fn refusal(body: &Body) -> Option<Refusal> {
     #[derive(Deserialize)]
-    struct Said {
+    struct RefusalBody {
         code: String,
         reason: String,
     }
-    said.read().ok().map(|Said { code, reason }| Refusal::new(&code, &reason))
+    body.read().ok().map(|RefusalBody { code, reason }| Refusal::new(&code, &reason))
 }
 
 fn wait_view(wait: &Wait) -> WaitView {

@@ -1,4 +1,4 @@
-//! What a service's barrier says, as the API tells it.
+//! Facts of a service's barrier in the API's JSON.
 
 use sagamore_core::Direction;
 use sagamore_sdk::facts::{Fact, FaultFact};
@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::rfc3339;
 
-/// Rows of a barrier, in the order of sagas.
+/// Rows of a barrier, ordered by saga id.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Facts {
-    /// Of whole sagas.
+    /// The rows of complete sagas.
     pub facts: Vec<FactView>,
-    /// What to go on behind; none when nothing is left.
+    /// The value of `after` for the next page; `None` on the last page.
     pub next: Option<String>,
 }
 
@@ -19,22 +19,22 @@ pub struct Facts {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FactView {
-    /// `checkout:10248`.
+    /// The saga's id: `checkout:10248`.
     pub saga: String,
-    /// Which step.
+    /// The step of the saga, or the reaction of the chain.
     pub step: String,
-    /// Its action or its compensation.
+    /// Whether the row is of the action or the compensation.
     pub direction: Direction,
-    /// Raised by an operator's retry.
+    /// The generation, which an operator's retry raises.
     pub generation: u32,
-    /// `done`, `refused`, or `tombstone` where the compensation came first.
+    /// `done`, `refused`, or `tombstone` for a compensation that arrived first.
     pub status: String,
-    /// When, by the service's clock.
+    /// The time of storage, by the service's clock.
     pub stored_at: String,
 }
 
 impl FactView {
-    /// A row.
+    /// Converts a row.
     pub fn of(fact: &Fact) -> FactView {
         FactView {
             saga: fact.saga.to_string(),
@@ -47,31 +47,31 @@ impl FactView {
     }
 }
 
-/// What a service could not do about a chain so far.
+/// The unfinished reactions of a service to a chain's events.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Faults {
-    /// The longest first.
+    /// The faults, longest first.
     pub faults: Vec<FaultView>,
 }
 
-/// One of them.
+/// The fault of one reaction.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FaultView {
-    /// Which reaction.
+    /// The reaction's name.
     pub step: String,
-    /// It itself, or its undo.
+    /// Whether the reaction or its undo has failed.
     pub direction: Direction,
     /// The last fault.
     pub why: String,
-    /// When it was tried first.
+    /// The time of the first attempt.
     pub since: String,
-    /// When it is tried again.
+    /// The time of the next attempt.
     pub again_at: String,
 }
 
 impl FaultView {
-    /// A row.
+    /// Converts a row.
     pub fn of(fault: &FaultFact) -> FaultView {
         FaultView {
             step: fault.step.to_string(),

@@ -1,4 +1,4 @@
-//! A saga's journal as the API tells it: every change flat, with a kind.
+//! A saga's journal in the API's JSON. Every change is a flat object with a kind.
 
 use sagamore_core::Body;
 use sagamore_core::message::Refusal;
@@ -8,59 +8,59 @@ use serde::{Deserialize, Serialize};
 use super::CauseView;
 use crate::clock::rfc3339;
 
-/// What came of one input.
+/// The changes that one input caused.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EntryView {
-    /// The saga's revision after it.
+    /// The saga's revision after the entry.
     pub revision: u64,
-    /// When.
+    /// The time of the entry.
     pub at: String,
-    /// In order.
+    /// The changes, in order.
     pub changes: Vec<ChangeView>,
 }
 
-/// One change. Only the fields that its kind has are there.
+/// One change. Only the fields of its kind are present.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct ChangeView {
     /// `started`, `asked`, `done`, `refused`, ...
     pub kind: String,
-    /// Which step.
+    /// The step that the change affects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
     /// `action` or `compensation`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direction: Option<String>,
-    /// Which try this is, from 1.
+    /// The number of the attempt, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// The answer's deadline, or the next attempt.
+    /// The deadline of the reply, or the time of the next attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<String>,
-    /// What the saga was started with.
+    /// The saga's input, of `started`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Body>,
-    /// What the action gave.
+    /// The output of the action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Body>,
-    /// The no.
+    /// The refusal of the action or the compensation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
-    /// What broke.
+    /// The fault, as the participant has reported it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
-    /// Why it turned back.
+    /// The cause of the compensation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<CauseView>,
-    /// An operator's verb.
+    /// The verb of an operator: `retry`, `skip` or `resolve`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verb: Option<String>,
-    /// An operator's reason.
+    /// The reason of an operator's verb.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 impl EntryView {
-    /// One entry.
+    /// Converts an entry.
     pub fn of(entry: &Entry) -> EntryView {
         EntryView {
             revision: entry.revision,

@@ -1,4 +1,5 @@
-//! Pages of sagas of both styles, the newest first: two lists, each with numbers of its own, told as one.
+//! Pages of sagas of both styles, newest first: two lists with separate sequence numbers, merged
+//! into one.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,28 +8,29 @@ use super::Line;
 /// A page of a list.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Lines {
-    /// The newest first, unless they were wanted by their ids.
+    /// The lines, newest first, or in the order of ids if the query has `after`.
     pub sagas: Vec<Line>,
-    /// The cursor of the next page, if there is one; by ids, the last one of this page.
+    /// The cursor of the next page, or by ids the last id of this page; `None` on the last page.
     pub next: Option<String>,
 }
 
-/// How far both lists were read: of each only what has a smaller number is still to come. As text it is the cursor, opaque
-/// to clients.
+/// The positions in both lists: only lines with a smaller sequence number follow. Its text is the
+/// cursor, which is opaque to clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// In the list of orchestrated sagas; none at its beginning.
+pub struct ListPosition {
+    /// The position in the list of orchestrated sagas; `None` at its beginning.
     pub saga: Option<i64>,
-    /// In the list of chains, likewise.
+    /// The position in the list of chains; `None` at its beginning.
     pub chain: Option<i64>,
 }
 
 impl Lines {
-    /// The first `limit` of both lists, by when they started, and where to go on: each line comes with its number.
+    /// Merges the first `limit` lines of both lists by their start, and computes the next cursor.
+    /// Each line comes with its sequence number.
     pub fn merged(
         sagas: Vec<(i64, Line)>,
         chains: Vec<(i64, Line)>,
-        from: Place,
+        from: ListPosition,
         limit: usize,
     ) -> Lines {
         let (mut sagas, mut chains) = (sagas.into_iter().peekable(), chains.into_iter().peekable());
@@ -49,7 +51,7 @@ impl Lines {
 }
 
 impl Lines {
-    /// The first `limit` by their ids, byte by byte.
+    /// Returns the first `limit` lines by id, in byte order.
     pub fn by_id(mut lines: Vec<Line>, limit: usize) -> Lines {
         lines.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         let more = lines.len() > limit;
@@ -59,7 +61,7 @@ impl Lines {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for ListPosition {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let text =
             |number: Option<i64>| number.map_or_else(String::new, |number| format!("{number:x}"));
@@ -67,18 +69,18 @@ impl std::fmt::Display for Place {
     }
 }
 
-impl std::str::FromStr for Place {
+impl std::str::FromStr for ListPosition {
     type Err = ();
 
-    /// Reads what was written.
-    fn from_str(text: &str) -> Result<Place, ()> {
+    /// Parses a cursor.
+    fn from_str(text: &str) -> Result<ListPosition, ()> {
         let (saga, chain) =
             text.strip_prefix('s').and_then(|text| text.split_once('.')).ok_or(())?;
         let number = |text: &str| match text {
             "" => Ok(None),
             text => i64::from_str_radix(text, 16).map(Some).map_err(drop),
         };
-        Ok(Place { saga: number(saga)?, chain: number(chain)? })
+        Ok(ListPosition { saga: number(saga)?, chain: number(chain)? })
     }
 }
 
@@ -90,15 +92,15 @@ mod tests {
     use crate::view::Style;
 
     #[test]
-    fn a_cursor_leads_back_to_its_place() {
+    fn a_cursor_survives_a_round_trip() {
         for (saga, chain) in
             [(None, None), (Some(830), None), (None, Some(1)), (Some(i64::MAX), Some(17))]
         {
-            let place = Place { saga, chain };
+            let place = ListPosition { saga, chain };
             assert_eq!(place.to_string().parse(), Ok(place));
         }
         for wrong in ["", "830", "s", "sxyz.", "s1", "s1.z"] {
-            assert_eq!(wrong.parse::<Place>(), Err(()), "{wrong}");
+            assert_eq!(wrong.parse::<ListPosition>(), Err(()), "{wrong}");
         }
     }
 
@@ -119,26 +121,26 @@ mod tests {
         }
     }
 
-    /// Page by page everything comes once, the newest first.
+    /// The pages list every saga once, newest first.
     #[test]
-    fn both_lists_are_told_as_one_and_nothing_is_left_out_between_two_pages() {
+    fn pages_of_both_lists_have_neither_gaps_nor_duplicates() {
         let of = |style, seconds: &[usize], before: Option<i64>| -> Vec<(i64, Line)> {
             let numbered =
                 seconds.iter().rev().map(|second| (*second as i64, line(style, *second)));
             numbered.filter(|(number, _)| before.is_none_or(|before| *number < before)).collect()
         };
         for limit in 1..8 {
-            let (mut place, mut told) = (Place::default(), Vec::new());
+            let (mut place, mut keys) = (ListPosition::default(), Vec::new());
             loop {
                 let sagas = of(Style::Orchestration, &[1, 4, 5, 6], place.saga);
                 let chains = of(Style::Choreography, &[2, 3, 6, 9], place.chain);
                 let page = Lines::merged(sagas, chains, place, limit);
                 assert!(page.sagas.len() <= limit);
-                told.extend(page.sagas.into_iter().map(|line| line.key));
+                keys.extend(page.sagas.into_iter().map(|line| line.key));
                 let Some(next) = page.next else { break };
                 place = next.parse().expect("a cursor");
             }
-            assert_eq!(told, ["9", "6", "6", "5", "4", "3", "2", "1"], "{limit} a page");
+            assert_eq!(keys, ["9", "6", "6", "5", "4", "3", "2", "1"], "{limit} a page");
         }
     }
 }

@@ -16,8 +16,8 @@ pub async fn see_through(
 ) -> Result<Answer> {
     match service.post("/orders", order.input.as_str().to_owned(), None).await {
         Ok(_) => {}
-        Err(error) if error.is_passing() => return Err(error.into()),
-        Err(client::Error::Problem { told, .. }) => return Ok(Answer::Bad(told.detail)),
+        Err(error) if error.is_transient() => return Err(error.into()),
+        Err(client::Error::Problem { problem: told, .. }) => return Ok(Answer::Bad(told.detail)),
         Err(error) => return Err(error.into()),
     }
     let chain = format!("{}:{}", choreography::NAME, order.key); // the id: a key with a colon could be another chain's
@@ -26,7 +26,7 @@ pub async fn see_through(
             let at_rest = observer.read::<SagaView>(&body)?.line.status.is_at_rest();
             Ok(if at_rest { Answer::AtRest } else { Answer::NotYet })
         }
-        Err(client::Error::Problem { told, .. }) if told.status == 404 => {
+        Err(client::Error::Problem { problem: told, .. }) if told.status == 404 => {
             Ok(Answer::NotFound(told.detail))
         }
         Err(error) => Err(error.into()),

@@ -1,4 +1,4 @@
-//! Where what a service's barrier says and what a saga says cannot both be true.
+//! Finds contradictions between the barriers of services and a saga.
 
 use std::collections::BTreeMap;
 
@@ -9,42 +9,43 @@ use serde::Serialize;
 
 use crate::view::{ChangeView, FactView, Line, SagaView, StepView, Style};
 
-/// How a step stands by the barrier of its service.
+/// The state of a step according to its service's barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stand {
-    /// It was done, and is.
+pub enum StepState {
+    /// The action is done and not compensated.
     Done,
-    /// It was done, and undone.
+    /// The action is done and compensated.
     Undone,
-    /// It was refused, or its compensation came first.
+    /// The action was refused, or the compensation arrived first.
     Nothing,
 }
 
-/// Service and step -> how it stands.
-pub type Stands = BTreeMap<(String, String), Stand>;
+/// The states by service and step.
+pub type StepStates = BTreeMap<(String, String), StepState>;
 
-/// Something that cannot be true on both sides.
+/// A contradiction between a barrier and a saga.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Inconsistency {
-    /// The saga.
+    /// `checkout:10248`.
     pub saga: String,
-    /// Whose barrier.
+    /// The service of the barrier.
     pub service: String,
-    /// Which step.
+    /// The step of the saga, or the reaction of the chain.
     pub step: String,
-    /// What is wrong.
+    /// The contradiction, in words.
     pub what: String,
-    /// What to do about it.
+    /// The manual fix, in words.
     pub mend: &'static str,
 }
 
-const UNDO: &str = "undo it by hand at that service";
-const LOST: &str = "was a backup restored there? do it by hand, or restore what is younger";
+const UNDO: &str = "undo the step by hand at the service";
+const LOST: &str =
+    "was a backup restored at the service? repeat the step by hand, or restore a newer backup";
 const AGAIN: &str =
-    "have the events of its chain told again: --resend; else undo it by hand at that service";
+    "emit the chain's events again with --resend, or undo the step by hand at the service";
 
-/// What the rows of one step come to.
-pub fn stand<'a>(rows: impl IntoIterator<Item = &'a FactView>) -> Stand {
+/// Derives a step's state from its rows.
+pub fn state_of<'a>(rows: impl IntoIterator<Item = &'a FactView>) -> StepState {
     let (mut done, mut undone) = (false, false);
     for row in rows.into_iter().filter(|row| row.status == "done") {
         match row.direction {
@@ -53,57 +54,63 @@ pub fn stand<'a>(rows: impl IntoIterator<Item = &'a FactView>) -> Stand {
         }
     }
     match (done, undone) {
-        (true, false) => Stand::Done,
-        (true, true) => Stand::Undone,
-        (false, _) => Stand::Nothing,
+        (true, false) => StepState::Done,
+        (true, true) => StepState::Undone,
+        (false, _) => StepState::Nothing,
     }
 }
 
-/// Whether a closer look is wanted. `whole`: the steps of a saga of this definition that completed, as another one had them;
-/// none while none is known.
-pub fn is_suspicious(line: Option<&Line>, stands: &Stands, whole: Option<&Stands>) -> bool {
+/// Whether a detailed comparison is needed. `completed`: the states of a completed saga of the same
+/// definition, if one was compared before.
+pub fn is_suspicious(
+    line: Option<&Line>,
+    states: &StepStates,
+    completed: Option<&StepStates>,
+) -> bool {
     match line.map(|line| line.status) {
-        None => stands.values().any(|stand| *stand == Stand::Done),
-        Some(ChainStatus::Completed) => whole != Some(stands),
-        Some(ChainStatus::Compensated) => stands.values().any(|stand| *stand == Stand::Done),
+        None => states.values().any(|state| *state == StepState::Done),
+        Some(ChainStatus::Completed) => completed != Some(states),
+        Some(ChainStatus::Compensated) => states.values().any(|state| *state == StepState::Done),
         Some(_) => false,
     }
 }
 
-/// What a saga says that has ended well, in the words of these services' barriers.
-pub fn whole(saga: &SagaView, services: &[&str]) -> Stands {
-    let asked = saga.steps.iter().filter(|step| services.contains(&step.participant.as_str()));
-    let done = asked.filter(|step| step.status == StepStatus::Done);
-    done.map(|step| ((step.participant.clone(), step.name.clone()), Stand::Done)).collect()
+/// Returns the states that the barriers of these services must have for a completed saga.
+pub fn completed(saga: &SagaView, services: &[&str]) -> StepStates {
+    let steps = saga.steps.iter().filter(|step| services.contains(&step.participant.as_str()));
+    let done = steps.filter(|step| step.status == StepStatus::Done);
+    done.map(|step| ((step.participant.clone(), step.name.clone()), StepState::Done)).collect()
 }
 
-/// Compares a saga that has ended with the barriers of these services.
-pub fn compare(saga: &SagaView, stands: &Stands, services: &[&str]) -> Vec<Inconsistency> {
+/// Compares an ended saga with the barriers of these services.
+pub fn compare(saga: &SagaView, states: &StepStates, services: &[&str]) -> Vec<Inconsistency> {
     if !matches!(saga.line.status, ChainStatus::Completed | ChainStatus::Compensated) {
         return Vec::new();
     }
-    let asked = saga
+    let steps = saga
         .steps
         .iter()
         .filter(|step| services.contains(&step.participant.as_str()) && !by_hand(saga, step));
-    let found = asked.filter_map(|step| {
-        let stand = stands.get(&(step.participant.clone(), step.name.clone()));
-        let (what, mend) = match (step.status, stand) {
+    let found = steps.filter_map(|step| {
+        let state = states.get(&(step.participant.clone(), step.name.clone()));
+        let (what, mend) = match (step.status, state) {
             (StepStatus::Done, None) => {
-                ("the saga says it was done, and the service knows nothing of it", LOST)
+                ("done in the saga, but the service has no row of it", LOST)
             }
-            (StepStatus::Done, Some(Stand::Undone)) => {
-                ("the saga says it is done, and the service has undone it", LOST)
+            (StepStatus::Done, Some(StepState::Undone)) => {
+                ("done in the saga, but undone at the service", LOST)
             }
-            (StepStatus::Done, Some(Stand::Nothing)) => {
-                ("the saga says it was done, and the service never did it", LOST)
+            (StepStatus::Done, Some(StepState::Nothing)) => {
+                ("done in the saga, but never done at the service", LOST)
             }
-            (StepStatus::Done, Some(Stand::Done)) => return None,
-            (_, Some(Stand::Done)) if saga.line.style == Style::Choreography => {
-                ("it was done, and never undone; the chain is over", AGAIN)
+            (StepStatus::Done, Some(StepState::Done)) => return None,
+            (_, Some(StepState::Done)) if saga.line.style == Style::Choreography => {
+                ("done at the service and never undone, although the chain has ended", AGAIN)
             }
-            (_, Some(Stand::Done)) => ("it was done, and never undone; the saga is over", UNDO),
-            (_, Some(Stand::Undone | Stand::Nothing) | None) => return None,
+            (_, Some(StepState::Done)) => {
+                ("done at the service and never undone, although the saga has ended", UNDO)
+            }
+            (_, Some(StepState::Undone | StepState::Nothing) | None) => return None,
         };
         let (saga, service, step) =
             (saga.line.id.clone(), step.participant.clone(), step.name.clone());
@@ -112,13 +119,14 @@ pub fn compare(saga: &SagaView, stands: &Stands, services: &[&str]) -> Vec<Incon
     found.collect()
 }
 
-/// What services did for a saga of which nobody knows. `plans`: a chain of one of them would be told by events.
-pub fn unknown(id: &str, stands: &Stands, plans: &[String]) -> Vec<Inconsistency> {
+/// Reports the steps of a saga that the server does not have. `plans`: the names whose chains emit
+/// events.
+pub fn unknown(id: &str, states: &StepStates, plans: &[String]) -> Vec<Inconsistency> {
     let (what, mend) = match is_chain(id, plans) {
-        true => ("it was done, and no event of its chain was ever seen", AGAIN),
-        false => ("it was done, and no such saga is known", UNDO),
+        true => ("done at the service, but no event of its chain was ever seen", AGAIN),
+        false => ("done at the service, but the saga does not exist", UNDO),
     };
-    let done = stands.iter().filter(|(_, stand)| **stand == Stand::Done);
+    let done = states.iter().filter(|(_, state)| **state == StepState::Done);
     done.map(|((service, step), _)| Inconsistency {
         saga: id.to_owned(),
         service: service.clone(),
@@ -129,12 +137,12 @@ pub fn unknown(id: &str, stands: &Stands, plans: &[String]) -> Vec<Inconsistency
     .collect()
 }
 
-/// Whether it is a chain of one of these plans.
+/// Whether the id belongs to a chain of one of these plans.
 pub fn is_chain(id: &str, plans: &[String]) -> bool {
     id.split_once(':').is_some_and(|(name, _)| plans.iter().any(|plan| plan == name))
 }
 
-/// Whether a person has decided about the step: then only that person knows.
+/// Whether an operator has decided about the step, so that the barrier need not agree.
 fn by_hand(saga: &SagaView, step: &StepView) -> bool {
     let of_step = |change: &&ChangeView| change.step.as_deref() == Some(step.name.as_str());
     let mut changes = saga.journal.iter().flat_map(|entry| &entry.changes).filter(of_step);
@@ -159,18 +167,19 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_a_step_come_to_what_holds_now() {
+    fn the_state_of_a_step_follows_from_its_rows() {
         use Direction::{Action, Compensation};
-        let check =
-            |of: &[(Direction, &str)], wanted| assert_eq!(stand(&rows(of)), wanted, "{of:?}");
-        check(&[(Action, "done")], Stand::Done);
-        check(&[(Action, "refused"), (Action, "done")], Stand::Done);
-        check(&[(Action, "done"), (Compensation, "refused")], Stand::Done);
+        let check = |of: &[(Direction, &str)], expected| {
+            assert_eq!(state_of(&rows(of)), expected, "{of:?}")
+        };
+        check(&[(Action, "done")], StepState::Done);
+        check(&[(Action, "refused"), (Action, "done")], StepState::Done);
+        check(&[(Action, "done"), (Compensation, "refused")], StepState::Done);
         check(
             &[(Action, "done"), (Compensation, "refused"), (Compensation, "done")],
-            Stand::Undone,
+            StepState::Undone,
         );
-        check(&[(Action, "refused")], Stand::Nothing);
-        check(&[(Action, "tombstone"), (Compensation, "done")], Stand::Nothing);
+        check(&[(Action, "refused")], StepState::Nothing);
+        check(&[(Action, "tombstone"), (Compensation, "done")], StepState::Nothing);
     }
 }

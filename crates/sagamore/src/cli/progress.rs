@@ -1,4 +1,4 @@
-//! `sagamore doctor`: whether the groups that read the topics advance.
+//! The check of `doctor` whether the consumer groups advance.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,69 +11,64 @@ use super::topics::REPLIES;
 use crate::config::Settings;
 use crate::story::Story;
 
-/// A partition that has records and is read advances in less than this, unless something holds it up.
-const ADVANCES_WITHIN: Duration = Duration::from_secs(10);
+/// A partition with records and a reader advances within this time, unless it is blocked.
+const ADVANCE_TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// A group, and the topics that it reads.
+/// A consumer group with its topics.
 struct Reader {
     group: String,
     topics: Vec<String>,
-    /// Whether its consumers are members of the group, so that the brokers know of them.
+    /// Whether the consumers join the group, so that the brokers count its members.
     joins: bool,
 }
 
-/// Where a group stands in one partition, by topic and partition.
+/// A group's committed offset and the end of the log, by topic and partition.
 type Positions = BTreeMap<(String, u32), (u64, u64)>;
 
-/// Waits until every partition that lags has advanced, or for so long that one is held up. None where nothing lags.
+/// Waits until every lagging partition has advanced, or reports those that do not advance in time.
 pub async fn advancing(
     settings: &Settings,
     story: &Story,
     kafka: &Kafka,
     is_orchestrated: bool,
 ) -> Result<String, String> {
-    let told = |error: Error| error.to_string();
+    let text = |error: Error| error.to_string();
     let (readers, begun) = (readers(settings, story), Instant::now());
-    let mut waiting = Vec::new();
+    let mut lagging_readers = Vec::new();
     let mut idle = Vec::new();
     for reader in &readers {
-        let group = kafka.group(&reader.group, &reader.topics).await.map_err(told)?;
+        let group = kafka.group(&reader.group, &reader.topics).await.map_err(text)?;
         let lags = lagging(&group);
         let is_read = if reader.joins { group.members > 0 } else { is_orchestrated };
         match (lags.is_empty(), is_read) {
             (true, _) => {}
-            (false, true) => waiting.push((reader, lags)),
-            (false, false) => {
-                idle.push(format!("nobody reads for group {}, which lags", reader.group))
-            }
+            (false, true) => lagging_readers.push((reader, lags)),
+            (false, false) => idle.push(format!("group {} lags and has no consumer", reader.group)),
         }
     }
-    while !waiting.is_empty() {
-        if begun.elapsed() > ADVANCES_WITHIN {
-            let lines = waiting.iter().flat_map(|(reader, lags)| stalled(&reader.group, lags));
+    while !lagging_readers.is_empty() {
+        if begun.elapsed() > ADVANCE_TIMEOUT {
+            let lines =
+                lagging_readers.iter().flat_map(|(reader, lags)| stalled(&reader.group, lags));
             return Err(lines.collect::<Vec<_>>().join("\n      "));
         }
         tokio::time::sleep(PAUSE).await;
-        for (reader, lags) in &mut waiting {
-            let now = lagging(&kafka.group(&reader.group, &reader.topics).await.map_err(told)?);
+        for (reader, lags) in &mut lagging_readers {
+            let now = lagging(&kafka.group(&reader.group, &reader.topics).await.map_err(text)?);
             lags.retain(|place, (mark, _)| now.get(place).is_some_and(|(new, _)| new == mark));
         }
-        waiting.retain(|(_, lags)| !lags.is_empty());
+        lagging_readers.retain(|(_, lags)| !lags.is_empty());
     }
     let idle = idle.join("; ");
-    Ok(if idle.is_empty() {
-        "every group advances, or has read all there is".to_owned()
-    } else {
-        idle
-    })
+    Ok(if idle.is_empty() { "every group advances or has no lag".to_owned() } else { idle })
 }
 
 fn stalled(group: &str, lags: &Positions) -> Vec<String> {
     let line = |((topic, partition), (mark, end)): (&(String, u32), &(u64, u64))| {
         format!(
-            "{topic}[{partition}] does not advance: group {group} is at {mark} of {end}. \
-             See /readyz and the log of the process that reads it"
+            "{topic}[{partition}] does not advance: group {group} is at offset {mark} of {end}. \
+             Check /readyz and the log of its consumer"
         )
     };
     lags.iter().map(line).collect()
@@ -86,7 +81,7 @@ fn lagging(group: &Group) -> Positions {
         .collect()
 }
 
-/// Every group that reads topics of the story.
+/// Returns every group that consumes topics of the story.
 fn readers(settings: &Settings, story: &Story) -> Vec<Reader> {
     let joins = true;
     let (mut readers, mut events) = (Vec::new(), BTreeSet::new());
@@ -96,8 +91,8 @@ fn readers(settings: &Settings, story: &Story) -> Vec<Reader> {
         topics.extend(entry.is_commanded().then(|| format!("{}.commands", entry.name())));
         readers.push(Reader { group: entry.name().to_string(), topics, joins });
     }
-    let is_known = |name: &str| story.services.iter().any(|entry| entry.name().as_str() == name);
-    for (name, _) in settings.services().into_iter().filter(|(name, _)| !is_known(name)) {
+    let is_built_in = |name: &str| story.services.iter().any(|entry| entry.name().as_str() == name);
+    for (name, _) in settings.services().into_iter().filter(|(name, _)| !is_built_in(name)) {
         readers.push(Reader {
             group: name.to_owned(),
             topics: vec![format!("{name}.commands")],
@@ -129,17 +124,18 @@ mod tests {
         let reach =
             |partition, mark, end| Reach { topic: "payment.commands".into(), partition, mark, end };
         let group = Group { members: 1, reaches: vec![reach(0, 7, 7), reach(1, 1042, 1050)] };
-        let told = stalled("payment", &lagging(&group));
-        assert_eq!(told.len(), 1, "{told:?}");
+        let lines = stalled("payment", &lagging(&group));
+        assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(
-            told[0]
-                .contains("payment.commands[1] does not advance: group payment is at 1042 of 1050"),
-            "{told:?}"
+            lines[0].contains(
+                "payment.commands[1] does not advance: group payment is at offset 1042 of 1050"
+            ),
+            "{lines:?}"
         );
     }
 
     #[test]
-    fn services_orchestrators_and_the_observer_are_read() {
+    fn groups_of_services_orchestrators_and_the_observer_are_checked() {
         let program = Program::named("trip")
             .service(|| Service::named("seats"))
             .choreography(|story| story.plan(toy::visit).service(|| Service::named("host")));
