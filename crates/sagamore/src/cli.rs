@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -277,7 +278,12 @@ struct DevArgs {
     #[arg(long)]
     ephemeral: bool,
     /// Maximum unfinished sagas; further starts are rejected with 429
-    #[arg(long, default_value_t = stack::SAGAS_MAX, value_name = "N")]
+    #[arg(
+        long,
+        default_value_t = stack::SAGAS_MAX,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..),
+        value_name = "N"
+    )]
     sagas_max: usize,
     /// Run the program's choreography: services react to each other's events, without orchestrator
     #[arg(long, conflicts_with = "sagas_max")]
@@ -407,6 +413,9 @@ struct ListArgs {
         value_parser = clap::value_parser!(u32).range(1..=500)
     )]
     limit: u32,
+    /// Cursor of a further page, as the page before it prints
+    #[arg(long)]
+    cursor: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
 }

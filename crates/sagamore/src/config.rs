@@ -265,6 +265,10 @@ impl Settings {
             let key = self.named("barrier.retention_days");
             bail!("{key}: 0 is out of range: use at least 1, or redelivered steps would run twice");
         }
+        if self.orchestrator.sagas_max == 0 {
+            let key = self.named("orchestrator.sagas_max");
+            bail!("{key}: 0 is out of range: use at least 1, or every start would be rejected");
+        }
         let others = [
             ("orchestrator", self.orchestrator.partitions),
             ("observer", self.observer.partitions),
@@ -345,6 +349,10 @@ pub(crate) mod tests {
         check(
             "[order]\npartitions = 0\n",
             "sagamore.toml:2:1: order.partitions: 0 is out of range",
+        );
+        check(
+            "[orchestrator]\nsagas_max = 0\n",
+            "sagamore.toml:2:1: orchestrator.sagas_max: 0 is out",
         );
         check(
             "[order]\npartitions = \"many\"\n",

@@ -379,4 +379,17 @@ mod tests {
         assert_eq!(named("carrier").expect("named by a saga"), Some(3));
         assert!(named("carier").is_err(), "a name that no saga has is unknown");
     }
+
+    #[test]
+    fn short_keys_include_the_services_of_other_programs() {
+        let mut post = Definition::named("post");
+        let parcel = post.input::<Parcel>();
+        post.pivot("carry").asks(CarryFrom { parcel: parcel.parcel });
+        let program = Program::named("post").saga(|| post.build()).short_service_keys();
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("post.toml");
+        std::fs::write(&file, "[carrier]\npartitions = 3\n").expect("written");
+        let settings = program.settings(Some(&file)).expect("valid");
+        assert_eq!(settings.service("carrier").map(|service| service.partitions), Some(3));
+    }
 }

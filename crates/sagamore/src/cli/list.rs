@@ -11,15 +11,16 @@ use crate::invocation::Invocation;
 use crate::output::{self, Exit};
 use crate::view::{Line, Lines};
 
-/// Prints one page of sagas.
+/// Prints one page of sagas, and hints for an empty or an incomplete list.
 pub async fn run(invocation: &Invocation, args: ListArgs) -> Result<Exit> {
     let client = args.server.client(invocation)?;
     let mut path = format!("/api/v1/sagas?limit={}", args.limit);
     let filters = [
         ("status", args.status.map(|status| status.as_str().to_owned())),
         ("style", args.style.map(|style| style.as_str().to_owned())),
-        ("definition", args.definition),
+        ("definition", args.definition.clone()),
         ("key", args.key),
+        ("cursor", args.cursor),
         ("openFaults", args.open_faults.then(|| "true".to_owned())),
     ];
     for (name, value) in filters {
@@ -31,23 +32,40 @@ pub async fn run(invocation: &Invocation, args: ListArgs) -> Result<Exit> {
         }
     }
     let answer = client.get(&path).await?;
+    let lines: Lines = client.shown(&answer)?;
     match args.server.format.output {
         Format::Json => output::raw(&answer),
+        Format::Table if !lines.sagas.is_empty() => print(&lines),
+        Format::Table if path.contains('&') => errln!("no matching sagas"),
         Format::Table => {
-            let lines: Lines = client.shown(&answer)?;
-            match (lines.sagas.is_empty(), path.contains('&')) {
-                (true, true) => errln!("no matching sagas"),
-                (true, false) => {
-                    errln!(
-                        "no sagas; start one with: {} start [DEFINITION] KEY",
-                        invocation.name()
-                    );
-                }
-                (false, _) => print(&lines),
-            }
+            errln!("no sagas; start one with: {} start [DEFINITION] KEY", invocation.name());
         }
     }
+    let unknown = args.definition.filter(|_| lines.sagas.is_empty());
+    if let Some(hint) = unknown.and_then(|name| unknown_definition(invocation, &name)) {
+        errln!("{hint}");
+    }
+    if let Some(next) = &lines.next {
+        errln!("more sagas exist: repeat the command with --cursor {next}, or with -n up to 500");
+    }
     Ok(Exit::Completed)
+}
+
+/// Returns a hint if the program defines neither a saga nor a plan of this name. The server may be
+/// of another program, so this is no error.
+fn unknown_definition(invocation: &Invocation, name: &str) -> Option<String> {
+    let stories = invocation.program.stories();
+    let names: Vec<String> = stories
+        .flat_map(|story| {
+            let sagas = story.sagas.iter().map(|saga| saga.name.to_string());
+            sagas.chain(story.plans.iter().map(|plan| plan.name.to_string()))
+        })
+        .collect();
+    let is_unknown = !names.is_empty() && names.iter().all(|known| known != name);
+    is_unknown.then(|| {
+        let (program, names) = (invocation.name(), names.join(", "));
+        format!("{program} has no definition or plan '{name}': use one of {names}")
+    })
 }
 
 fn print(lines: &Lines) {
@@ -60,9 +78,6 @@ fn print(lines: &Lines) {
         table.add_row(columns.iter().map(|column| row[*column].as_str()));
     }
     outln!("{}", table.trim_fmt());
-    if lines.next.is_some() {
-        errln!("more sagas exist: list up to 500 with -n, or add --status, --definition or --key");
-    }
 }
 
 const HEADER: [&str; 6] = ["ID", "STYLE", "STATUS", "FAILED AT", "STARTED", "ENDED"];

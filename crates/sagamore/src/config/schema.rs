@@ -74,7 +74,8 @@ impl Schema {
     /// Returns the full key: `services.order.listen` for `order.listen`.
     pub(super) fn full_key(&self, key: &str) -> String {
         let first = key.split('.').next().unwrap_or(key);
-        let is_short = self.short_keys && self.names.iter().any(|name| name == first);
+        let mut services = self.names.iter().chain(&self.external);
+        let is_short = self.short_keys && services.any(|name| name == first);
         if is_short { format!("services.{key}") } else { key.to_owned() }
     }
 
