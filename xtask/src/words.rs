@@ -23,9 +23,12 @@ const STYLED: &[&str] = &[
     "crates/core/",
     "crates/database/",
     "crates/engine/",
+    "crates/inspect/",
     "crates/kafka/",
     "crates/macros/",
+    "crates/sagamore/",
     "crates/sdk/",
+    "crates/server/",
     "crates/transport/",
 ];
 
