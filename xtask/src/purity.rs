@@ -21,7 +21,7 @@ const MEASURE: &[(&str, &str)] = &[
         "how long a call to the brokers, and the pause between two reports, may take",
     ),
     (
-        "crates/sdk/src/chunk.rs",
+        "crates/sdk/src/chunk/silence.rs",
         "how long a handler was silent: the database ends a transaction that is idle",
     ),
     ("crates/engine/src/handle.rs", "how long a caller waits for a saga"),

@@ -4,7 +4,7 @@ use sagamore_core::id::{Malformed, Name, SagaId};
 use sagamore_core::saga::Ignored;
 use sagamore_database::Error as DatabaseError;
 
-use crate::store::Unreadable;
+use crate::unreadable::Unreadable;
 
 /// A fault of the engine.
 #[derive(Debug, thiserror::Error)]

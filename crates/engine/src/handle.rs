@@ -17,7 +17,9 @@ use crate::error::{Error, StartError, VerbError};
 use crate::options::Options;
 use crate::pulse::Pulse;
 use crate::registry::Registry;
-use crate::request::{Idempotency, Recipient, Request, StartRequest, VerbRequest};
+use crate::request::{
+    Idempotency, Recipient, Request, StartRequest, Started, Summary, VerbRequest,
+};
 use crate::store::{Detail, Filter, Header, Page, Standing, Store};
 
 /// The pause before a wait that a failed turn dropped is repeated.
@@ -107,32 +109,6 @@ impl Start {
     pub fn trace(self, trace: impl Into<Option<TraceContext>>) -> Start {
         Start { trace: trace.into(), ..self }
     }
-}
-
-/// An accepted start: the saga is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Started {
-    /// The saga's id.
-    pub id: SagaId,
-    /// Whether the saga existed before, with the same input.
-    pub existed: bool,
-    /// The saga's status.
-    pub status: Status,
-    /// The saga's revision.
-    pub revision: u64,
-}
-
-/// A saga that is at rest: ended, or stuck.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// The saga's id.
-    pub id: SagaId,
-    /// `Completed`, `Compensated` or `Stuck`.
-    pub status: Status,
-    /// The saga's revision.
-    pub revision: u64,
-    /// The time of the end. `None` if the saga is stuck.
-    pub ended_at: Option<Timestamp>,
 }
 
 /// The reason why a request was not queued.

@@ -11,6 +11,7 @@ mod request;
 
 pub mod orchestrator;
 mod turn;
+mod unreadable;
 
 mod pulse;
 mod reads;
@@ -24,7 +25,7 @@ pub mod observer;
 pub mod store;
 
 pub use error::{Error, StartError, VerbError};
-pub use handle::{Handle, Start, Started, Summary};
+pub use handle::{Handle, Start};
 pub use observer::{
     ChainDetail, ChainHeader, ChainStatus, Chains, NAMES, NAMES_MAX, Observer, ObserverOptions,
     Reading, ResolveError,
@@ -32,4 +33,6 @@ pub use observer::{
 pub use options::Options;
 pub use orchestrator::{Orchestrator, TurnReport};
 pub use renewal::{Probe, Renewal};
-pub use store::{Detail, Filter, Header, Page, Standing, Unreadable};
+pub use request::{Started, Summary};
+pub use store::{Detail, Filter, Header, Page, Standing};
+pub use unreadable::Unreadable;

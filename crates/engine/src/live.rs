@@ -14,7 +14,7 @@ use sagamore_core::{Timers, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::error::VerbError;
-use crate::handle::Summary;
+use crate::request::Summary;
 
 /// Estimated bytes of a saga besides its texts.
 const SAGA_BYTES: usize = 512;

@@ -7,6 +7,7 @@
 mod chains;
 mod foreign;
 mod plans;
+mod positions;
 mod reading;
 mod resolve;
 mod retention;
@@ -38,7 +39,8 @@ pub use retention::{NAMES, NAMES_MAX};
 pub use rows::{ChainHeader, Observed};
 pub use status::ChainStatus;
 
-use reading::{ReadRange, SEEN_INTERVAL, UNSEEN_MAX};
+use positions::ReadRange;
+use reading::{SEEN_INTERVAL, UNSEEN_MAX};
 use retention::{Retention, is_due};
 use store::{Access, FoldedChain, Store};
 

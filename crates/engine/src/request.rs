@@ -1,16 +1,15 @@
 //! Requests queued from a `Handle` to the orchestrator's next turn.
 
-use sagamore_core::TraceContext;
 use sagamore_core::body::Body;
 use sagamore_core::definition::Definition;
 use sagamore_core::id::SagaId;
 use sagamore_core::saga::{Input, Status};
+use sagamore_core::{Timestamp, TraceContext};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::error::{StartError, VerbError};
-use crate::handle::{Started, Summary};
 
 /// A request with the channels of its answers. A caller whose channel is dropped sees that the
 /// engine stopped.
@@ -18,6 +17,32 @@ pub(crate) enum Request {
     Start(StartRequest),
     Verb(VerbRequest),
     Watch { id: SagaId, rest: oneshot::Sender<Result<Summary, VerbError>> },
+}
+
+/// An accepted start: the saga is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// The saga's id.
+    pub id: SagaId,
+    /// Whether the saga existed before, with the same input.
+    pub existed: bool,
+    /// The saga's status.
+    pub status: Status,
+    /// The saga's revision.
+    pub revision: u64,
+}
+
+/// A saga that is at rest: ended, or stuck.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The saga's id.
+    pub id: SagaId,
+    /// `Completed`, `Compensated` or `Stuck`.
+    pub status: Status,
+    /// The saga's revision.
+    pub revision: u64,
+    /// The time of the end. `None` if the saga is stuck.
+    pub ended_at: Option<Timestamp>,
 }
 
 /// A request to start a saga.

@@ -47,11 +47,14 @@ use crate::error::VerbError;
 use crate::live::Waiter;
 use crate::request::{StartRequest, VerbRequest};
 
+/// The inputs of a turn for each saga, in the order of arrival.
+pub(crate) type Arrivals = BTreeMap<SagaId, Vec<Arrival>>;
+
 /// The inputs of a turn, grouped by saga.
 #[derive(Default)]
 pub(crate) struct Batch {
     pub inputs: usize,
-    pub arrivals: BTreeMap<SagaId, Vec<Arrival>>,
+    pub arrivals: Arrivals,
     /// Acknowledgements by participants of removed barrier rows.
     pub swept: Vec<Swept>,
     /// Dead letters of undecodable records.

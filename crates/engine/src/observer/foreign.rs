@@ -17,13 +17,6 @@ pub(super) fn reject(topic: &str, reason: &'static str, why: &str) {
     metrics::counter!("sagamore_rejected_events_total", "reason" => reason).increment(1);
 }
 
-/// Returns the version of a new chain with these events: that of its first event if it is among
-/// them, else of any.
-pub(super) fn version_of(observed: &[Observed]) -> u32 {
-    let begun = observed.iter().find(|observed| observed.seen.causation.is_none());
-    begun.or(observed.first()).map_or(0, |observed| observed.version)
-}
-
 impl Store {
     /// Filters out events whose id is not the one that the emitting reaction derives. Events of
     /// unknown plans pass.

@@ -7,19 +7,10 @@ use sagamore_core::plan::{self, Plan};
 use sagamore_database::{Database, Row};
 
 use super::Plans;
-use super::store::Store;
 use crate::error::Error;
 
 const REGISTER: &str = "INSERT INTO plan (name, version, hash, body) VALUES ($1, $2, $3, $4)
     ON CONFLICT (name, version) DO NOTHING";
-
-/// Makes chains of a formerly unknown version due again, a page at a time. (`;` follows `:` in byte
-/// order.)
-const MAKE_DUE: &str = "
-    UPDATE chain SET due_at = begun_at WHERE seq IN (
-        SELECT seq FROM chain WHERE status = 'unknown-version' AND due_at IS NULL
-            AND resolved_at IS NULL AND version = $1 AND id > $2 AND id < $3
-        ORDER BY seq LIMIT 500)";
 
 /// Stores the plans of this program, and returns them together with all stored ones.
 pub(super) async fn register(database: &Database, plans: Vec<Plan>) -> Result<Plans, Error> {
@@ -66,16 +57,4 @@ fn read(row: &Row) -> Result<Option<Plan>, Error> {
     Ok(plan
         .inspect_err(|why| tracing::warn!(plan = name, version, %why, "cannot read a stored plan"))
         .ok())
-}
-
-impl Store {
-    /// Makes a page of this plan's chains of unknown version due again. Returns whether there may
-    /// be more.
-    pub async fn make_due(&self, plan: &Plan) -> Result<bool, Error> {
-        let (from, to) = (format!("{}:", plan.name), format!("{};", plan.name));
-        let open = self.database.begin().await?;
-        let rows = open.tx().execute(MAKE_DUE, (plan.version, from, to)).await?;
-        open.commit().await?;
-        Ok(rows > 0)
-    }
 }

@@ -1,14 +1,13 @@
 //! The observer's progress in each partition: its position, the moment up to which everything is
 //! read, and gaps where records expired unread.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sagamore_core::Timestamp;
-use sagamore_database::{Tx, Value};
-use sagamore_transport::{Delivered, Reach};
+use sagamore_database::Value;
+use sagamore_transport::Reach;
 
+use super::positions::whole;
 use super::rows::bad;
 use super::statements::PLACE;
 use super::store::Store;
@@ -19,62 +18,6 @@ pub(super) const SEEN_INTERVAL: Duration = Duration::from_secs(60);
 /// The age after which a partition's record is ignored: its topic was recreated with fewer
 /// partitions.
 pub(super) const UNSEEN_MAX: Duration = Duration::from_secs(3600);
-
-/// The offsets taken from one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ReadRange {
-    topic: Arc<str>,
-    partition: u32,
-    /// The start of the range without holes.
-    first: u64,
-    /// The offset after the last record.
-    next: u64,
-}
-
-impl ReadRange {
-    /// Builds one range per partition; records of one arrive in order. An unreadable record counts
-    /// as a hole.
-    pub fn of(taken: &[Delivered]) -> Vec<ReadRange> {
-        let mut read: BTreeMap<(&Arc<str>, u32), ReadRange> = BTreeMap::new();
-        for Delivered { record, partition, offset, unreadable } in taken {
-            let fresh = || ReadRange {
-                topic: record.topic.clone(),
-                partition: *partition,
-                first: *offset,
-                next: *offset,
-            };
-            let read = read.entry((&record.topic, *partition)).or_insert_with(fresh);
-            if *offset > read.next {
-                read.first = *offset;
-            }
-            read.next = read.next.max(offset + 1);
-            if unreadable.is_some() {
-                read.first = read.next;
-            }
-        }
-        read.into_values().collect()
-    }
-}
-
-/// Records the positions. Must run in the transaction that stores the events.
-pub(super) async fn record_positions(
-    tx: &Tx,
-    read: Vec<ReadRange>,
-    now: Timestamp,
-) -> Result<(), Error> {
-    let row = |ReadRange { topic, partition, first, next }| {
-        Ok(vec![
-            Value::from(&*topic),
-            partition.into(),
-            whole(first)?,
-            whole(next)?,
-            Value::Int(0),
-            now.0.into(),
-        ])
-    };
-    let rows = read.into_iter().map(row).collect::<Result<Vec<_>, Error>>()?;
-    Ok(tx.execute_many(&PLACE, rows).await?)
-}
 
 impl Store {
     /// Records these partitions as read up to their marks. Returns whether other observers read
@@ -147,74 +90,4 @@ fn rows(
         ])
     };
     reaches.iter().map(row).collect()
-}
-
-fn whole(offset: u64) -> Result<Value, Error> {
-    i64::try_from(offset).map(Value::Int).map_err(|why| bad("an offset", why))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sagamore_transport::Record;
-
-    #[test]
-    fn a_range_starts_after_the_last_hole() {
-        let check = |offsets: &[u64], first, next| {
-            let topic: Arc<str> = "bell.rung".into();
-            let record = || Record {
-                topic: topic.clone(),
-                partition: None,
-                key: "k".into(),
-                headers: Vec::new(),
-                body: "{}".into(),
-            };
-            let of = |offset: &u64| Delivered {
-                record: record(),
-                partition: 3,
-                offset: *offset,
-                unreadable: None,
-            };
-            let taken: Vec<Delivered> = offsets.iter().map(of).collect();
-            assert_eq!(
-                ReadRange::of(&taken),
-                [ReadRange { topic: topic.clone(), partition: 3, first, next }],
-                "{offsets:?}"
-            );
-        };
-        check(&[7], 7, 8);
-        check(&[7, 8, 9], 7, 10);
-        check(&[7, 8, 11, 12], 11, 13);
-        check(&[0, 5, 9], 9, 10);
-    }
-
-    #[test]
-    fn an_unreadable_record_is_a_hole() {
-        let check = |unreadable: u64, first, next| {
-            let topic: Arc<str> = "bell.rung".into();
-            let record = || Record {
-                topic: topic.clone(),
-                partition: None,
-                key: "k".into(),
-                headers: Vec::new(),
-                body: "{}".into(),
-            };
-            let of = |offset: u64| Delivered {
-                record: record(),
-                partition: 3,
-                offset,
-                unreadable: (offset == unreadable).then(|| "torn".into()),
-            };
-            let taken: Vec<Delivered> = (5..8).map(of).collect();
-            assert_eq!(
-                ReadRange::of(&taken),
-                [ReadRange { topic: topic.clone(), partition: 3, first, next }],
-                "{unreadable}"
-            );
-        };
-        check(4, 5, 8);
-        check(5, 6, 8);
-        check(6, 7, 8);
-        check(7, 8, 8);
-    }
 }

@@ -161,3 +161,10 @@ fn small(value: i64) -> Result<u32, Error> {
 pub(super) fn bad(what: &str, why: impl ToString) -> Error {
     Error::BadData { what: what.to_owned(), why: why.to_string() }
 }
+
+/// Returns the version of a new chain with these events: that of its first event if it is among
+/// them, else of any.
+pub(super) fn version_of(observed: &[Observed]) -> u32 {
+    let begun = observed.iter().find(|observed| observed.seen.causation.is_none());
+    begun.or(observed.first()).map_or(0, |observed| observed.version)
+}

@@ -15,10 +15,9 @@ use sagamore_transport::Delivered;
 use sagamore_transport::wire::event_topic;
 
 use super::Plans;
-use super::foreign::version_of;
 use super::plans;
-use super::reading::{ReadRange, record_positions};
-use super::rows::{ChainHeader, ChainRow, Observed, StoredEvents, alarm};
+use super::positions::{ReadRange, record_positions};
+use super::rows::{ChainHeader, ChainRow, Observed, StoredEvents, alarm, version_of};
 use super::schema::MIGRATIONS;
 use super::statements::{
     BEGIN, BEGINNING_BYTES, EVENT, EVENTS, EVENTS_BARE, EVENTS_OF_ONE, FOLDED, HOLD,
@@ -58,6 +57,13 @@ const UNREADABLE_PAUSE: Duration = Duration::from_secs(600);
 const LATE_MAX: usize = 500;
 /// Maximum bytes of first events read at once.
 const BEGINNING_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Makes chains of a formerly unknown version due again, a page at a time. (`;` follows `:` in byte
+/// order.)
+const MAKE_DUE: &str = "
+    UPDATE chain SET due_at = begun_at WHERE seq IN (
+        SELECT seq FROM chain WHERE status = 'unknown-version' AND due_at IS NULL
+            AND resolved_at IS NULL AND version = $1 AND id > $2 AND id < $3
+        ORDER BY seq LIMIT 500)";
 
 /// A chain with its status by the latest fold.
 pub(crate) struct FoldedChain {
@@ -487,6 +493,16 @@ impl Store {
             }
         }
         Ok(headers)
+    }
+
+    /// Makes a page of this plan's chains of unknown version due again. Returns whether there may
+    /// be more.
+    pub async fn make_due(&self, plan: &Plan) -> Result<bool, Error> {
+        let (from, to) = (format!("{}:", plan.name), format!("{};", plan.name));
+        let open = self.database.begin().await?;
+        let rows = open.tx().execute(MAKE_DUE, (plan.version, from, to)).await?;
+        open.commit().await?;
+        Ok(rows > 0)
     }
 }
 

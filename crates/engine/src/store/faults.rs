@@ -59,8 +59,3 @@ impl Store {
         Ok(open.commit().await?)
     }
 }
-
-/// Parses a fault. One in a newer program's form is left out: the next failure overwrites it.
-pub(super) fn read(text: Option<String>) -> Option<StorageFault> {
-    serde_json::from_str(&text?).ok()
-}

@@ -5,10 +5,13 @@ use sagamore_core::id::{Name, SagaId};
 use sagamore_core::saga::{Entry, Saga, Status};
 use sagamore_database::{Text, Value};
 
-use super::write::failed_at;
-use super::{HEADER, Header, Source, Store, Unreadable, read_entries};
+use super::Store;
+use super::header::{HEADER, Header};
+use super::load::{Source, read_entries};
+use super::row::failed_at;
 use crate::error::Error;
 use crate::registry::Registry;
+use crate::unreadable::Unreadable;
 
 /// Maximum sagas of a page.
 pub const LIMIT_MAX: u32 = 1_000;
@@ -123,7 +126,7 @@ impl Store {
         for row in &rows {
             match Header::read(row) {
                 Ok(header) => match header.unreadable.clone() {
-                    Some(why) => unreadable.push(Unreadable::of_mark(&header, why)),
+                    Some(why) => unreadable.push(header.marked(why)),
                     None => sagas.push(header),
                 },
                 Err(row) => unreadable.push(*row),
@@ -143,7 +146,7 @@ impl Store {
         let header = Header::read(row).map_err(Error::Unreadable)?;
         match self.detail(registry, &header).await {
             Err(error) if error.is_of_one_row() => {
-                Err(Error::Unreadable(Box::new(Unreadable::of_journal(&header, &error))))
+                Err(Error::Unreadable(Box::new(header.set_aside(&error))))
             }
             detail => detail.map(Some),
         }

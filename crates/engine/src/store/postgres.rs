@@ -11,9 +11,10 @@ use sagamore_core::planted::{Bug, planted};
 use sagamore_database::postgres::array;
 use sagamore_database::{Row, Tx, Value};
 
+use super::bad;
+use super::header::{BYTES, HEADER};
 use super::ownership::Epochs;
-use super::write::{Write, WriteOutcome, ended_at, failed_at, fault_shown_from, integer};
-use super::{BYTES, HEADER, bad};
+use super::row::{Write, WriteOutcome, ended_at, failed_at, fault_shown_from, integer};
 use crate::error::Error;
 
 /// Locks the partitions' rows against a successor, inserts new sagas, and updates those at the

@@ -4,7 +4,7 @@ use sagamore_core::id::Name;
 use sagamore_database::{Tx, Value};
 
 use super::bad;
-use super::write::{Write, WriteOutcome, ended_at, failed_at, fault_shown_from, integer};
+use super::row::{Write, WriteOutcome, ended_at, failed_at, fault_shown_from, integer};
 use crate::error::Error;
 
 /// Writes sagas and journals. Those that changed meanwhile are conflicts.

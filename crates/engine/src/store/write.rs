@@ -4,35 +4,14 @@
 use std::collections::HashMap;
 
 use sagamore_core::Timestamp;
-use sagamore_core::id::{Name, SagaId};
-use sagamore_core::saga::{Cause, Entry, Saga};
+use sagamore_core::id::SagaId;
 use sagamore_database::port::Dialect;
 use sagamore_database::{Tx, Value};
 
 use super::ownership::Epochs;
+use super::row::{Write, WriteOutcome};
 use super::{Store, postgres, sqlite};
 use crate::error::Error;
-
-/// A turn's decision about one saga.
-pub(crate) struct Write<'a> {
-    /// The row's number. `None` for a new saga.
-    pub seq: Option<i64>,
-    /// The revision that was read. The row must still have it.
-    pub read_revision: u64,
-    /// The saga after all entries.
-    pub saga: &'a Saga,
-    /// The new entries of its journal, at least one.
-    pub entries: &'a [Entry],
-}
-
-/// The result of a [`Write`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WriteOutcome {
-    /// Written in the transaction, in the row with this number.
-    Row(i64),
-    /// Another writer stored or changed the saga first.
-    Conflict,
-}
 
 /// The row of an idempotency key.
 pub(crate) struct Idempotent {
@@ -130,25 +109,4 @@ impl Store {
         let stored = tx.execute_each(STORE_KEY, keys.iter().map(set).collect()).await?;
         Ok(stored.iter().all(|changed| *changed == 1))
     }
-}
-
-pub(super) fn ended_at(saga: &Saga) -> Value {
-    Value::from(saga.status.has_ended().then_some(saga.changed_at.0))
-}
-
-pub(super) fn fault_shown_from(saga: &Saga) -> Value {
-    let shown_from = if saga.status.has_ended() { None } else { saga.fault_shown_from() };
-    Value::from(shown_from.map(|from| from.0))
-}
-
-/// Returns the step whose refusal or silence turned the saga back.
-pub(super) fn failed_at(saga: &Saga) -> Option<&Name> {
-    match &saga.cause {
-        Some(Cause::Refused(step) | Cause::GivenUp(step)) => Some(step),
-        Some(Cause::DeadlinePassed | Cause::Cancelled) | None => None,
-    }
-}
-
-pub(super) fn integer(revision: u64) -> Value {
-    Value::Int(i64::try_from(revision).unwrap_or(i64::MAX))
 }

@@ -6,9 +6,9 @@ use sagamore_transport::Mark;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, StartError, VerbError};
-use crate::handle::{Started, Summary};
 use crate::orchestrator::Orchestrator;
 use crate::request::summary;
+use crate::request::{Started, Summary};
 
 /// An answer to a caller.
 pub(crate) enum Answer {

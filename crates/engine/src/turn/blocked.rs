@@ -12,8 +12,7 @@ use sagamore_core::saga::StorageFault;
 use sagamore_core::{Saga, Timestamp};
 use sagamore_database::Error as DatabaseError;
 
-use super::settle::Arrivals;
-use super::{Arrival, Batch, Settlement, Stray, poison};
+use super::{Arrival, Arrivals, Batch, Settlement, Stray, poison};
 use crate::error::Error;
 use crate::orchestrator::{Orchestrator, as_gauge};
 use crate::store::LoadResult;

@@ -12,10 +12,11 @@ use sagamore_transport::wire::is_from;
 
 use super::{Arrival, OutgoingCommand, RejectReason, Stray};
 use crate::error::{StartError, VerbError};
-use crate::handle::Started;
 use crate::live::StoredSaga;
+use crate::request::Started;
 use crate::request::{Idempotency, Recipient, StartRequest, VerbRequest};
-use crate::store::{Idempotent, Unreadable};
+use crate::store::Idempotent;
+use crate::unreadable::Unreadable;
 
 /// The error of a start when no partition is owned.
 const NO_PARTITION: &str =

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use sagamore_core::id::SagaId;
 
 use super::Arrival;
-use super::settle::Arrivals;
+use super::Arrivals;
 use crate::error::Error;
 use crate::orchestrator::Orchestrator;
 

@@ -4,8 +4,7 @@
 use sagamore_database::Error as DatabaseError;
 
 use super::answer::Answer;
-use super::settle::Arrivals;
-use super::{Arrival, RejectReason, Settlement, reject};
+use super::{Arrival, Arrivals, RejectReason, Settlement, reject};
 use crate::error::{Error, StartError, VerbError};
 use crate::request::Recipient;
 

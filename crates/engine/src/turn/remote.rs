@@ -9,8 +9,8 @@ use sagamore_core::saga::Status;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, VerbError};
-use crate::handle::Summary;
 use crate::orchestrator::Orchestrator;
+use crate::request::Summary;
 use crate::request::{Recipient, Request, VerbRequest};
 use crate::store::{Epochs, HandedVerb, Header};
 

@@ -1,7 +1,7 @@
 //! Load, decide and commit in one transaction. Sagas that lost a race are decided again, and data
 //! that the database rejects is isolated by halving.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use futures_util::future::join;
 use sagamore_core::Timestamp;
@@ -16,20 +16,19 @@ use sagamore_transport::{Record, wire};
 use super::answer::Answer;
 use super::blocked::BatchBisection;
 use super::decide::{Context, Draft, Verdict};
-use super::{Arrival, RejectReason, Settlement, poison, reject};
+use super::{Arrival, Arrivals, RejectReason, Settlement, poison, reject};
 use crate::error::{Error, VerbError};
 use crate::live::StoredSaga;
 use crate::orchestrator::Orchestrator;
 use crate::request::{Recipient, VerbRequest, summary};
-use crate::store::{Epochs, LoadResults, LoadedSaga, Unreadable, Write, WriteOutcome};
+use crate::store::{Epochs, LoadResults, LoadedSaga, Write, WriteOutcome};
+use crate::unreadable::Unreadable;
 
 /// Maximum attempts per turn for sagas that other writers keep changing.
 const ROUNDS_MAX: usize = 8;
 
 /// The body size up to which every transport accepts a command's record.
 const SMALL: usize = 64 * 1024;
-
-pub(super) type Arrivals = BTreeMap<SagaId, Vec<Arrival>>;
 
 /// The sagas of a batch, as they were before it.
 #[derive(Default)]
