@@ -1,5 +1,7 @@
 //! Assigns partitions at the group's offsets, and finds a partition that the group left out.
 
+use std::time::Duration;
+
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -8,8 +10,10 @@ use sagamore_transport::Error;
 use crate::coverage;
 use crate::fault::unavailable;
 use crate::options::Options;
-use crate::taker::QUERY_TIMEOUT;
 use crate::watch::Watch;
+
+/// Maximum time of an offset query while fetching is suspended.
+pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Assigns these partitions at the group's offsets. Returns the start offset of each.
 pub(crate) fn assign(

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use sagamore_transport::{Delivered, Error, Mark, Record};
 use tokio::sync::Notify;
 
+use crate::names::Key;
 use crate::stall::{self, Stall};
 
 /// Approximate maximum bytes of one poll, which returns at least one record.
@@ -18,9 +19,6 @@ pub(crate) struct Shared {
     intake: Mutex<Intake>,
     pub ready: Notify,
 }
-
-/// A topic, by its name without namespace, and a partition.
-pub(crate) type Key = (Arc<str>, u32);
 
 #[derive(Default)]
 pub(crate) struct Intake {

@@ -1,6 +1,10 @@
 //! Names with and without namespace. On the brokers, a namespace prefixes every topic and group.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+
+/// A topic, by its name without namespace, and a partition.
+pub(crate) type Key = (Arc<str>, u32);
 
 /// The prefix with its dot; empty without a namespace.
 #[derive(Clone, Debug, Default)]

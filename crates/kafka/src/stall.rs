@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::intake::Key;
+use crate::names::Key;
 
 /// A partition that does not advance.
 #[derive(Clone, Debug, PartialEq, Eq)]

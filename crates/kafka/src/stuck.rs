@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::intake::Key;
+use crate::names::Key;
 
 /// The interval between comparisons with the brokers.
 const COMPARE_EVERY: Duration = Duration::from_secs(5);

@@ -17,12 +17,12 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sagamore_transport::{Delivered, Error, Mark, Reach, Record, Resource, Subscription};
 use tokio::sync::oneshot;
 
-use crate::assign::{assign, find_gap};
+use crate::assign::{QUERY_TIMEOUT, assign, find_gap};
 use crate::config;
 use crate::coverage::Coverage;
 use crate::fault::{QueryContext, unavailable};
-use crate::intake::{Key, Shared};
-use crate::names::Names;
+use crate::intake::Shared;
+use crate::names::{Key, Names};
 use crate::options::Options;
 use crate::stall::Standing;
 use crate::stuck::Stuck;
@@ -36,8 +36,6 @@ const WAIT: Duration = Duration::from_millis(50);
 const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 /// The interval between checks for partitions that do not advance.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Maximum time of an offset query while fetching is suspended.
-pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time without a poll after which missing progress is not a fault of the partitions.
 const UNPOLLED_MAX: Duration = Duration::from_secs(10);
 

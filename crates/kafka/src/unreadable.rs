@@ -16,7 +16,7 @@ use sagamore_transport::Error;
 
 use crate::config;
 use crate::fault::{QueryContext, unavailable};
-use crate::intake::Key;
+use crate::names::Key;
 use crate::options::Options;
 
 /// Maximum time of one probe.

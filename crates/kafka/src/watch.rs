@@ -10,8 +10,8 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 
 use crate::fault::{self, Complaints};
-use crate::intake::{Key, Shared};
-use crate::names::Names;
+use crate::intake::Shared;
+use crate::names::{Key, Names};
 
 /// The context that receives the library's reports.
 pub(crate) struct Watch {

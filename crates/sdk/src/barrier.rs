@@ -9,6 +9,7 @@ mod case;
 pub(crate) mod forget;
 mod postgres;
 mod sqlite;
+pub(crate) mod step;
 
 use sagamore_core::message::{Outcome, code};
 use sagamore_core::planted::{Bug, planted};

@@ -8,7 +8,7 @@ use sagamore_core::{Body, SagaId, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
 use sagamore_database::{Database, Error, Many, Migration, Row, Tx, Value};
 
-use crate::barrier::forget::Step;
+use crate::barrier::step::Step;
 use crate::inbox;
 
 /// The migrations of emitted events and of the inbox (see `inbox.rs`).

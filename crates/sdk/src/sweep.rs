@@ -9,7 +9,8 @@ use sagamore_database::Database;
 use sagamore_transport::Transport;
 use sagamore_transport::wire::encode_swept;
 
-use crate::barrier::forget::{self, Events};
+use crate::barrier::forget;
+use crate::barrier::step::Events;
 use crate::emitted;
 use crate::error::Error;
 use crate::service::Service;

@@ -8,6 +8,7 @@ use sagamore_core::{Horizon, Timestamp};
 use sagamore_database::port::Dialect;
 use sagamore_database::{Error, Tx};
 
+use super::step::{Events, Step};
 use super::{postgres, sqlite};
 
 /// Maximum rows of a page. Rows of one millisecond are never split between pages.
@@ -17,16 +18,6 @@ const PAGE: u32 = 500;
 const BEHIND: &str = "SELECT stored_at FROM barrier WHERE stored_at >= $1 AND stored_at < $2 ORDER BY stored_at LIMIT 1 OFFSET $3";
 
 const STEPS: &str = "SELECT saga, step FROM barrier WHERE stored_at >= $1 AND stored_at < $2";
-
-/// A step, as saga id and step name.
-pub(crate) type Step = (String, String);
-
-/// Whether the service also emits events, and so has their tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Events {
-    None,
-    Emitted,
-}
 
 /// The result of removing one page.
 #[derive(Debug)]

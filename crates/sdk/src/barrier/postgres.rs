@@ -7,8 +7,8 @@ use sagamore_core::{StepKey, Timestamp};
 use sagamore_database::postgres::array;
 use sagamore_database::{Error, Row, Tx, Value};
 
-use super::forget::{Events, Step};
 use super::just_claimed;
+use super::step::{Events, Step};
 
 /// Claims as on SQLite. A row that was just inserted has no `xmax`.
 ///

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use sagamore_core::{StepKey, Timestamp};
 use sagamore_database::{Error, Row, Tx, Value};
 
-use super::forget::{Events, Step};
 use super::just_claimed;
+use super::step::{Events, Step};
 
 /// Inserts the step's first action row, or affects no row if one exists. The single writer makes
 /// row locks unnecessary.
