@@ -1,7 +1,7 @@
 //! The buffer of fetched records that were not polled yet, and the progress of each partition.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sagamore_transport::{Delivered, Error, Mark, Record};
