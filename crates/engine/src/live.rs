@@ -206,10 +206,13 @@ impl LiveSagas {
         self.due.insert((now, id.clone()));
     }
 
-    /// Removes the saga's timer until it is put again.
+    /// Removes the saga's timers until it is put again. Its next reading starts the deadlines of
+    /// all outstanding commands, even of one that was rejected and is no longer in flight.
     pub fn unschedule(&mut self, id: &SagaId) {
         self.take(id);
-        if let Some(due) = self.unended.get_mut(id).and_then(|unended| unended.due.take()) {
+        let Some(unended) = self.unended.get_mut(id) else { return };
+        unended.timers = None;
+        if let Some(due) = unended.due.take() {
             self.due.remove(&(due, id.clone()));
         }
     }

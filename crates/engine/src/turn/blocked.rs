@@ -186,7 +186,7 @@ impl Orchestrator {
                 Arrival::Reply(stray) | Arrival::Unstorable(stray, _) => {
                     self.blocked.hold(id, *stray)
                 }
-                // reading the saga restores its timers, and then sends the rejected command again
+                // reading the saga starts its deadlines, and a rejected command is then resent
                 Arrival::Due | Arrival::Rejected(_) => {}
                 Arrival::Start(_) | Arrival::Watch(_) | Arrival::Verb(_) => left.push(arrival),
             }

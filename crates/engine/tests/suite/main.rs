@@ -19,5 +19,6 @@ mod sending;
 mod sharing;
 mod starting;
 mod takeover;
+mod timers;
 mod unreadable;
 mod verbs;
