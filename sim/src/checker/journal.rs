@@ -53,10 +53,13 @@ impl Shadow {
             && self.saga.steps.iter().all(|step| step.status == StepStatus::Waiting)
     }
 
-    /// The steps that wait for a person.
+    /// The steps that wait for a person, as the engine shows them: whoever reads a saga corrects
+    /// times that the clock of another process stamped ahead of its own.
     pub fn stuck_steps(&self, now: i64) -> Vec<String> {
-        let steps = self.saga.stuck_steps(Timestamp(now).max(self.saga.changed_at));
-        steps.map(|index| self.saga.definition.steps[index].name.to_string()).collect()
+        let now = Timestamp(now).max(self.saga.changed_at);
+        let mut saga = self.saga.clone();
+        saga.redraw(now);
+        saga.stuck_steps(now).map(|index| saga.definition.steps[index].name.to_string()).collect()
     }
 
     /// Where it stands.
