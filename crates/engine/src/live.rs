@@ -62,7 +62,7 @@ struct CachedSaga {
 
 struct LiveHeader {
     partition: u32,
-    /// Timers of an evicted saga.
+    /// Timers of a saga that is not in memory.
     timers: Option<Timers>,
     due: Option<Timestamp>,
     since: Option<Timestamp>,
@@ -88,8 +88,17 @@ impl LiveSagas {
         }
     }
 
-    /// Takes a saga out of memory to decide on it. [`LiveSagas::put`] returns it.
+    /// Takes a saga out of memory to decide on it. [`LiveSagas::put`] returns it. Its timers
+    /// remain, in case the decision is not stored and the saga is read again.
     pub fn take(&mut self, id: &SagaId) -> Option<StoredSaga> {
+        let known = self.remove(id)?;
+        if let Some(unended) = self.unended.get_mut(id) {
+            unended.timers = Some(known.saga.timers());
+        }
+        Some(known)
+    }
+
+    fn remove(&mut self, id: &SagaId) -> Option<StoredSaga> {
         let held = self.sagas.remove(id)?;
         self.by_age.remove(&held.age);
         self.bytes -= held.bytes;
@@ -105,7 +114,7 @@ impl LiveSagas {
     pub fn put(&mut self, known: StoredSaga) {
         let id = known.saga.id.clone();
         let status = known.saga.status;
-        self.take(&id);
+        self.remove(&id);
         self.remove_header(&id);
         if status.has_ended() {
             return;
@@ -129,15 +138,12 @@ impl LiveSagas {
         while self.sagas.len() > self.limits.sagas || self.bytes > self.limits.bytes {
             let Some((_, id)) = self.by_age.first_key_value() else { return };
             let id = id.clone();
-            let evicted = self.take(&id);
-            if let (Some(known), Some(unended)) = (evicted, self.unended.get_mut(&id)) {
-                unended.timers = Some(known.saga.timers());
-            }
+            self.take(&id);
             metrics::counter!("sagamore_live_evicted_total").increment(1);
         }
     }
 
-    /// Restores the timers of a saga that was evicted and read again.
+    /// Restores the timers of a saga that was not in memory and is read again.
     pub fn restore_timers(&self, saga: &mut Saga, now: Timestamp) {
         let unended = self.unended.get(&saga.id);
         saga.set_timers(unended.and_then(|unended| unended.timers.as_ref()), now);
@@ -188,7 +194,7 @@ impl LiveSagas {
         let ids: BTreeSet<SagaId> =
             ahead(&self.due).into_iter().chain(ahead(&self.waiting)).collect();
         for id in ids {
-            match self.take(&id) {
+            match self.remove(&id) {
                 Some(mut known) => {
                     known.saga.redraw(now);
                     self.put(known);
@@ -209,7 +215,7 @@ impl LiveSagas {
     /// Removes the saga's timers until it is put again. Its next reading starts the deadlines of
     /// all outstanding commands, even of one that was rejected and is no longer in flight.
     pub fn unschedule(&mut self, id: &SagaId) {
-        self.take(id);
+        self.remove(id);
         let Some(unended) = self.unended.get_mut(id) else { return };
         unended.timers = None;
         if let Some(due) = unended.due.take() {
@@ -231,7 +237,7 @@ impl LiveSagas {
         let theirs = self.unended.iter().filter(|(_, unended)| lost.contains(&unended.partition));
         let theirs: Vec<SagaId> = theirs.map(|(id, _)| id.clone()).collect();
         for id in theirs {
-            self.take(&id);
+            self.remove(&id);
             self.remove_header(&id);
         }
     }

@@ -83,6 +83,8 @@ impl Orchestrator {
         let ids: Vec<&SagaId> = page.iter().collect();
         let sagas = self.store.load(&open.tx(), &self.registry, &ids).await?;
         open.rollback().await?;
+        // the timers in memory may be those of a state that is not stored
+        page.iter().for_each(|id| self.live.unschedule(id));
         let (mut commands, mut seen) = (Vec::new(), Vec::new());
         for (_, reading) in sagas {
             self.note_reading(&reading, |partition| epochs.owns(partition));

@@ -1,13 +1,31 @@
 //! Timers of sagas that are read again: each command in flight keeps its deadline or gets one.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::common::faulty::faulty;
-use crate::common::{Rig, booklet, wish, written};
+use crate::common::{Erase, Rig, Wish, WriteFrom, booklet, wish, written};
 use sagamore_core::saga::StepStatus;
-use sagamore_engine::Options;
+use sagamore_core::{Definition, Name, Outcome, Refusal, SagaId, Timestamp};
+use sagamore_engine::{Options, Start};
 use sagamore_transport::Error as TransportError;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Builds a saga of two parallel steps, and a third one after the first.
+fn leaflet() -> Definition {
+    let mut saga = Definition::named("leaflet");
+    let text = saga.input::<Wish>().text;
+    saga.step("write").asks(WriteFrom { text }).undone_by::<Erase>();
+    saga.step("draw").asks(WriteFrom { text }).undone_by::<Erase>().after([]);
+    saga.step("bind")
+        .asks(WriteFrom { text })
+        .undone_by::<Erase>()
+        .after(["write"])
+        .timeout(TIMEOUT);
+    saga.build().expect("the plan is sound")
+}
 
 fn too_large() -> TransportError {
     TransportError::TooLarge {
@@ -42,5 +60,37 @@ async fn a_rejected_command_of_an_unstorable_saga_is_resent() {
         }
         let sent: Vec<_> = rig.commands().await.iter().map(|sent| sent.name.to_string()).collect();
         assert_eq!(sent, ["beta.print"], "with {live_max} in memory");
+    }
+}
+
+/// The database rejects the second reply of a saga whose first reply leads to a command. The saga
+/// is read again in the same turn, before that command is published.
+#[tokio::test]
+async fn a_deadline_of_a_saga_that_is_read_again_runs_from_the_acknowledgement() {
+    for live_max in [10_000, 0] {
+        let (database, _knobs) = faulty();
+        let options = Options { live_max, ..Options::default() };
+        let (mut rig, brokers) = Rig::behind_brokers(options, database, vec![leaflet()]).await;
+        rig.turn().await;
+        let leaflet = Name::new("leaflet").expect("a name");
+        rig.start(Start { definition: leaflet.clone(), ..wish("1", "a") }).await.expect("accepted");
+        let commands = rig.commands().await;
+        rig.reply(&commands[0], written(1)).await;
+        rig.reply(&commands[1], Outcome::Refused(Refusal::new("no", "poison"))).await;
+        let clock = Arc::new(AtomicI64::new(rig.now.0));
+        let (reads, publish) =
+            (clock.clone(), move || _ = clock.fetch_add(8_000, Ordering::Relaxed));
+        rig.orchestrator.set_clock(move || Timestamp(reads.load(Ordering::Relaxed)));
+        *brokers.before.lock().expect("no panic") = Some(Box::new(publish));
+        rig.turn().await;
+        assert_eq!(rig.command().await.key.step.as_str(), "bind");
+        let id = SagaId::new(&leaflet, "1").expect("an id");
+        rig.passes(Duration::from_secs(8));
+        for expected in [StepStatus::Asked, StepStatus::Unknown] {
+            rig.turn().await;
+            let saga = rig.handle.show(&id).await.expect("show").expect("stored").saga;
+            assert_eq!(saga.steps[2].status, expected, "with {live_max} in memory");
+            rig.passes(TIMEOUT);
+        }
     }
 }
