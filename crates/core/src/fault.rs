@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 /// Number of consecutive faults from which they are shown, once they also last.
 const SHOWN_FROM_COUNT: u32 = 3;
 /// Duration of consecutive faults after which they are shown.
-const SHOWN_AFTER: Duration = Duration::from_secs(30);
+pub const SHOWN_AFTER: Duration = Duration::from_secs(30);
 
 impl StorageFault {
     /// Returns when the fault becomes visible; `None` after too few failures.

@@ -1,14 +1,15 @@
 //! Read access: pages of sagas, and one saga with its journal.
 
 use sagamore_core::Timestamp;
+use sagamore_core::fault::SHOWN_AFTER;
 use sagamore_core::id::{Name, SagaId};
 use sagamore_core::saga::{Entry, Saga, Status};
 use sagamore_database::{Text, Value};
 
-use super::Store;
 use super::header::{HEADER, Header};
 use super::load::{Source, read_entries};
 use super::row::failed_at;
+use super::{Store, millis};
 use crate::error::Error;
 use crate::registry::Registry;
 use crate::unreadable::Unreadable;
@@ -80,14 +81,22 @@ pub struct Detail {
     pub entries: Vec<Entry>,
 }
 
-/// Selects sagas that show a fault at a moment: a step's, or the saga's own.
-const OPEN_FAULT: &str = "ended_at IS NULL AND (fault_shown_from <= ? OR id IN
-    (SELECT b.saga FROM blocked b WHERE b.shown_from <= ?))";
+/// Selects sagas that show a fault at a moment: a step's, or the saga's own. Like
+/// [`is_shown_from`](sagamore_core::fault::is_shown_from), it ignores times too far ahead.
+fn open_fault() -> String {
+    let ahead = millis(SHOWN_AFTER);
+    let is_shown = |from: &str| format!("({from} <= ? OR {from} > ? + {ahead})");
+    format!(
+        "ended_at IS NULL AND ({} OR id IN (SELECT b.saga FROM blocked b WHERE {}))",
+        is_shown("fault_shown_from"),
+        is_shown("b.shown_from")
+    )
+}
 
 impl Store {
     /// Counts the sagas that show an open fault.
     pub async fn count_open_faults(&self, now: Timestamp) -> Result<i64, Error> {
-        let sql = format!("SELECT count(*) FROM saga WHERE {}", OPEN_FAULT.replace('?', "$1"));
+        let sql = format!("SELECT count(*) FROM saga WHERE {}", open_fault().replace('?', "$1"));
         let rows = self.database.query(&sql, (now.0,)).await?;
         Ok(rows.first().map_or(Ok(0), |row| row.get(0))?)
     }
@@ -107,7 +116,7 @@ impl Store {
             });
         }
         if let Some(now) = filter.open_faults_at {
-            clauses.add(OPEN_FAULT, Value::Int(now.0));
+            clauses.add(&open_fault(), Value::Int(now.0));
         }
         if filter.unreadable {
             clauses.add_fixed("unreadable IS NOT NULL");

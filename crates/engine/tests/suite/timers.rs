@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::common::faulty::faulty;
-use crate::common::{Erase, Rig, Wish, WriteFrom, booklet, wish, written};
+use crate::common::{Erase, Rig, Wish, WriteFrom, booklet, database, wish, written};
 use sagamore_core::saga::StepStatus;
 use sagamore_core::{Definition, Name, Outcome, Refusal, SagaId, Timestamp};
-use sagamore_engine::{Options, Start};
+use sagamore_engine::{Filter, Options, Start};
 use sagamore_transport::Error as TransportError;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -93,4 +93,22 @@ async fn a_deadline_of_a_saga_that_is_read_again_runs_from_the_acknowledgement()
             rig.passes(TIMEOUT);
         }
     }
+}
+
+/// No later write corrects the row: the saga waits for an operator.
+#[tokio::test]
+async fn a_list_includes_a_fault_that_a_clock_ahead_has_stamped() {
+    let (mut rig, brokers) =
+        Rig::behind_brokers(Options::default(), database(), vec![booklet(1)]).await;
+    rig.turn().await;
+    brokers.reject("beta.commands", too_large());
+    rig.start(wish("1", "a")).await.expect("accepted");
+    let write = rig.command().await;
+    rig.reply(&write, written(1)).await;
+    rig.turn().await;
+    let right = rig.now;
+    rig.passes(Duration::from_secs(86_400));
+    rig.turn().await; // the step is set aside
+    let filter = Filter { open_faults_at: Some(right), ..Filter::default() };
+    assert_eq!(rig.handle.list(&filter).await.expect("list").sagas.len(), 1);
 }
