@@ -5,6 +5,7 @@
 //! A reaction is a step of its chain, with the barrier row, stored answer and undo of a command.
 //! Only its trigger and the form of its answer differ.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use sagamore_core::message::{IntoRefusal, Never};
 use sagamore_core::typed::{Message, Mirror};
 use sagamore_core::{Body, Direction, Name, Outcome, Refusal, plan};
 use sagamore_database::Tx;
-use serde_json::{Map, Value};
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::decided::Decided;
 use crate::handler::{Running, Unreadable, erase, read_body, read_output, undone};
@@ -351,12 +352,13 @@ impl EventType {
         T::all().into_iter().map(|(name, fields)| EventType { name, fields }).collect()
     }
 
-    /// Returns the body of this event, with fields of its cause and of the refusal.
+    /// Returns the body of this event, with fields of its cause, verbatim, and of the refusal. A
+    /// cause that is no object has no fields: its chain fails all the same.
     fn from(self, cause: &Body, refusal: Option<&Refusal>) -> Option<Body> {
-        let mut given: Map<String, Value> = cause.read().ok()?;
+        let mut given: BTreeMap<String, Box<RawValue>> = cause.read().unwrap_or_default();
         if let Some(Refusal { code, message }) = refusal {
-            given.insert("code".to_owned(), code.clone().into());
-            given.insert("reason".to_owned(), message.clone().into());
+            given.insert("code".to_owned(), to_raw_value(code).ok()?);
+            given.insert("reason".to_owned(), to_raw_value(message).ok()?);
         }
         given.retain(|field, _| self.fields.contains(&field.as_str()));
         Body::of(&given).ok()
@@ -414,7 +416,7 @@ impl Declared {
     /// Returns the name and body of the event that reports an outcome. `cause` is the body of the
     /// reaction's first event, or of the failure.
     ///
-    /// Returns `None` for a refusal without a failure event, and for an unreadable cause.
+    /// Returns `None` for a refusal without a failure event.
     pub fn event(
         &self,
         direction: Direction,

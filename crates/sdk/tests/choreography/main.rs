@@ -469,13 +469,17 @@ async fn an_unreadable_record_is_a_dead_letter_and_a_wrong_body_fails_its_chain(
     let garbled = Record { body: "{".into(), ..encode_event(&toy::made("1", Mood::Calm), &source) };
     let other =
         Event { body: Body::parse(r#"{"key":"2"}"#).unwrap(), ..toy::made("2", Mood::Calm) };
-    toy.publish(vec![garbled, encode_event(&other, &source)]).await;
+    let list = Event { body: Body::parse("[7]").unwrap(), ..toy::made("3", Mood::Calm) };
+    let wrong = [other, list].iter().map(|event| encode_event(event, &source)).collect::<Vec<_>>();
+    toy.publish([vec![garbled], wrong].concat()).await;
     toy.settle().await;
     let events = toy.events_that(|record| decode_event(record).ok()).await;
-    let failed =
-        events.iter().find(|event| event.name.as_str() == "print.failed").expect("emitted");
-    assert_eq!(failed.chain().as_str(), "book:2");
-    assert!(failed.body.as_str().contains("undecodable"), "{:?}", failed.body);
+    let failed: Vec<_> =
+        events.iter().filter(|event| event.name.as_str() == "print.failed").collect();
+    let chains: Vec<_> = failed.iter().map(|event| event.chain().as_str().to_owned()).collect();
+    assert_eq!(chains, ["book:2", "book:3"]);
+    let is_undecodable = |event: &&&Event| event.body.as_str().contains("undecodable");
+    assert_eq!(failed.iter().filter(is_undecodable).count(), 2, "{failed:?}");
     assert!(toy.dead_letters("draft.made").await >= 2, "a dead letter per consuming service");
     assert_eq!(toy.prints().await, 0);
 }

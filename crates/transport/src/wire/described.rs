@@ -50,7 +50,7 @@ pub const EVENT: &[Header] = &[
         "Whether the reaction acted (done or refused) or was undone.",
         Value::OneOf(ACTIONS),
     ),
-    always(GENERATION, "1, plus one for each operator's retry.", Value::Number),
+    always(GENERATION, "Always 1.", Value::Number),
     always(DEFINITION, "The plan's name.", Value::Text),
     always(VERSION, "The plan's version.", Value::Number),
     always(HOP, "The number of events before it in the chain of causes.", Value::Number),

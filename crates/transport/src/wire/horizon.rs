@@ -81,7 +81,20 @@ pub fn encode_swept(swept: &Swept, reply_to: &ReplyTo) -> Record {
 /// Decodes the answer to a horizon; `None` if the record is another message.
 pub fn decode_swept(record: &Record) -> Option<Result<Swept, String>> {
     record.header(TYPE).filter(|name| ***name == *SWEPT_TYPE.as_bytes())?;
-    Some(serde_json::from_slice(&record.body).map_err(|why| cut(&why.to_string()).to_owned()))
+    Some(read_swept(record))
+}
+
+/// A participant answers for itself only: another one's rows may still be there.
+fn read_swept(record: &Record) -> Result<Swept, String> {
+    let swept: Swept =
+        serde_json::from_slice(&record.body).map_err(|why| cut(&why.to_string()).to_owned())?;
+    match record.header(SOURCE) {
+        Some(source) if **source != *format!("/{}", swept.participant).as_bytes() => {
+            let source = String::from_utf8_lossy(source);
+            Err(cut(&format!("source: {source} answers for {}", swept.participant)).to_owned())
+        }
+        Some(_) | None => Ok(swept),
+    }
 }
 
 /// Encodes a message about the moment `at`.
@@ -151,5 +164,10 @@ mod tests {
         let swept = Swept { participant: Name::new("payment").unwrap(), before: Timestamp(5) };
         let damaged = Record { body: "{".into(), ..encode_swept(&swept, &reply_to) };
         assert!(decode_swept(&damaged).unwrap().is_err());
+        let mut foreign = encode_swept(&swept, &reply_to);
+        let source = foreign.headers.iter_mut().find(|(name, _)| *name == SOURCE).unwrap();
+        source.1 = Bytes::from_static(b"/order");
+        let why = decode_swept(&foreign).unwrap().unwrap_err();
+        assert!(why.contains("/order answers for payment"), "{why}");
     }
 }
