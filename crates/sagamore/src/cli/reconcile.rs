@@ -357,8 +357,14 @@ impl Sides {
                 let answer = client
                     .post(&format!("/api/v1/sagas/{}/resend", encoded(chain)), "", None)
                     .await;
-                let answer =
-                    answer.with_context(|| format!("resend the events of {chain} at {client}"))?;
+                let answer = match answer {
+                    // a service that only handles commands
+                    Err(client::Error::Problem { problem, .. }) if problem.status == 404 => {
+                        continue;
+                    }
+                    answer => answer
+                        .with_context(|| format!("resend the events of {chain} at {client}"))?,
+                };
                 let answer: serde_json::Value = client.read(&answer)?;
                 events += answer["events"].as_u64().unwrap_or_default() as usize;
             }
