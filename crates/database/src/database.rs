@@ -46,6 +46,12 @@ impl Database {
         self.backend.dialect()
     }
 
+    /// Returns the same database with two connections of its own: its work waits for none of the
+    /// connections that others hold. On SQLite it is the database itself.
+    pub fn apart(&self) -> Database {
+        self.backend.apart().map_or_else(|| self.clone(), Database::new)
+    }
+
     /// Returns how long a transaction may be without a statement before the server ends it; `None`
     /// for no limit.
     pub fn idle_limit(&self) -> Option<std::time::Duration> {

@@ -49,6 +49,12 @@ pub trait Backend: Send + Sync {
     /// Returns the statistics so far.
     fn stats(&self) -> Stats;
 
+    /// Opens the same database with connections of its own, for work that must not wait for others.
+    /// `None` if nothing of the kind exists.
+    fn apart(&self) -> Option<Arc<dyn Backend>> {
+        None
+    }
+
     /// Returns how long a transaction may be without a statement before it is ended; `None` for no
     /// limit.
     fn idle_limit(&self) -> Option<Duration> {

@@ -33,6 +33,9 @@ pub use array::array;
 use session::Session;
 use transaction::PostgresTransaction;
 
+/// Connections of a database that is opened apart: one for a transaction, one for a read.
+const CONNECTIONS_APART: usize = 2;
+
 /// The address of the database, and its time limits.
 ///
 /// The server-side limits are below the 3 s of an orchestrator's lease. A process that is paused
@@ -174,6 +177,13 @@ impl Backend for Postgres {
             text::effect(sql)?;
             self.session().await?.read(sql, params).await
         })
+    }
+
+    fn apart(&self) -> Option<Arc<dyn Backend>> {
+        let options = Options { connections_max: CONNECTIONS_APART, ..(*self.options).clone() };
+        let pool = connect::pool(&options).ok()?; // the same options have made a pool before
+        let committed = Arc::clone(&self.committed);
+        Some(Arc::new(Postgres { pool, options: Arc::new(options), committed }))
     }
 
     /// Each transaction has its own commit. The server shares the syncs.

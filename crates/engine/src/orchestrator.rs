@@ -330,10 +330,10 @@ impl Orchestrator {
     }
 
     /// Returns the renewal of this orchestrator's leases, for a caller that drives turns itself.
-    /// `run` spawns its own.
+    /// `run` spawns its own. It has its own connections: requests that hold all others delay none.
     pub fn renewal(&self) -> Renewal {
         let (options, store, clock) =
-            (self.options.clone(), self.store.clone(), self.clock.clone());
+            (self.options.clone(), self.store.apart(), self.clock.clone());
         Renewal { options, store, clock, pulse: self.pulse.clone() }
     }
 

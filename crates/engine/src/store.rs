@@ -59,6 +59,11 @@ impl Store {
         Ok(Store { database, reply_topic: reply_topic.into() })
     }
 
+    /// Returns the same store with connections of its own.
+    pub fn apart(&self) -> Store {
+        Store { database: self.database.apart(), ..self.clone() }
+    }
+
     pub async fn begin(&self) -> Result<Open, Error> {
         Ok(self.database.begin().await?)
     }

@@ -185,6 +185,7 @@ async fn an_exhausted_pool_is_reported() {
         matches!(&why, Error::Unavailable(told) if told.contains("all 1 connections are in use")),
         "{why}"
     );
+    assert!(db.apart().query("SELECT 1", ()).await.is_ok(), "it has its own connections");
     open.rollback().await.unwrap();
     assert!(db.query("SELECT 1", ()).await.is_ok());
 }
