@@ -205,9 +205,12 @@ impl Site {
             Service::named("pages").action(fill).compensation::<Clear>(clear).action(bind),
         )?;
         let begun = Instant::now();
-        while site.handles.iter().map(Handle::partitions_owned).sum::<usize>() < PARTITIONS as usize
-        {
-            ensure!(begun.elapsed() < PATIENCE, "a partition has no owner");
+        let are_shared = |handles: &[Handle]| {
+            let owned: Vec<usize> = handles.iter().map(Handle::partitions_owned).collect();
+            owned.iter().sum::<usize>() == PARTITIONS as usize && !owned.contains(&0)
+        };
+        while !are_shared(&site.handles) {
+            ensure!(begun.elapsed() < PATIENCE, "the partitions are not shared yet");
             tokio::time::sleep(POLL).await;
         }
         Ok(site)
