@@ -78,11 +78,18 @@ impl Readings {
 
     /// Takes a reading, and returns the lifetime as of the last stored one. Call it before a
     /// process stamps any row, and then at least once an hour.
+    ///
+    /// A stored state that this program cannot read, because a newer one wrote it or it is damaged,
+    /// stays as it is. The lifetime then counts from this process's first reading: rows are removed
+    /// later, never earlier.
     pub async fn take(&mut self, database: &Database, now_ms: i64) -> Result<&Lifetime, Error> {
         let fresh = |read: i64| (read..read.saturating_add(STORE_EVERY_MS)).contains(&now_ms);
         let lifetime = match self.last.take() {
             Some((read, lifetime)) if fresh(read) => (read, lifetime),
-            _ => (now_ms, store(database, now_ms, self.counts).await?),
+            before => {
+                let before = before.map(|(_, lifetime)| lifetime);
+                (now_ms, store(database, now_ms, self.counts, before).await?)
+            }
         };
         Ok(&self.last.insert(lifetime).1)
     }
@@ -93,11 +100,22 @@ impl Readings {
     }
 }
 
-async fn store(database: &Database, now_ms: i64, counts: Counts) -> Result<Lifetime, Error> {
+async fn store(
+    database: &Database,
+    now_ms: i64,
+    counts: Counts,
+    before: Option<Lifetime>,
+) -> Result<Lifetime, Error> {
     let open = database.begin().await?;
     let lifetime = match load(&open.tx(), counts).await? {
-        Some(known) => known.read_by(now_ms, counts),
+        Some(Ok(stored)) => stored.read_by(now_ms, counts),
         None => Lifetime::begun(now_ms),
+        Some(Err(Unreadable)) => {
+            tracing::warn!(id = counts.row(), "cannot read the stored lifetime: rows stay longer");
+            open.rollback().await?;
+            let fresh = || Lifetime::begun(now_ms);
+            return Ok(before.map_or_else(fresh, |before| before.read_by(now_ms, counts)));
+        }
     };
     let upsert = "INSERT INTO lifetime (id, state) VALUES ($2, $1)
         ON CONFLICT (id) DO UPDATE SET state = excluded.state";
@@ -106,7 +124,10 @@ async fn store(database: &Database, now_ms: i64, counts: Counts) -> Result<Lifet
     Ok(lifetime)
 }
 
-async fn load(tx: &Tx, counts: Counts) -> Result<Option<Lifetime>, Error> {
+/// A stored lifetime that this program cannot read.
+struct Unreadable;
+
+async fn load(tx: &Tx, counts: Counts) -> Result<Option<Result<Lifetime, Unreadable>>, Error> {
     let alone = match tx.dialect() {
         Dialect::Sqlite => "",
         Dialect::Postgres => " FOR UPDATE",
@@ -115,9 +136,7 @@ async fn load(tx: &Tx, counts: Counts) -> Result<Option<Lifetime>, Error> {
         .query(&format!("SELECT state FROM lifetime WHERE id = $1{alone}"), (counts.row(),))
         .await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    let damaged =
-        || Error::Column { column: "lifetime.state".into(), wanted: "readings of a clock" };
-    Lifetime::of_text(&row.get::<String>(0)?).ok_or_else(damaged).map(Some)
+    Ok(Some(Lifetime::of_text(&row.get::<String>(0)?).ok_or(Unreadable)))
 }
 
 impl Counts {
@@ -383,5 +402,22 @@ mod tests {
         let mut restarted = Readings::default();
         let lifetime = restarted.take(&database, BEGUN + 10 * HOUR_MS).await.expect("read");
         assert_eq!((lifetime.age, lifetime.spans.len()), (10 * HOUR_MS, 1));
+    }
+
+    #[tokio::test]
+    async fn a_state_of_a_newer_program_stays_and_the_lifetime_counts_from_this_process() {
+        let database = crate::testing::database();
+        database.migrate("lifetime", MIGRATIONS, 1).await.expect("migrate");
+        let open = database.begin().await.expect("begin");
+        let newer = "INSERT INTO lifetime (id, state) VALUES (1, 'v9 of a newer program')";
+        open.tx().execute(newer, ()).await.expect("insert");
+        open.commit().await.expect("commit");
+        let mut readings = Readings::default();
+        for hour in 0..3 {
+            let lifetime = readings.take(&database, BEGUN + hour * HOUR_MS).await.expect("read");
+            assert_eq!(lifetime.age, hour * HOUR_MS);
+        }
+        let rows = database.query("SELECT state FROM lifetime", ()).await.expect("read");
+        assert_eq!(rows[0].get::<String>(0).expect("a text"), "v9 of a newer program");
     }
 }
