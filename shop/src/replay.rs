@@ -101,7 +101,7 @@ pub async fn run(invocation: Invocation, args: ReplayArgs) -> Result<Exit> {
 /// Starts the story in this process, without HTTP.
 async fn start(args: &ReplayArgs) -> Result<Running> {
     let options = StartOptions { choreography: args.choreography, ..StartOptions::of(&args.data) };
-    crate::program().start(options).await
+    crate::stories::stories().start(options).await
 }
 
 fn databases(running: &Running) -> Result<Databases> {

@@ -312,7 +312,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let there = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let mut settings = crate::program().settings(None).unwrap();
+        let mut settings = crate::stories::stories().settings(None).unwrap();
         settings.orchestrator.servers = format!("http://127.0.0.1:1, {there}");
         let remote = Remote::of(&settings).unwrap();
         let order = PlacedLine { key: "1".into(), input: Body::empty(), line: 1 };
@@ -341,7 +341,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let there = listener.local_addr().unwrap().to_string();
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let mut settings = crate::program().settings(None).unwrap();
+        let mut settings = crate::stories::stories().settings(None).unwrap();
         let observer = format!("http://{there}");
         (settings.choreography, settings.observer.servers) = (true, observer);
         settings.services.get_mut("order").unwrap().listen = there;
