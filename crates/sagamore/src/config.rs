@@ -19,6 +19,8 @@ pub use origin::{Value, explain};
 pub use schema::{RESERVED, Schema};
 use source::Source;
 
+/// Default maximum of unfinished sagas.
+pub const SAGAS_MAX: usize = 20_000;
 /// The prefix of environment variables.
 const PREFIX: &str = "SAGAMORE";
 /// Maximum retention, in days: a hundred years.
@@ -187,7 +189,7 @@ impl Settings {
                 servers: String::new(),
                 partitions: 12,
                 lease_ms: 3_000,
-                sagas_max: crate::stack::SAGAS_MAX,
+                sagas_max: SAGAS_MAX,
                 retention_days: 30,
             },
             observer: ObserverSettings {

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::blueprint::Blueprint;
 use crate::config::Settings;
-use crate::program::Program;
 use crate::story::Story;
 
 /// A future that ends when the process has to stop.
@@ -26,7 +26,7 @@ pub(crate) enum StopSource {
 /// One run of a program. Clones share it.
 #[derive(Clone)]
 pub struct Invocation {
-    pub(crate) program: Arc<Program>,
+    pub(crate) program: Arc<Blueprint>,
     config: Option<PathBuf>,
     stop: Arc<StopSource>,
 }
@@ -39,7 +39,7 @@ impl StopSource {
 
 impl Invocation {
     pub(crate) fn of(
-        program: Arc<Program>,
+        program: Arc<Blueprint>,
         config: Option<PathBuf>,
         stop: StopSource,
     ) -> Invocation {
