@@ -102,11 +102,70 @@ impl Blueprint {
 
     /// Returns the services for the configuration.
     pub fn schema(&self) -> Schema {
-        Schema::of(self.name, self.service_names(), self.external_names(), self.short_keys)
+        let (services, external) = (self.service_names(), self.external_names());
+        Schema::of(self.name, services, external, self.short_keys).with_events(self.events())
+    }
+
+    /// Returns the names of all events that plans and services name.
+    fn events(&self) -> Vec<String> {
+        let of_plans = self.stories().flat_map(|story| &story.plans).flat_map(|plan| {
+            let emitted = plan.parts().flat_map(|part| part.events()).map(|(event, _)| event);
+            emitted.chain(&plan.overdue).map(Name::to_string)
+        });
+        let services = self.stories().flat_map(|story| &story.services);
+        let of_services =
+            services.flat_map(|entry| entry.service.tells().chain(entry.service.reacts_to()));
+        let all: BTreeSet<String> = of_plans.chain(of_services.map(str::to_owned)).collect();
+        all.into_iter().collect()
     }
 
     /// Returns every problem of the program's servers, by number.
     pub fn all_problems(&self) -> Vec<&'static Entry> {
         sagamore_server::problem::all(&self.problems)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sagamore_core::plan;
+
+    use super::*;
+    use crate::config::Settings;
+
+    fn visit() -> Result<Plan, plan::Error> {
+        let plan = Plan::named("visit")
+            .begins("guest", "ring", "bell.rung")
+            .undone_on(["host.away"], "guest.gone")
+            .deadline(Duration::from_secs(60))
+            .overdue("late.visit");
+        plan.pivot("host", "open")
+            .on(["bell.rung"])
+            .emits(["door.opened"])
+            .fails(["host.away"])
+            .build()
+    }
+
+    #[test]
+    fn no_namespace_is_the_first_segment_of_an_event() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let check = |namespace: &str, program: &Blueprint| {
+            let file = directory.path().join("visit.toml");
+            std::fs::write(&file, format!("namespace = \"{namespace}\"\n")).expect("written");
+            Settings::load(&program.schema(), Some(&file)).map_err(|error| error.to_string())
+        };
+        let story = || Story::default().plan(visit);
+        let first = Blueprint { story: story(), ..Blueprint::named("visit") };
+        let second = Blueprint { choreography: Some(story()), ..Blueprint::named("visit") };
+        for program in [first, second] {
+            for (namespace, event) in
+                [("bell", "bell.rung"), ("door", "door.opened"), ("late", "late.visit")]
+            {
+                let error = check(namespace, &program).expect_err(namespace);
+                assert!(error.contains(&format!("the event '{event}' begins with it")), "{error}");
+            }
+            assert!(check("staging", &program).is_ok());
+        }
     }
 }

@@ -239,6 +239,14 @@ impl Settings {
                 self.namespace
             );
         }
+        if let Some(event) = self.source.schema().event_below(&self.namespace) {
+            bail!(
+                "{}: '{}' is not a namespace: the event '{event}' begins with it, so its topic \
+                 would count as prefixed: choose another namespace",
+                self.named("namespace"),
+                self.namespace
+            );
+        }
         let schemas =
             ["engine", "observer"].into_iter().chain(services.iter().map(|(name, _)| *name));
         for schema in schemas {
@@ -313,6 +321,7 @@ pub(crate) mod tests {
             Vec::new(),
             true,
         )
+        .with_events(vec!["seat.reserved".to_owned()])
     }
 
     fn of(toml: &str) -> Result<Settings> {
@@ -344,6 +353,11 @@ pub(crate) mod tests {
         };
         check("[kafka]\nbroker = \"a:1\"\n", "sagamore.toml:2:1: kafka.broker: unknown key");
         check("namespace = \"payment\"\n", "sagamore.toml:1:1: namespace: 'payment'");
+        check(
+            "namespace = \"seat\"\n",
+            "sagamore.toml:1:1: namespace: 'seat' is not a namespace: the event 'seat.reserved'",
+        );
+        assert!(of("namespace = \"seats\"\n").is_ok());
         check(
             "[orchestrator]\n  lease_ms = 10\n",
             "sagamore.toml:2:3: orchestrator.lease_ms: 10 is out of range: use 500",
