@@ -279,7 +279,7 @@ fn report(
 
 fn print(report: &Report, format: Format) -> Result<()> {
     match format {
-        Format::Json => output::json(report),
+        Format::Json => Ok(output::json(report)?),
         Format::Table => {
             let Report { sagas, seconds, clients, .. } = report;
             outln!("{sagas} sagas in {seconds} s with {clients} clients");

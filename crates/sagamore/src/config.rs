@@ -11,10 +11,11 @@ mod targets;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, bail};
 use sagamore_core::limits::ExternalName;
 use serde::{Deserialize, Serialize};
 
+use crate::error::ProgramError;
 pub use origin::{Value, explain};
 pub use schema::{RESERVED, Schema};
 use source::Source;
@@ -208,7 +209,11 @@ impl Settings {
     /// # Errors
     ///
     /// All unknown, missing and invalid keys, each after its position.
-    pub fn load(schema: &Schema, file: Option<&Path>) -> Result<Settings> {
+    pub fn load(schema: &Schema, file: Option<&Path>) -> Result<Settings, ProgramError> {
+        Settings::read(schema, file).map_err(ProgramError::of)
+    }
+
+    fn read(schema: &Schema, file: Option<&Path>) -> anyhow::Result<Settings> {
         let source = Source::read(schema, file)?;
         let mut settings = source.settings()?;
         settings.source = source;
@@ -226,7 +231,7 @@ impl Settings {
         self.source.schema().shown_key(key).to_owned()
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&self) -> anyhow::Result<()> {
         let services = self.services();
         let mut names = services.iter().map(|(name, _)| *name).chain(["sagamore"]);
         let plain =
@@ -324,11 +329,11 @@ pub(crate) mod tests {
         .with_events(vec!["seat.reserved".to_owned()])
     }
 
-    fn of(toml: &str) -> Result<Settings> {
+    fn of(toml: &str) -> anyhow::Result<Settings> {
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("sagamore.toml");
         std::fs::write(&file, toml)?;
-        Settings::load(&schema(), Some(&file))
+        Settings::read(&schema(), Some(&file))
     }
 
     #[test]

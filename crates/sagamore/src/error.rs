@@ -1,5 +1,7 @@
-//! The errors of processes and of the builder.
+//! The errors of processes, of the builder, and of the public interface.
 
+use std::error::Error as StdError;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -60,3 +62,62 @@ pub enum Error {
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct BuildError(pub(crate) Vec<String>);
+
+/// A program cannot be built, configured, started or stopped, or one of its commands failed.
+///
+/// The text is what failed, and [`source`](StdError::source) leads through the causes. With `{:#}`
+/// the text includes them.
+pub struct ProgramError(anyhow::Error);
+
+impl ProgramError {
+    pub(crate) fn of(error: impl Into<anyhow::Error>) -> ProgramError {
+        ProgramError(error.into())
+    }
+
+    /// Returns the error of this type that the text describes, for example [`Error::InUse`] or
+    /// [`BuildError`].
+    pub fn downcast_ref<E: StdError + Send + Sync + 'static>(&self) -> Option<&E> {
+        self.0.downcast_ref()
+    }
+}
+
+impl fmt::Debug for ProgramError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, out)
+    }
+}
+
+impl fmt::Display for ProgramError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, out)
+    }
+}
+
+impl StdError for ProgramError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn a_program_s_error_has_its_text_and_its_causes() {
+        let directory = || Error::Directory {
+            path: "data".into(),
+            source: std::io::Error::other("no space is left"),
+        };
+        let error = ProgramError::of(directory());
+        assert_eq!(error.to_string(), "data directory data: no space is left");
+        assert!(matches!(error.downcast_ref(), Some(Error::Directory { .. })));
+        let wrapped = Err::<(), _>(directory()).context("start").expect_err("an error");
+        let wrapped = ProgramError::of(wrapped);
+        assert_eq!(wrapped.to_string(), "start");
+        assert!(format!("{wrapped:#}").starts_with("start: data directory data: no space"));
+        assert_eq!(wrapped.source().map(ToString::to_string), Some(error.to_string()));
+    }
+}

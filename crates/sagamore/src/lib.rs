@@ -51,7 +51,7 @@ pub use cli::args::{Format, FormatArgs};
 #[cfg(feature = "server")]
 pub use config::SAGAS_MAX;
 #[cfg(feature = "server")]
-pub use error::{BuildError, Error};
+pub use error::{BuildError, Error, ProgramError};
 #[cfg(feature = "server")]
 pub use invocation::Invocation;
 #[cfg(feature = "server")]

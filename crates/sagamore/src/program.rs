@@ -1,5 +1,7 @@
 //! The builder of a program: its stories, verbs and texts, and the ways to run it.
 
+use std::error::Error;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::future::Future;
 use std::io::IsTerminal;
@@ -25,7 +27,7 @@ use crate::story::Story;
 use crate::verb::ProgramVerb;
 
 pub use crate::blueprint::Greeting;
-pub use crate::error::BuildError;
+pub use crate::error::{BuildError, ProgramError};
 
 /// A program with a server, an HTTP API and a command line under its own name, built from sagas and
 /// services.
@@ -99,7 +101,7 @@ impl Program {
     pub fn on_dev<F, E>(self, samples: impl Fn(Server) -> F + Send + Sync + 'static) -> Program
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<anyhow::Error>,
+        E: Into<Box<dyn Error + Send + Sync>>,
     {
         self.map(|story| story.on_dev(samples))
     }
@@ -145,8 +147,8 @@ impl Program {
         run: impl Fn(Invocation, A) -> F + Send + Sync + 'static,
     ) -> Program
     where
-        F: Future<Output = Result<Exit, E>> + 'static,
-        E: Into<anyhow::Error>,
+        F: Future<Output = Result<Exit, E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
     {
         self.verbs.push(ProgramVerb::of(name, run));
         self
@@ -180,7 +182,7 @@ impl Program {
         };
         let ran = runtime.block_on(cli::run(program, &verbs, StopSource::Signals, &matches));
         let exit = ran.unwrap_or_else(|error| {
-            output::complain(format_args!("{name}: {}\n", plain::visible(&causes(&error))));
+            output::complain(format_args!("{name}: {}\n", plain::visible(&causes(error.as_ref()))));
             Exit::Error
         });
         // a blocked task must not delay the end of the process
@@ -194,15 +196,18 @@ impl Program {
     /// # Errors
     ///
     /// The builder's errors, an error for invalid arguments, or the error of the verb.
-    pub async fn run_async(
+    pub fn run_async(
         self,
         arguments: impl IntoIterator<Item = String>,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) -> anyhow::Result<Exit> {
-        let (program, verbs) = self.checked()?;
-        let arguments = arguments.into_iter().map(Into::into);
-        let matches = cli::matches(&program, &verbs, arguments)?;
-        cli::run(program, &verbs, StopSource::given(stop), &matches).await
+    ) -> impl Future<Output = Result<Exit, ProgramError>> + Send {
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        async move {
+            let (program, verbs) = self.checked().map_err(ProgramError::of)?;
+            let matches = cli::matches(&program, &verbs, arguments).map_err(ProgramError::of)?;
+            let ran = cli::run(program, &verbs, StopSource::given(stop), &matches).await;
+            ran.map_err(ProgramError::of)
+        }
     }
 
     /// Starts the embedded stack on the caller's runtime.
@@ -210,9 +215,9 @@ impl Program {
     /// # Errors
     ///
     /// The builder's errors, and errors of the data directory and the address.
-    pub async fn start(self, options: StartOptions) -> anyhow::Result<Running> {
-        let (program, _) = self.checked()?;
-        Running::start(&program, options).await
+    pub async fn start(self, options: StartOptions) -> Result<Running, ProgramError> {
+        let (program, _) = self.checked().map_err(ProgramError::of)?;
+        Running::start(&program, options).await.map_err(ProgramError::of)
     }
 
     /// Reads the configuration of this program from defaults, file and environment.
@@ -220,7 +225,7 @@ impl Program {
     /// # Errors
     ///
     /// All unknown, missing and invalid keys, each after its position.
-    pub fn settings(&self, file: Option<&Path>) -> anyhow::Result<Settings> {
+    pub fn settings(&self, file: Option<&Path>) -> Result<Settings, ProgramError> {
         Settings::load(&self.blueprint.schema(), file)
     }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use sagamore_engine::{Chains, Handle};
 use sagamore_server::{Server, ServiceHost, http};
 use tokio::sync::oneshot;
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::blueprint::Blueprint;
 use crate::cli::process::{self, ListenAddress};
 use crate::config::SAGAS_MAX;
-use crate::error::STOP_MAX;
+use crate::error::{ProgramError, STOP_MAX};
 use crate::stack::Stack;
 
 /// Options of [`Program::start`](crate::Program::start).
@@ -57,7 +57,10 @@ impl StartOptions {
 }
 
 impl Running {
-    pub(crate) async fn start(program: &Blueprint, options: StartOptions) -> Result<Running> {
+    pub(crate) async fn start(
+        program: &Blueprint,
+        options: StartOptions,
+    ) -> anyhow::Result<Running> {
         let listener = match &options.listen {
             None => None,
             Some(address) => {
@@ -112,11 +115,11 @@ impl Running {
     /// # Errors
     ///
     /// A task that does not end in time, or a log that cannot be synced.
-    pub async fn stop(self) -> Result<()> {
+    pub async fn stop(self) -> Result<(), ProgramError> {
         if let Some(HttpServer { stop, server, .. }) = self.serving {
             let _ = stop.send(());
             drop(server); // connections end with their clients
         }
-        Ok(self.stack.stop(STOP_MAX).await?)
+        self.stack.stop(STOP_MAX).await.map_err(ProgramError::of)
     }
 }

@@ -1,5 +1,6 @@
 //! The verbs that a program adds to the command line.
 
+use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use clap::{ArgMatches, Args, FromArgMatches};
 use crate::invocation::Invocation;
 use crate::output::Exit;
 
-type VerbFuture = Pin<Box<dyn Future<Output = anyhow::Result<Exit>>>>;
+type VerbFuture = Pin<Box<dyn Future<Output = anyhow::Result<Exit>> + Send>>;
 type RunVerb = Arc<dyn Fn(Invocation, &ArgMatches) -> VerbFuture + Send + Sync>;
 
 /// A verb of a program.
@@ -27,12 +28,14 @@ impl ProgramVerb {
         run: impl Fn(Invocation, A) -> F + Send + Sync + 'static,
     ) -> ProgramVerb
     where
-        F: Future<Output = Result<Exit, E>> + 'static,
-        E: Into<anyhow::Error>,
+        F: Future<Output = Result<Exit, E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
     {
         let run = move |invocation: Invocation, matches: &ArgMatches| -> VerbFuture {
             let running = A::from_arg_matches(matches).map(|args| run(invocation, args));
-            Box::pin(async move { running?.await.map_err(Into::into) })
+            Box::pin(async move {
+                running?.await.map_err(|error| anyhow::Error::from_boxed(error.into()))
+            })
         };
         ProgramVerb { name, augment: A::augment_args, run: Arc::new(run) }
     }

@@ -119,3 +119,13 @@ async fn a_program_runs_on_the_caller_s_runtime_until_its_stop() {
     let wrong = ["party", "dance"].map(str::to_owned);
     assert!(program().run_async(wrong, std::future::pending()).await.is_err());
 }
+
+/// A program can run in a task of its own.
+#[test]
+fn the_futures_of_a_program_are_send() {
+    fn is_send(future: impl Send) {
+        drop(future);
+    }
+    is_send(program().run_async(["party".to_owned()], std::future::pending()));
+    is_send(program().start(StartOptions::of("unused")));
+}

@@ -38,10 +38,10 @@ pub struct HttpProcess {
 /// The tasks behind the HTTP server.
 pub trait Work {
     /// Waits until a part ends without a request to stop.
-    fn broken(&mut self) -> impl Future<Output = Error>;
+    fn broken(&mut self) -> impl Future<Output = Error> + Send;
 
     /// Finishes the work in progress.
-    fn stop(self, limit: Duration) -> impl Future<Output = Result<(), Error>>;
+    fn stop(self, limit: Duration) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 impl Work for Crew {
