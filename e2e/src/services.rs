@@ -129,6 +129,7 @@ impl Services {
         }
         drop(ports_lock);
         let path = self.folder.write_configuration(&ports)?;
+        secure::write_configurations(&self.folder, &ports)?;
         eprintln!("ready after {:.1} s: {}", begun.elapsed().as_secs_f64(), path.display());
         Ok(())
     }

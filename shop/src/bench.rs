@@ -22,6 +22,8 @@ use load::{Load, Seen, Target, Until};
 use machine::Used;
 use processes::Processes;
 
+pub use plan::VARIABLE;
+
 /// Measure: four-step sagas with real local transactions, on a data directory of its own; with --config on processes
 /// of its own, with topics and schemas that are removed afterwards.
 #[derive(Debug, Args)]
@@ -192,7 +194,7 @@ async fn start(args: &BenchArgs, data: &Path) -> Result<Running> {
     let listen = (args.choreography || args.via == Via::Http).then(|| "127.0.0.1:0".to_owned());
     let options =
         StartOptions { listen, choreography: args.choreography, ..StartOptions::of(data) };
-    let program = crate::program();
+    let program = crate::stories::stories();
     let running = program.saga(plan::definition).start(options).await?;
     let databases =
         Databases::of(running.server()).context("a service of the shop does not run")?;
@@ -277,7 +279,7 @@ fn report(
 
 fn print(report: &Report, format: Format) -> Result<()> {
     match format {
-        Format::Json => output::json(report),
+        Format::Json => Ok(output::json(report)?),
         Format::Table => {
             let Report { sagas, seconds, clients, .. } = report;
             outln!("{sagas} sagas in {seconds} s with {clients} clients");

@@ -3,6 +3,7 @@
 
 mod article;
 mod choreography;
+mod local;
 mod orders;
 mod problems;
 mod service;

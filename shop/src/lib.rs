@@ -22,6 +22,8 @@ pub mod sample;
 
 pub mod http;
 
+mod stories;
+
 mod bench;
 mod output;
 mod replay;

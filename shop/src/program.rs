@@ -1,58 +1,15 @@
-//! The program `shop`: both stories, their routes and samples, and the verbs of the shop.
+//! The program `shop`: both stories and the verbs of the shop.
 
-use sagamore::{Greeting, Program};
+use sagamore::Program;
 
-use crate::databases::{Databases, Error};
-use crate::{
-    bench, checkout, choreography, http, inventory, order, payment, replay, sample, shipping,
-};
-
-/// The variable that makes the shop know the benchmark's saga as well.
-pub const BENCH_VARIABLE: &str = "SHOP_BENCH";
-
-/// What `dev` prints.
-const GREETING: Greeting = Greeting {
-    links: &[("orders", "/orders")],
-    commands: &["curl '{server}/saga/start/12345?wait=10'", "shop watch 12345{flag}"],
-};
+use crate::stories::stories;
+use crate::{bench, replay};
 
 /// The reference shop.
 pub fn program() -> Program {
-    let program = Program::named("shop")
-        .about("Runs the reference shop: order, payment, inventory and shipping, in both styles")
-        .short_service_keys()
-        .problems(http::PROBLEMS)
-        .greeting(GREETING)
-        .saga(checkout::checkout)
-        .sample_input(checkout::NAME, crate::sample_order)
-        .service_with_routes(order::service, http::of_order)
-        .service_with_routes(payment::service, http::of_payment)
-        .service_with_routes(inventory::service, http::of_inventory)
-        .service_with_routes(shipping::service, http::of_shipping)
-        .routes(http::orchestrated)
-        .on_dev(samples)
-        .choreography(|story| {
-            story
-                .plan(choreography::plan)
-                .service_with_routes(order::choreographed::service, http::of_order)
-                .service_with_routes(payment::choreographed::service, http::of_payment)
-                .service_with_routes(inventory::choreographed::service, http::of_inventory)
-                .service_with_routes(shipping::choreographed::service, http::of_shipping)
-                .routes(http::choreographed)
-                .on_dev(samples)
-        })
-        .command("replay", replay::run)
-        .command("bench", bench::run);
-    match std::env::var_os(BENCH_VARIABLE) {
+    let program = stories().command("replay", replay::run).command("bench", bench::run);
+    match std::env::var_os(bench::VARIABLE) {
         Some(_) => program.saga(bench::definition),
         None => program,
-    }
-}
-
-/// The account, the product and the country of the sample orders.
-async fn samples(server: sagamore::server::Server) -> Result<(), Error> {
-    match Databases::of(&server) {
-        Some(databases) => sample::load(&databases).await,
-        None => Ok(()),
     }
 }

@@ -6,12 +6,13 @@ mod folder;
 mod remote;
 mod report;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use indicatif::{ProgressBar, ProgressStyle};
 use sagamore::clap::{self, Args};
 use sagamore::core::saga::Status;
@@ -90,7 +91,7 @@ pub async fn run(invocation: Invocation, args: ReplayArgs) -> Result<Exit> {
     let width = width(&args);
     let mut bad_lines = folder.bad.len();
     for (orders, width) in [(known, COMPARED_AT_ONCE), (fresh, width)] {
-        bad_lines += each(orders, width, &bar, |order| see_through(handle, order)).await?;
+        bad_lines += each(orders, width, &bar, handle).await?;
     }
     bar.finish_and_clear();
     let report = report::make(handle, &databases, &folder, begun.elapsed()).await?;
@@ -101,7 +102,7 @@ pub async fn run(invocation: Invocation, args: ReplayArgs) -> Result<Exit> {
 /// Starts the story in this process, without HTTP.
 async fn start(args: &ReplayArgs) -> Result<Running> {
     let options = StartOptions { choreography: args.choreography, ..StartOptions::of(&args.data) };
-    crate::program().start(options).await
+    Ok(crate::stories::stories().start(options).await?)
 }
 
 fn databases(running: &Running) -> Result<Databases> {
@@ -135,27 +136,40 @@ fn width(args: &ReplayArgs) -> usize {
     if args.sequential { 1 } else { usize::from(args.concurrency) }
 }
 
-/// Sees orders through, so many at once; gives how many were bad.
-async fn each<'a, F>(
+/// A way to run orders. A trait, because a closure over references would make the future of the
+/// verb not `Send`.
+trait Passage {
+    /// Runs an order until it is at rest. Returns the line if it is bad.
+    fn see_through(
+        &self,
+        order: &PlacedLine,
+        bar: &ProgressBar,
+    ) -> impl Future<Output = Result<Option<BadLine>>> + Send;
+}
+
+/// Runs orders, at most `width` at once. Returns the number of bad lines.
+async fn each<'a>(
     orders: impl IntoIterator<Item = &'a PlacedLine>,
     width: usize,
     bar: &ProgressBar,
-    see_through: impl Fn(&'a PlacedLine) -> F,
-) -> Result<usize>
-where
-    F: Future<Output = Result<Option<BadLine>>>,
-{
-    let outcomes =
-        futures_util::stream::iter(orders).map(|order| see_through(order).inspect(|_| bar.inc(1)));
-    let mut outcomes = std::pin::pin!(outcomes.buffer_unordered(width));
+    passage: &impl Passage,
+) -> Result<usize> {
+    let mut rest: VecDeque<&PlacedLine> = orders.into_iter().collect();
+    let mut running = FuturesUnordered::new();
     let mut bad_lines = 0;
-    while let Some(outcome) = outcomes.next().await {
+    loop {
+        while running.len() < width
+            && let Some(order) = rest.pop_front()
+        {
+            running.push(passage.see_through(order, bar));
+        }
+        let Some(outcome) = running.next().await else { return Ok(bad_lines) };
+        bar.inc(1);
         if let Some(bad) = outcome? {
             bar.suspend(|| tell(&bad));
             bad_lines += 1;
         }
     }
-    Ok(bad_lines)
 }
 
 /// The keys of the checkouts that have come to rest, in this run or an earlier one.
@@ -177,6 +191,12 @@ async fn at_rest(handle: &Handle) -> Result<HashSet<String>> {
             Some(next) => filter.before = Some(next),
             None => return Ok(keys),
         }
+    }
+}
+
+impl Passage for Handle {
+    async fn see_through(&self, order: &PlacedLine, _: &ProgressBar) -> Result<Option<BadLine>> {
+        see_through(self, order).await
     }
 }
 

@@ -8,7 +8,7 @@ use metrics::{
 };
 
 use crate::points;
-use crate::world::Shared;
+use crate::watched::Shared;
 
 /// Counts for one world.
 pub struct Counts(pub Shared);

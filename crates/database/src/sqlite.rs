@@ -7,10 +7,10 @@
 mod commit;
 mod connection;
 mod map;
+mod queue;
 mod reader;
 mod statement;
 mod transaction;
-mod turn;
 mod writer;
 
 use std::path::Path;
@@ -21,15 +21,15 @@ use crate::error::Error;
 use crate::port::{Backend, BoxFuture, Dialect, Stats, Transaction};
 use crate::value::{Row, Value};
 
+use queue::WriterQueue;
 use reader::Readers;
 use transaction::SqliteTransaction;
-use turn::Shared;
 
 /// One SQLite database.
 struct Sqlite {
     /// `None` in memory, where there is only one connection.
     readers: Option<Readers>,
-    shared: Arc<Shared>,
+    queue: Arc<WriterQueue>,
 }
 
 impl Database {
@@ -42,7 +42,7 @@ impl Database {
         let lock = connection::lock(path)?;
         let writer = connection::open(path)?;
         let readers = Some(Readers::new(path));
-        Ok(Database::new(Arc::new(Sqlite { readers, shared: Shared::on_disk(writer, lock)? })))
+        Ok(Database::new(Arc::new(Sqlite { readers, queue: WriterQueue::on_disk(writer, lock)? })))
     }
 
     /// Creates a database in memory that lives as long as its handles. It has no thread: all work
@@ -52,7 +52,7 @@ impl Database {
     /// awaits it while holding a transaction of the same database deadlocks.
     pub fn memory() -> Database {
         let writer = connection::memory().expect("an in-memory database only needs memory");
-        Database::new(Arc::new(Sqlite { readers: None, shared: Shared::in_memory(writer) }))
+        Database::new(Arc::new(Sqlite { readers: None, queue: WriterQueue::in_memory(writer) }))
     }
 }
 
@@ -63,8 +63,8 @@ impl Backend for Sqlite {
 
     fn begin(&self) -> BoxFuture<'_, Result<Arc<dyn Transaction>, Error>> {
         Box::pin(async {
-            let turn = self.shared.turn().await?;
-            Ok(Arc::new(SqliteTransaction::begin(turn)?) as Arc<dyn Transaction>)
+            let guard = self.queue.acquire().await?;
+            Ok(Arc::new(SqliteTransaction::begin(guard)?) as Arc<dyn Transaction>)
         })
     }
 
@@ -77,8 +77,8 @@ impl Backend for Sqlite {
             match &self.readers {
                 Some(readers) => readers.read(sql, &params),
                 None => self
-                    .shared
-                    .turn()
+                    .queue
+                    .acquire()
                     .await?
                     .committed(|connection| statement::read(connection, sql, &params)),
             }
@@ -86,6 +86,6 @@ impl Backend for Sqlite {
     }
 
     fn stats(&self) -> Stats {
-        self.shared.stats()
+        self.queue.stats()
     }
 }

@@ -11,14 +11,17 @@ mod targets;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, bail};
 use sagamore_core::limits::ExternalName;
 use serde::{Deserialize, Serialize};
 
+use crate::error::ProgramError;
 pub use origin::{Value, explain};
 pub use schema::{RESERVED, Schema};
 use source::Source;
 
+/// Default maximum of unfinished sagas.
+pub const SAGAS_MAX: usize = 20_000;
 /// The prefix of environment variables.
 const PREFIX: &str = "SAGAMORE";
 /// Maximum retention, in days: a hundred years.
@@ -187,7 +190,7 @@ impl Settings {
                 servers: String::new(),
                 partitions: 12,
                 lease_ms: 3_000,
-                sagas_max: crate::stack::SAGAS_MAX,
+                sagas_max: SAGAS_MAX,
                 retention_days: 30,
             },
             observer: ObserverSettings {
@@ -206,7 +209,11 @@ impl Settings {
     /// # Errors
     ///
     /// All unknown, missing and invalid keys, each after its position.
-    pub fn load(schema: &Schema, file: Option<&Path>) -> Result<Settings> {
+    pub fn load(schema: &Schema, file: Option<&Path>) -> Result<Settings, ProgramError> {
+        Settings::read(schema, file).map_err(ProgramError::of)
+    }
+
+    fn read(schema: &Schema, file: Option<&Path>) -> anyhow::Result<Settings> {
         let source = Source::read(schema, file)?;
         let mut settings = source.settings()?;
         settings.source = source;
@@ -224,7 +231,7 @@ impl Settings {
         self.source.schema().shown_key(key).to_owned()
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&self) -> anyhow::Result<()> {
         let services = self.services();
         let mut names = services.iter().map(|(name, _)| *name).chain(["sagamore"]);
         let plain =
@@ -233,6 +240,14 @@ impl Settings {
             bail!(
                 "{}: '{}' is not a namespace: use lower-case letters, digits and '-', and no \
                  service's name",
+                self.named("namespace"),
+                self.namespace
+            );
+        }
+        if let Some(event) = self.source.schema().event_below(&self.namespace) {
+            bail!(
+                "{}: '{}' is not a namespace: the event '{event}' begins with it, so its topic \
+                 would count as prefixed: choose another namespace",
                 self.named("namespace"),
                 self.namespace
             );
@@ -311,13 +326,14 @@ pub(crate) mod tests {
             Vec::new(),
             true,
         )
+        .with_events(vec!["seat.reserved".to_owned()])
     }
 
-    fn of(toml: &str) -> Result<Settings> {
+    fn of(toml: &str) -> anyhow::Result<Settings> {
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("sagamore.toml");
         std::fs::write(&file, toml)?;
-        Settings::load(&schema(), Some(&file))
+        Settings::read(&schema(), Some(&file))
     }
 
     #[test]
@@ -342,6 +358,11 @@ pub(crate) mod tests {
         };
         check("[kafka]\nbroker = \"a:1\"\n", "sagamore.toml:2:1: kafka.broker: unknown key");
         check("namespace = \"payment\"\n", "sagamore.toml:1:1: namespace: 'payment'");
+        check(
+            "namespace = \"seat\"\n",
+            "sagamore.toml:1:1: namespace: 'seat' is not a namespace: the event 'seat.reserved'",
+        );
+        assert!(of("namespace = \"seats\"\n").is_ok());
         check(
             "[orchestrator]\n  lease_ms = 10\n",
             "sagamore.toml:2:3: orchestrator.lease_ms: 10 is out of range: use 500",

@@ -7,10 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::stack::Error;
-
-/// Time limit of a stop. After it the process ends like in a crash, which loses nothing.
-pub const STOP_MAX: Duration = Duration::from_secs(10);
+use crate::error::Error;
 
 /// Running tasks.
 pub struct Crew {

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::blueprint::Blueprint;
 use crate::config::Settings;
-use crate::program::Program;
+use crate::error::ProgramError;
 use crate::story::Story;
 
 /// A future that ends when the process has to stop.
@@ -26,7 +27,7 @@ pub(crate) enum StopSource {
 /// One run of a program. Clones share it.
 #[derive(Clone)]
 pub struct Invocation {
-    pub(crate) program: Arc<Program>,
+    pub(crate) program: Arc<Blueprint>,
     config: Option<PathBuf>,
     stop: Arc<StopSource>,
 }
@@ -39,7 +40,7 @@ impl StopSource {
 
 impl Invocation {
     pub(crate) fn of(
-        program: Arc<Program>,
+        program: Arc<Blueprint>,
         config: Option<PathBuf>,
         stop: StopSource,
     ) -> Invocation {
@@ -61,7 +62,7 @@ impl Invocation {
     /// # Errors
     ///
     /// All unknown, missing and invalid keys, each after its position.
-    pub fn settings(&self) -> Result<Settings> {
+    pub fn settings(&self) -> Result<Settings, ProgramError> {
         Settings::load(&self.program.schema(), self.config_file())
     }
 
@@ -72,7 +73,7 @@ impl Invocation {
 
     /// Returns the future that ends when the process has to stop. From this call on, signals end it
     /// in order.
-    pub(crate) fn stop(&self) -> Result<StopFuture> {
+    pub(crate) fn stop(&self) -> anyhow::Result<StopFuture> {
         match self.stop.as_ref() {
             StopSource::Signals => {
                 let mut terminate =

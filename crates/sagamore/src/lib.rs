@@ -13,6 +13,8 @@ pub mod output;
 mod cli;
 
 #[cfg(feature = "server")]
+mod blueprint;
+#[cfg(feature = "server")]
 mod brokers;
 #[cfg(feature = "server")]
 pub mod config;
@@ -22,6 +24,8 @@ mod crew;
 mod docs;
 #[cfg(feature = "server")]
 mod draw;
+#[cfg(feature = "server")]
+mod error;
 #[cfg(feature = "server")]
 pub mod invocation;
 pub mod prelude;
@@ -34,18 +38,26 @@ mod stack;
 #[cfg(feature = "server")]
 pub mod story;
 pub mod testing;
+#[cfg(feature = "server")]
+mod verb;
 
 #[cfg(feature = "server")]
 use sagamore_server::{client, clock, http, plain, problem, view};
 
 #[cfg(feature = "server")]
-pub use cli::{Format, FormatArgs};
+pub use blueprint::Greeting;
+#[cfg(feature = "server")]
+pub use cli::args::{Format, FormatArgs};
+#[cfg(feature = "server")]
+pub use config::SAGAS_MAX;
+#[cfg(feature = "server")]
+pub use error::{BuildError, Error, ProgramError};
 #[cfg(feature = "server")]
 pub use invocation::Invocation;
 #[cfg(feature = "server")]
 pub use output::Exit;
 #[cfg(feature = "server")]
-pub use program::{BuildError, Greeting, Program};
+pub use program::Program;
 #[cfg(feature = "server")]
 pub use running::{Running, StartOptions};
 /// The items that generated code refers to. Not a public interface.
@@ -53,8 +65,6 @@ pub use running::{Running, StartOptions};
 pub use sagamore_core::__private;
 #[cfg(feature = "kafka")]
 pub use sagamore_kafka as kafka;
-#[cfg(feature = "server")]
-pub use stack::{Error, SAGAS_MAX};
 #[cfg(feature = "server")]
 pub use story::Story;
 #[cfg(feature = "server")]

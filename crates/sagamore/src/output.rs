@@ -1,11 +1,11 @@
 //! The output of commands: exit codes, JSON, and text that is coloured on terminals.
 
+use std::error::Error;
 use std::fmt;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::Result;
 use sagamore_core::saga::Status;
 use serde::Serialize;
 
@@ -53,20 +53,23 @@ impl Exit {
 }
 
 /// Returns an error with its causes. A cause that the text already ends with is not repeated.
-pub fn causes(error: &anyhow::Error) -> String {
+pub fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let cause = error.to_string();
         match text.as_str() {
             "" => text = cause,
             text if text.ends_with(cause.as_str()) => {}
             _ => text = format!("{text}: {cause}"),
         }
+        next = error.source();
     }
     text
 }
 
 /// Writes one JSON document to stdout.
-pub fn json(value: &impl Serialize) -> Result<()> {
+pub fn json(value: &impl Serialize) -> serde_json::Result<()> {
     write(format_args!("{}\n", serde_json::to_string(value)?));
     Ok(())
 }
@@ -129,7 +132,7 @@ macro_rules! errln {
 }
 
 /// Prints the effect of a command, and asks for confirmation.
-pub fn confirmed(effect: &str, question: &str) -> Result<bool> {
+pub fn confirmed(effect: &str, question: &str) -> io::Result<bool> {
     errln!("{effect}");
     if !std::io::stdin().is_terminal() {
         errln!("Nothing was done. Without a terminal, add --yes.");
@@ -158,7 +161,8 @@ mod tests {
 
     #[test]
     fn a_cause_is_not_repeated() {
-        let check = |error: anyhow::Error, expected: &str| assert_eq!(causes(&error), expected);
+        let check =
+            |error: anyhow::Error, expected: &str| assert_eq!(causes(error.as_ref()), expected);
         check(anyhow!("it broke"), "it broke");
         check(
             Err::<(), _>(anyhow!("no such file")).context("read the input").unwrap_err(),

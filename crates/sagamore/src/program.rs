@@ -1,31 +1,33 @@
 //! The builder of a program: its stories, verbs and texts, and the ways to run it.
 
-use std::collections::BTreeSet;
+use std::error::Error;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::future::Future;
 use std::io::IsTerminal;
 use std::path::Path;
-use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{ArgMatches, Args, FromArgMatches};
-use sagamore_core::{Body, Definition, Name, Plan};
+use clap::{Args, FromArgMatches};
+use sagamore_core::{Body, Definition, Plan};
 use sagamore_sdk::Service;
 use sagamore_server::http::routes::Routes;
 use sagamore_server::{Entry, Server, ServiceHost};
 use tracing_subscriber::EnvFilter;
 
+use crate::blueprint::Blueprint;
 use crate::cli;
-use crate::config::{RESERVED, Schema, Settings};
+use crate::config::Settings;
 use crate::invocation::{Invocation, StopSource};
 use crate::output::{self, Exit, causes};
 use crate::plain;
 use crate::running::{Running, StartOptions};
 use crate::story::Story;
+use crate::verb::ProgramVerb;
 
-type VerbFuture = Pin<Box<dyn Future<Output = anyhow::Result<Exit>>>>;
-type RunVerb = Arc<dyn Fn(Invocation, &ArgMatches) -> VerbFuture + Send + Sync>;
+pub use crate::blueprint::Greeting;
+pub use crate::error::{BuildError, ProgramError};
 
 /// A program with a server, an HTTP API and a command line under its own name, built from sagas and
 /// services.
@@ -43,67 +45,26 @@ type RunVerb = Arc<dyn Fn(Invocation, &ArgMatches) -> VerbFuture + Send + Sync>;
 /// ```
 #[derive(Clone)]
 pub struct Program {
-    pub(crate) name: &'static str,
-    pub(crate) about: Option<&'static str>,
-    pub(crate) version: Option<&'static str>,
-    pub(crate) story: Story,
-    pub(crate) choreography: Option<Story>,
-    pub(crate) problems: Vec<&'static Entry>,
-    pub(crate) greeting: Greeting,
-    pub(crate) verbs: Vec<Verb>,
-    short_keys: bool,
+    blueprint: Blueprint,
+    verbs: Vec<ProgramVerb>,
 }
-
-/// The addresses and commands that `dev` prints when it is ready. In a command, `{server}` stands
-/// for the server's address, and `{flag}` for `--server` with the address, or nothing for the
-/// default port.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Greeting {
-    /// Names and paths, for example `("orders", "/orders")`.
-    pub links: &'static [(&'static str, &'static str)],
-    /// Commands to try.
-    pub commands: &'static [&'static str],
-}
-
-/// A verb of a program.
-#[derive(Clone)]
-pub(crate) struct Verb {
-    pub(crate) name: &'static str,
-    pub(crate) augment: fn(clap::Command) -> clap::Command,
-    pub(crate) run: RunVerb,
-}
-
-/// The errors of a builder, one per line.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
-pub struct BuildError(Vec<String>);
 
 impl Program {
     /// Creates an empty program with this name.
     pub fn named(name: &'static str) -> Program {
-        Program {
-            name,
-            about: None,
-            version: None,
-            story: Story::default(),
-            choreography: None,
-            problems: Vec::new(),
-            greeting: Greeting::default(),
-            verbs: Vec::new(),
-            short_keys: false,
-        }
+        Program { blueprint: Blueprint::named(name), verbs: Vec::new() }
     }
 
     /// Sets the text that heads the help.
     pub fn about(mut self, about: &'static str) -> Program {
-        self.about = Some(about);
+        self.blueprint.about = Some(about);
         self
     }
 
     /// Sets the version that `--version` prints, for example `env!("CARGO_PKG_VERSION")`. The
     /// default is this crate's version.
     pub fn version(mut self, version: &'static str) -> Program {
-        self.version = Some(version);
+        self.blueprint.version = Some(version);
         self
     }
 
@@ -140,7 +101,7 @@ impl Program {
     pub fn on_dev<F, E>(self, samples: impl Fn(Server) -> F + Send + Sync + 'static) -> Program
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<anyhow::Error>,
+        E: Into<Box<dyn Error + Send + Sync>>,
     {
         self.map(|story| story.on_dev(samples))
     }
@@ -157,25 +118,25 @@ impl Program {
     /// Adds a second story, which `--choreography` or `choreography = true` in the configuration
     /// selects instead of the first. In `dev` it has its own data directory.
     pub fn choreography(mut self, story: impl FnOnce(Story) -> Story) -> Program {
-        self.choreography = Some(story(Story::default()));
+        self.blueprint.choreography = Some(story(Story::default()));
         self
     }
 
     /// Adds the problems of the program's own routes to the pages at `/docs/errors`.
     pub fn problems(mut self, problems: impl IntoIterator<Item = &'static Entry>) -> Program {
-        self.problems.extend(problems);
+        self.blueprint.problems.extend(problems);
         self
     }
 
     /// Sets the addresses and commands that `dev` prints.
     pub fn greeting(mut self, greeting: Greeting) -> Program {
-        self.greeting = greeting;
+        self.blueprint.greeting = greeting;
         self
     }
 
     /// Accepts `[NAME]` in the configuration for `[services.NAME]`.
     pub fn short_service_keys(mut self) -> Program {
-        self.short_keys = true;
+        self.blueprint.short_keys = true;
         self
     }
 
@@ -186,30 +147,26 @@ impl Program {
         run: impl Fn(Invocation, A) -> F + Send + Sync + 'static,
     ) -> Program
     where
-        F: Future<Output = Result<Exit, E>> + 'static,
-        E: Into<anyhow::Error>,
+        F: Future<Output = Result<Exit, E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
     {
-        let run = move |invocation: Invocation, matches: &ArgMatches| -> VerbFuture {
-            let running = A::from_arg_matches(matches).map(|args| run(invocation, args));
-            Box::pin(async move { running?.await.map_err(Into::into) })
-        };
-        self.verbs.push(Verb { name, augment: A::augment_args, run: Arc::new(run) });
+        self.verbs.push(ProgramVerb::of(name, run));
         self
     }
 
     /// Runs the program with the arguments of this process. It creates the runtime, and handles
     /// logs and signals.
     pub fn main(self) -> ExitCode {
-        let name = self.name;
-        let program = match self.checked() {
-            Ok(program) => program,
+        let name = self.blueprint.name;
+        let (program, verbs) = match self.checked() {
+            Ok(checked) => checked,
             Err(errors) => {
                 output::complain(format_args!("{name}: {errors}\n"));
                 return Exit::Error.code();
             }
         };
-        let matches =
-            cli::matches(&program, std::env::args_os()).unwrap_or_else(|error| error.exit());
+        let matches = cli::matches(&program, &verbs, std::env::args_os())
+            .unwrap_or_else(|error| error.exit());
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
         tracing_subscriber::fmt()
             .with_env_filter(filter)
@@ -223,9 +180,9 @@ impl Program {
                 return Exit::Error.code();
             }
         };
-        let ran = runtime.block_on(cli::run(program, StopSource::Signals, &matches));
+        let ran = runtime.block_on(cli::run(program, &verbs, StopSource::Signals, &matches));
         let exit = ran.unwrap_or_else(|error| {
-            output::complain(format_args!("{name}: {}\n", plain::visible(&causes(&error))));
+            output::complain(format_args!("{name}: {}\n", plain::visible(&causes(error.as_ref()))));
             Exit::Error
         });
         // a blocked task must not delay the end of the process
@@ -239,15 +196,18 @@ impl Program {
     /// # Errors
     ///
     /// The builder's errors, an error for invalid arguments, or the error of the verb.
-    pub async fn run_async(
+    pub fn run_async(
         self,
         arguments: impl IntoIterator<Item = String>,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) -> anyhow::Result<Exit> {
-        let program = self.checked()?;
-        let arguments = arguments.into_iter().map(Into::into);
-        let matches = cli::matches(&program, arguments)?;
-        cli::run(program, StopSource::given(stop), &matches).await
+    ) -> impl Future<Output = Result<Exit, ProgramError>> + Send {
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        async move {
+            let (program, verbs) = self.checked().map_err(ProgramError::of)?;
+            let matches = cli::matches(&program, &verbs, arguments).map_err(ProgramError::of)?;
+            let ran = cli::run(program, &verbs, StopSource::given(stop), &matches).await;
+            ran.map_err(ProgramError::of)
+        }
     }
 
     /// Starts the embedded stack on the caller's runtime.
@@ -255,8 +215,9 @@ impl Program {
     /// # Errors
     ///
     /// The builder's errors, and errors of the data directory and the address.
-    pub async fn start(self, options: StartOptions) -> anyhow::Result<Running> {
-        Running::start(self.checked()?, options).await
+    pub async fn start(self, options: StartOptions) -> Result<Running, ProgramError> {
+        let (program, _) = self.checked().map_err(ProgramError::of)?;
+        Running::start(&program, options).await.map_err(ProgramError::of)
     }
 
     /// Reads the configuration of this program from defaults, file and environment.
@@ -264,80 +225,28 @@ impl Program {
     /// # Errors
     ///
     /// All unknown, missing and invalid keys, each after its position.
-    pub fn settings(&self, file: Option<&Path>) -> anyhow::Result<Settings> {
-        Settings::load(&self.schema(), file)
+    pub fn settings(&self, file: Option<&Path>) -> Result<Settings, ProgramError> {
+        Settings::load(&self.blueprint.schema(), file)
     }
 
-    /// Returns the program, or all errors of its builder.
-    pub(crate) fn checked(self) -> Result<Arc<Program>, BuildError> {
-        let mut errors = self.story.errors.clone();
-        errors.extend(self.choreography.iter().flat_map(|story| story.errors.iter().cloned()));
-        for name in self.service_names() {
-            if RESERVED.contains(&name.as_str()) {
-                errors.push(format!(
-                    "service '{name}': the configuration reserves this name: choose another"
-                ));
-            }
-        }
+    /// Returns blueprint and verbs, or all errors of the builder.
+    fn checked(self) -> Result<(Arc<Blueprint>, Vec<ProgramVerb>), BuildError> {
+        let mut errors = self.blueprint.errors();
         for (index, verb) in self.verbs.iter().enumerate() {
             let is_taken = self.verbs[..index].iter().any(|other| other.name == verb.name);
             if is_taken || cli::is_verb(verb.name) {
                 errors.push(format!("command '{}' already exists: choose another name", verb.name));
             }
         }
-        if errors.is_empty() { Ok(Arc::new(self)) } else { Err(BuildError(errors)) }
-    }
-
-    /// Returns the second story if `choreography` selects it, otherwise the first.
-    pub(crate) fn story(&self, choreography: bool) -> &Story {
-        self.choreography.as_ref().filter(|_| choreography).unwrap_or(&self.story)
-    }
-
-    /// Returns both stories.
-    pub(crate) fn stories(&self) -> impl Iterator<Item = &Story> {
-        std::iter::once(&self.story).chain(&self.choreography)
-    }
-
-    /// Returns the names of all services, in the order of their addition and without duplicates.
-    pub(crate) fn service_names(&self) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        for entry in self.stories().flat_map(|story| &story.services) {
-            if names.iter().all(|other| other != entry.name().as_str()) {
-                names.push(entry.name().to_string());
-            }
+        if errors.is_empty() {
+            Ok((Arc::new(self.blueprint), self.verbs))
+        } else {
+            Err(BuildError(errors))
         }
-        names
-    }
-
-    /// Returns the services that sagas and plans name and that other programs run.
-    fn external_names(&self) -> Vec<String> {
-        let of_sagas = self.stories().flat_map(|story| &story.sagas).flat_map(|saga| &saga.steps);
-        let of_sagas =
-            of_sagas.flat_map(|step| std::iter::once(&step.action).chain(&step.compensation));
-        let of_plans = self
-            .stories()
-            .flat_map(|story| &story.plans)
-            .flat_map(Plan::parts)
-            .map(|part| part.service);
-        let named: BTreeSet<&Name> = of_sagas.map(|ask| &ask.participant).chain(of_plans).collect();
-        let built_in = self.service_names();
-        let is_external =
-            |name: &String| !built_in.contains(name) && !RESERVED.contains(&name.as_str());
-        named.into_iter().map(Name::to_string).filter(is_external).collect()
-    }
-
-    /// Returns the services for the configuration.
-    pub(crate) fn schema(&self) -> Schema {
-        Schema::of(self.name, self.service_names(), self.external_names(), self.short_keys)
-    }
-
-    /// Returns every problem of the program's servers, by number.
-    pub(crate) fn all_problems(&self) -> Vec<&'static Entry> {
-        sagamore_server::problem::all(&self.problems)
     }
 
     fn map(mut self, change: impl FnOnce(Story) -> Story) -> Program {
-        self.story = change(std::mem::take(&mut self.story));
+        self.blueprint.story = change(std::mem::take(&mut self.blueprint.story));
         self
     }
 }

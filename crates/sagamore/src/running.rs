@@ -2,20 +2,20 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use sagamore_engine::{Chains, Handle};
 use sagamore_server::{Server, ServiceHost, http};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::blueprint::Blueprint;
 use crate::cli::process::{self, ListenAddress};
-use crate::crew::STOP_MAX;
-use crate::program::Program;
-use crate::stack::{self, Stack};
+use crate::config::SAGAS_MAX;
+use crate::error::{ProgramError, STOP_MAX};
+use crate::stack::Stack;
 
-/// Options of [`Program::start`].
+/// Options of [`Program::start`](crate::Program::start).
 #[derive(Clone, Debug)]
 pub struct StartOptions {
     /// The directory for all data, created if it does not exist.
@@ -50,14 +50,17 @@ impl StartOptions {
             data: data.into(),
             listen: None,
             allow_unauthenticated: false,
-            sagas_max: stack::SAGAS_MAX,
+            sagas_max: SAGAS_MAX,
             choreography: false,
         }
     }
 }
 
 impl Running {
-    pub(crate) async fn start(program: Arc<Program>, options: StartOptions) -> Result<Running> {
+    pub(crate) async fn start(
+        program: &Blueprint,
+        options: StartOptions,
+    ) -> anyhow::Result<Running> {
         let listener = match &options.listen {
             None => None,
             Some(address) => {
@@ -66,13 +69,13 @@ impl Running {
             }
         };
         let stack =
-            Stack::open(&program, options.choreography, &options.data, options.sagas_max).await?;
+            Stack::open(program, options.choreography, &options.data, options.sagas_max).await?;
         let serving = match listener {
             None => None,
             Some(listener) => {
                 let address = listener.local_addr().context("read the listener's address")?;
                 let (stop, stopped) = oneshot::channel::<()>();
-                let router = stack.router(&program, options.choreography, None);
+                let router = stack.router(program, options.choreography, None);
                 let server = tokio::spawn(http::serve(listener, router, async move {
                     let _ = stopped.await;
                 }));
@@ -112,11 +115,11 @@ impl Running {
     /// # Errors
     ///
     /// A task that does not end in time, or a log that cannot be synced.
-    pub async fn stop(self) -> Result<()> {
+    pub async fn stop(self) -> Result<(), ProgramError> {
         if let Some(HttpServer { stop, server, .. }) = self.serving {
             let _ = stop.send(());
             drop(server); // connections end with their clients
         }
-        Ok(self.stack.stop(STOP_MAX).await?)
+        self.stack.stop(STOP_MAX).await.map_err(ProgramError::of)
     }
 }

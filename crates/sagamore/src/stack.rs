@@ -18,66 +18,14 @@ use sagamore_server::http::{self, App, ObserverApp};
 use sagamore_server::{Server, ServiceHost, Services};
 use sagamore_transport::{Log, Transport};
 
-use crate::crew::{Crew, STOP_MAX};
-use crate::program::Program;
+use crate::blueprint::Blueprint;
+use crate::crew::Crew;
+use crate::error::Error;
 use crate::story::{ServiceEntry, Story};
 use lock::Lock;
 
-/// Default maximum of unfinished sagas.
-pub const SAGAS_MAX: usize = 20_000;
-
 /// The subdirectory with the data of a program's choreography.
 pub const CHOREOGRAPHY_FOLDER: &str = "choreography";
-
-/// A process cannot start, or has ended unexpectedly.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the fields are named for what they hold")]
-pub enum Error {
-    /// The data directory cannot be used.
-    #[error("data directory {}: {source}", path.display())]
-    Directory { path: PathBuf, source: std::io::Error },
-    /// A service's database is missing.
-    #[error(
-        "{} is missing, but the orchestrator's database exists: the service would repeat or \
-         contradict earlier steps.\n  Restore the file, or use another directory: --data \
-         DIR", path.display()
-    )]
-    Missing { path: PathBuf },
-    /// Another process uses the directory.
-    #[error(
-        "the data directory {} is in use by process {pid}.\n  \
-         Stop that process, or use another directory: --data DIR, or --ephemeral", path.display()
-    )]
-    InUse { path: PathBuf, pid: String },
-    /// The log or the brokers failed.
-    #[error("log: {0}")]
-    Log(#[from] sagamore_transport::Error),
-    /// A database failed.
-    #[error("database of {name}: {source}")]
-    Database { name: String, source: sagamore_database::Error },
-    /// The engine failed.
-    #[error(transparent)]
-    Engine(#[from] sagamore_engine::Error),
-    /// A service failed.
-    #[error("{name}: {source}")]
-    Service { name: String, source: sagamore_sdk::Error },
-    /// The configuration and a live topic have different numbers of partitions.
-    #[error(
-        "{key} is {configured}, but the live topic {topic} has {live} partitions. Nothing was \
-         changed.\n  \
-         Set {key} = {live} (the verb `config` shows the origin of {configured}), and restart"
-    )]
-    Partitions { key: String, configured: u32, topic: String, live: u32 },
-    /// A task ended or panicked.
-    #[error("{0} ended unexpectedly")]
-    Stopped(String),
-    /// A task did not end in time.
-    #[error(
-        "the stop took longer than {} s; unfinished work continues at the next start",
-        STOP_MAX.as_secs()
-    )]
-    Slow,
-}
 
 /// The running embedded stack.
 pub struct Stack {
@@ -92,7 +40,7 @@ impl Stack {
     /// Opens the data directory, which is created if it does not exist, and starts every task.
     /// Unfinished sagas and chains continue.
     pub async fn open(
-        program: &Program,
+        program: &Blueprint,
         choreography: bool,
         data: &Path,
         sagas_max: usize,
@@ -152,7 +100,7 @@ impl Stack {
     /// Returns the router with the routes of the story, of its services, and of the API.
     pub fn router(
         &self,
-        program: &Program,
+        program: &Blueprint,
         choreography: bool,
         metrics: Option<PrometheusHandle>,
     ) -> Router {
@@ -213,7 +161,7 @@ impl Stack {
 }
 
 /// Returns the data directory of a story. The choreography has its own.
-pub fn directory(program: &Program, choreography: bool, data: &Path) -> PathBuf {
+pub fn directory(program: &Blueprint, choreography: bool, data: &Path) -> PathBuf {
     let is_separate = choreography && program.choreography.is_some();
     if is_separate { data.join(CHOREOGRAPHY_FOLDER) } else { data.to_owned() }
 }

@@ -1,5 +1,6 @@
 //! A story: sagas, plans, and the services and routes that run with them.
 
+use std::error::Error;
 use std::fmt::Display;
 use std::future::Future;
 use std::pin::Pin;
@@ -89,11 +90,13 @@ impl Story {
     pub fn on_dev<F, E>(mut self, samples: impl Fn(Server) -> F + Send + Sync + 'static) -> Story
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<anyhow::Error>,
+        E: Into<Box<dyn Error + Send + Sync>>,
     {
         self.samples.push(Arc::new(move |server| {
             let loading = samples(server);
-            Box::pin(async move { loading.await.map_err(Into::into) })
+            Box::pin(async move {
+                loading.await.map_err(|error| anyhow::Error::from_boxed(error.into()))
+            })
         }));
         self
     }

@@ -7,6 +7,7 @@ use sagamore::engine::Start;
 use sagamore::prelude::*;
 use sagamore::server::Client;
 use sagamore::server::http::routes::{READS, Routes};
+use sagamore::testing::TestProgram;
 use sagamore::{Exit, Program, StartOptions};
 
 /// The input of the saga.
@@ -57,11 +58,8 @@ fn program() -> Program {
 
 #[tokio::test]
 async fn a_program_runs_its_saga_in_this_process() {
-    let data = tempfile::tempdir().unwrap();
-    let options =
-        StartOptions { listen: Some("127.0.0.1:0".into()), ..StartOptions::of(data.path()) };
-    let running = program().start(options).await.unwrap();
-    let client = Client::new(&format!("http://{}", running.address().unwrap())).unwrap();
+    let running = TestProgram::start(program()).await;
+    let client = Client::new(running.url()).unwrap();
     let input = Body::of(&Guest { name: "Bob".to_owned() }).unwrap();
     let start = Start::new("welcome".parse().unwrap(), "bob", input);
     let (_, rest) =
@@ -79,7 +77,27 @@ async fn a_program_runs_its_saga_in_this_process() {
     );
     assert_eq!(client.get("/greeter").await.unwrap(), "greeter");
     assert_eq!(client.get("/party").await.unwrap(), "true");
-    running.stop().await.unwrap();
+    running.stop().await;
+}
+
+#[test]
+fn the_data_of_a_test_is_removed_at_its_end_and_after_a_panic() {
+    let run = |panics: bool| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let test = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                let running = TestProgram::start(program()).await;
+                sender.send(running.data().to_owned()).unwrap();
+                assert!(running.data().join("log").exists() && !panics, "as planned");
+                running.stop().await;
+            });
+        });
+        assert_eq!(test.join().is_err(), panics);
+        receiver.recv().unwrap()
+    };
+    assert!(!run(false).exists());
+    assert!(!run(true).exists());
 }
 
 #[tokio::test]
@@ -118,4 +136,14 @@ async fn a_program_runs_on_the_caller_s_runtime_until_its_stop() {
     assert_eq!(program().run_async(arguments, stop).await.unwrap(), Exit::Completed);
     let wrong = ["party", "dance"].map(str::to_owned);
     assert!(program().run_async(wrong, std::future::pending()).await.is_err());
+}
+
+/// A program can run in a task of its own.
+#[test]
+fn the_futures_of_a_program_are_send() {
+    fn is_send(future: impl Send) {
+        drop(future);
+    }
+    is_send(program().run_async(["party".to_owned()], std::future::pending()));
+    is_send(program().start(StartOptions::of("unused")));
 }

@@ -4,8 +4,10 @@ mod body;
 mod listing;
 mod page;
 mod prefer;
+mod state;
 pub mod trace;
 
+mod address;
 mod door;
 mod openapi;
 mod origin;
@@ -34,50 +36,24 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
-use metrics_exporter_prometheus::PrometheusHandle;
-use sagamore_core::{Body, Name};
-use sagamore_engine::{Chains, Handle};
-use sagamore_transport::Log;
+use sagamore_core::Name;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::parts::{BrokerHealth, Services};
+use crate::parts::Services;
 use crate::problem::Entry;
 use routes::{Contract, Media, READS, READS_TEXT, Routes};
+use state::Reacting;
 
 pub use crate::problem::{Code, Problem};
 pub use body::{Payload, Segment, bad_query, encoded};
-pub use chains::{ObserverApp, observer_routes};
+pub use chains::observer_routes;
 pub use page::{PAGE, PageQuery, PageRequest, page};
 pub use prefer::{PREFERENCE_APPLIED, WAIT_S_MAX, Wait};
 pub use sagas::{accepted, at_rest, begin, idempotency_key};
-pub use service::{ServiceApp, service_routes};
+pub use service::service_routes;
+pub use state::{App, ObserverApp, SampleInput, ServiceApp};
 pub use waiting::waiting_router;
-
-/// Returns the input of a saga that is started without one.
-pub type SampleInput = Arc<dyn Fn(&Name, &str) -> Option<Body> + Send + Sync>;
-
-/// The parts that the handlers of an orchestrator work with.
-pub struct App {
-    /// The handle of the engine.
-    pub handle: Handle,
-    /// The observer's view of chains, if this process has one.
-    pub chains: Option<Chains>,
-    /// The services that can explain a chain's wait.
-    pub services: Services,
-    /// The definition that a business key without prefix belongs to.
-    pub definition: Option<Name>,
-    /// The plan that a business key without prefix belongs to.
-    pub plan: Option<Name>,
-    /// The sample inputs for starts without input.
-    pub sample_input: Option<SampleInput>,
-    /// The brokers; `None` with the embedded log.
-    pub brokers: Option<Arc<dyn BrokerHealth>>,
-    /// The embedded log, for its metrics.
-    pub log: Option<Log>,
-    /// Renders the metrics, if this process collects them.
-    pub metrics: Option<PrometheusHandle>,
-}
 
 /// Serves requests until `shutdown`, then finishes those in progress.
 pub async fn serve(
@@ -111,13 +87,6 @@ fn reacting(services: Services, plan: Option<Name>) -> Routes {
         faults::embedded,
     );
     routes.with_state(Reacting { services, plan })
-}
-
-/// The services that [`reacting`] routes to, and the plan of keys without prefix.
-#[derive(Clone)]
-struct Reacting {
-    services: Services,
-    plan: Option<Name>,
 }
 
 fn orchestrated() -> Routes<Arc<App>> {

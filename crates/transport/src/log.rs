@@ -10,6 +10,7 @@ mod groups;
 mod index;
 mod recover;
 mod retire;
+mod seat;
 mod segment;
 mod state;
 mod sync;

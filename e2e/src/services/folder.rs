@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::process::Process;
-use super::secure;
 
 /// The database that is created for trials.
 pub const DATABASE: &str = "sagamore";
@@ -161,7 +160,6 @@ impl Folder {
     pub fn write_configuration(&self, ports: &Ports) -> Result<PathBuf> {
         let path = self.configuration();
         write(&path, &ports.configuration())?;
-        secure::write_configurations(self, ports)?;
         Ok(path)
     }
 

@@ -14,6 +14,8 @@ use crate::{Databases, form, inventory, payment, shipping};
 
 /// The definition's name.
 pub const NAME: &str = "bench";
+/// The variable that adds the benchmark's saga to the program.
+pub const VARIABLE: &str = "SHOP_BENCH";
 /// How many customers and how many products there are.
 const SPREAD: u64 = 1_000;
 /// The customer of number 0 to `SPREAD` - 1 has more than any run can spend; this one has nothing.

@@ -18,8 +18,7 @@ use tokio::process::{Child, Command};
 
 use super::load::Target;
 use super::machine;
-use super::plan::Rows;
-use crate::program::BENCH_VARIABLE;
+use super::plan::{Rows, VARIABLE};
 
 /// How long a process may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -143,7 +142,7 @@ impl Processes {
             .arg(file)
             .args(words)
             .args(["--listen", &address.to_string()])
-            .env(BENCH_VARIABLE, "1")
+            .env(VARIABLE, "1")
             .env("SAGAMORE__NAMESPACE", &self.settings.namespace)
             .env("SAGAMORE__CHOREOGRAPHY", self.choreography().to_string())
             .stdin(Stdio::null())

@@ -8,7 +8,7 @@ use sagamore::core::saga::Status;
 use sagamore::core::{Body, Name, SagaId};
 use sagamore::database::Database;
 use sagamore::engine::{Detail, Start};
-use sagamore::sdk::{Decided, Tx};
+use sagamore::sdk::Decided;
 use sagamore::server::http::{
     Code, Payload, Problem, Segment, Wait, accepted, at_rest, begin, encoded, idempotency_key,
     trace,
@@ -17,6 +17,7 @@ use sagamore::server::lock::{self, ForceQuery, HolderState};
 use sagamore::server::view::{Standing, Style};
 use serde::Serialize;
 
+use super::local::transact;
 use super::{BAD_ORDER, NO_SUCH_ORDER, ORDER_FINISHED, ORDER_PENDING, Shop, shapes, unlock};
 use crate::order::{self, Placed, Rejected};
 use crate::{Order, checkout};
@@ -163,24 +164,7 @@ pub(super) async fn cancel_at(database: &Database, id: &str) -> Result<(), Probl
 }
 
 async fn cancel_from_outside(database: &Database, id: &str) -> Decided<(), Rejected> {
-    alone(database, |tx| order::domain::cancel(tx, id.to_owned(), None)).await
-}
-
-/// One local transaction of the order service, outside of any saga: committed unless it is refused.
-pub(super) async fn alone<F>(
-    database: &Database,
-    work: impl FnOnce(Tx) -> F,
-) -> Decided<(), Rejected>
-where
-    F: Future<Output = Decided<(), Rejected>>,
-{
-    let open = database.begin().await?;
-    let outcome = work(open.tx()).await?;
-    match outcome {
-        Ok(()) => open.commit().await?,
-        Err(_) => open.rollback().await?,
-    }
-    Ok(outcome)
+    transact(database, |tx| order::domain::cancel(tx, id.to_owned(), None)).await
 }
 
 impl OrderView {

@@ -4,7 +4,7 @@ use sagamore::database::Database;
 use sagamore::server::http::{Code, Problem};
 use sagamore::server::lock::LockRefusal;
 
-use super::orders::alone;
+use super::local::transact;
 use super::{HOLDER_UNKNOWN, NO_SUCH_ORDER, ORDER_NOT_LOCKED, ORDER_PENDING};
 use crate::order::{self, Rejected};
 
@@ -19,7 +19,7 @@ pub fn allowed(checked: Result<(), LockRefusal>) -> Result<(), Problem> {
 
 /// Takes the lock from `holder`, of whom the caller knows that it is at rest.
 pub async fn release(database: &Database, id: &str, holder: String) -> Result<(), Problem> {
-    let outcome = alone(database, |tx| order::domain::unlock(tx, id.to_owned(), holder)).await;
+    let outcome = transact(database, |tx| order::domain::unlock(tx, id.to_owned(), holder)).await;
     match outcome.map_err(|error| Problem::broke(&error, "unlock the order"))? {
         Ok(()) => Ok(()),
         Err(Rejected::UnknownOrder(_)) => {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use indicatif::ProgressBar;
 use sagamore::Exit;
 use sagamore::core::{Name, SagaId};
 use sagamore::engine::{ChainStatus, Chains, Filter};
@@ -12,7 +13,7 @@ use sagamore::server::view::standing;
 
 use super::folder::{Folder, PlacedLine};
 use super::report::{self, Report};
-use super::{PATIENCE, ReplayArgs, databases, each, print, progress, start, width};
+use super::{PATIENCE, Passage, ReplayArgs, databases, each, print, progress, start, width};
 use crate::databases::Databases;
 use crate::import::BadLine;
 use crate::order::choreographed::Placing;
@@ -27,12 +28,24 @@ pub async fn run(folder: &Folder, args: &ReplayArgs, begun: Instant) -> Result<E
     let placing = Placing::spawn(databases.order.clone(), outbox);
     folder.load(&databases).await?;
     let bar = progress(folder.orders.len(), args.sequential);
-    let see_through = |line| see_through(&placing, chains, line);
-    let bad_lines = folder.bad.len() + each(&folder.orders, width(args), &bar, see_through).await?;
+    let service = OrderService { placing, chains: chains.clone() };
+    let bad_lines = folder.bad.len() + each(&folder.orders, width(args), &bar, &service).await?;
     bar.finish_and_clear();
     let report = count(chains, &databases, folder, begun.elapsed()).await?;
     running.stop().await?;
     print(&report, args, bad_lines)
+}
+
+/// The start of chains, and the view of their outcomes.
+struct OrderService {
+    placing: Placing,
+    chains: Chains,
+}
+
+impl Passage for OrderService {
+    async fn see_through(&self, line: &PlacedLine, _: &ProgressBar) -> Result<Option<BadLine>> {
+        see_through(&self.placing, &self.chains, line).await
+    }
 }
 
 /// Places the order, or finds the one there is, and waits until its chain is at rest.

@@ -19,6 +19,7 @@ use sagamore::server::view::{Lines, Standing, standing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::Passage;
 use super::folder::{Folder, PlacedLine};
 use super::report::Report;
 use crate::import::BadLine;
@@ -116,53 +117,7 @@ impl Remote {
         width: usize,
         bar: &ProgressBar,
     ) -> Result<usize> {
-        super::each(orders, width, bar, |order| self.see_through(order, bar)).await
-    }
-
-    async fn see_through(&self, order: &PlacedLine, bar: &ProgressBar) -> Result<Option<BadLine>> {
-        let mut answered = Instant::now();
-        let mut placed_at = None;
-        loop {
-            let place = self.turn.load(Ordering::Relaxed);
-            let orchestrator = &self.orchestrators[place % self.orchestrators.len()];
-            let placed = match self.choreography {
-                true => chains::see_through(&self.order, orchestrator, order).await,
-                false => place_order(orchestrator, order).await,
-            };
-            let why = match placed {
-                Ok(Answer::AtRest) => return Ok(None),
-                Ok(Answer::Bad(why)) => return Ok(Some(order.bad(why))),
-                Ok(Answer::NotYet) => {
-                    (answered, placed_at) = (Instant::now(), None);
-                    continue;
-                }
-                Ok(Answer::NotFound(why)) => {
-                    if placed_at.get_or_insert_with(Instant::now).elapsed() >= self.found_within {
-                        bail!(
-                            "order {} was placed, and {orchestrator} does not know it: {why}",
-                            order.key
-                        );
-                    }
-                    answered = Instant::now();
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-                Err(why) => why,
-            };
-            if answered.elapsed() > PATIENCE {
-                return Err(why).with_context(|| format!("order {}", order.key));
-            }
-            // who was asked at the same time moves on once, not twice
-            if self
-                .turn
-                .compare_exchange(place, place + 1, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-            {
-                let next = &self.orchestrators[(place + 1) % self.orchestrators.len()];
-                bar.suspend(|| errln!("waiting: {}", moves_on(&why, next)));
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+        super::each(orders, width, bar, self).await
     }
 
     /// Counts over the folder's orders, and what all accounts and shelves have left.
@@ -225,6 +180,54 @@ impl Remote {
             }
         }
         bail!("no server is named")
+    }
+}
+
+impl Passage for Remote {
+    async fn see_through(&self, order: &PlacedLine, bar: &ProgressBar) -> Result<Option<BadLine>> {
+        let mut answered = Instant::now();
+        let mut placed_at = None;
+        loop {
+            let place = self.turn.load(Ordering::Relaxed);
+            let orchestrator = &self.orchestrators[place % self.orchestrators.len()];
+            let placed = match self.choreography {
+                true => chains::see_through(&self.order, orchestrator, order).await,
+                false => place_order(orchestrator, order).await,
+            };
+            let why = match placed {
+                Ok(Answer::AtRest) => return Ok(None),
+                Ok(Answer::Bad(why)) => return Ok(Some(order.bad(why))),
+                Ok(Answer::NotYet) => {
+                    (answered, placed_at) = (Instant::now(), None);
+                    continue;
+                }
+                Ok(Answer::NotFound(why)) => {
+                    if placed_at.get_or_insert_with(Instant::now).elapsed() >= self.found_within {
+                        bail!(
+                            "order {} was placed, and {orchestrator} does not know it: {why}",
+                            order.key
+                        );
+                    }
+                    answered = Instant::now();
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+                Err(why) => why,
+            };
+            if answered.elapsed() > PATIENCE {
+                return Err(why).with_context(|| format!("order {}", order.key));
+            }
+            // who was asked at the same time moves on once, not twice
+            if self
+                .turn
+                .compare_exchange(place, place + 1, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+            {
+                let next = &self.orchestrators[(place + 1) % self.orchestrators.len()];
+                bar.suspend(|| errln!("waiting: {}", moves_on(&why, next)));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 }
 
@@ -312,7 +315,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let there = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let mut settings = crate::program().settings(None).unwrap();
+        let mut settings = crate::stories::stories().settings(None).unwrap();
         settings.orchestrator.servers = format!("http://127.0.0.1:1, {there}");
         let remote = Remote::of(&settings).unwrap();
         let order = PlacedLine { key: "1".into(), input: Body::empty(), line: 1 };
@@ -341,7 +344,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let there = listener.local_addr().unwrap().to_string();
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let mut settings = crate::program().settings(None).unwrap();
+        let mut settings = crate::stories::stories().settings(None).unwrap();
         let observer = format!("http://{there}");
         (settings.choreography, settings.observer.servers) = (true, observer);
         settings.services.get_mut("order").unwrap().listen = there;

@@ -11,10 +11,12 @@ use sagamore_database::{Database, Row};
 use super::Checker;
 use super::owners::Member;
 use super::verbs::Verbs;
-use crate::crowd;
+use crate::look::look;
 use crate::points;
-use crate::store::look;
 use crate::world::World;
+
+/// How the ids of a crowd's sagas begin.
+const CROWD: &str = "vigil:";
 
 /// A saga with a longer journal goes round in circles.
 const REVISION_MAX: u64 = 250;
@@ -44,7 +46,7 @@ impl Shadow {
 
     /// Whether nobody answers it.
     pub fn is_of_crowd(&self) -> bool {
-        self.saga.id.as_str().starts_with(crowd::PREFIX)
+        self.saga.id.as_str().starts_with(CROWD)
     }
 
     /// Whether it was cancelled before its start.
@@ -98,7 +100,7 @@ impl Checker {
                     };
                     self.sagas.insert(id.clone(), shadow);
                 }
-                if !id.starts_with(crowd::PREFIX) {
+                if !id.starts_with(CROWD) {
                     changed.push(get::<i64>(row, 5)); // the crowd's were changed before anybody looked
                 }
                 self.grown(world, database, seq, &id);

@@ -1,11 +1,10 @@
 //! The thread that commits on disk, so that no executor blocks during a sync.
 
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{OnceLock, Weak};
 use std::thread::JoinHandle;
 
-use super::turn::Shared;
-use super::writer::Writer;
+use super::writer::{GroupOutcome, Writer};
 use crate::error::Error;
 
 /// The sender to the thread. Dropping it waits for a running commit.
@@ -22,15 +21,16 @@ impl Committer {
         (Committer { commits: Some(sender), thread: OnceLock::new() }, receiver)
     }
 
-    /// Starts the thread. It holds no strong reference, so it ends with the database.
+    /// Starts the thread, which passes each writer on to `release`. `release` must hold no strong
+    /// reference to the database: the thread ends when the committer is dropped.
     pub(super) fn start(
         &self,
         commits: Receiver<Box<Writer>>,
-        shared: Weak<Shared>,
+        release: impl Fn(&GroupOutcome, Box<Writer>) + Send + 'static,
     ) -> Result<(), Error> {
         let thread = std::thread::Builder::new()
             .name("sqlite-commit".into())
-            .spawn(move || run(&commits, &shared))
+            .spawn(move || run(&commits, release))
             .map_err(|why| Error::Unavailable(format!("start the committing thread: {why}")))?;
         let _ = self.thread.set(thread); // started only once
         Ok(())
@@ -58,16 +58,10 @@ impl Drop for Committer {
 
 /// Passes the writer on before answering, so that a caller that drops the database after its
 /// answers finds it closed.
-fn run(commits: &Receiver<Box<Writer>>, shared: &Weak<Shared>) {
+fn run(commits: &Receiver<Box<Writer>>, release: impl Fn(&GroupOutcome, Box<Writer>)) {
     while let Ok(mut writer) = commits.recv() {
-        let finished = writer.finish();
-        match shared.upgrade() {
-            Some(shared) => {
-                shared.count(&finished);
-                shared.pass_on(writer);
-            }
-            None => drop(writer),
-        }
-        finished.answer();
+        let outcome = writer.finish();
+        release(&outcome, writer);
+        outcome.answer();
     }
 }

@@ -1,4 +1,4 @@
-//! An open transaction on SQLite, which holds the turn until its end.
+//! An open transaction on SQLite, which holds the writer until its end.
 
 use std::future::ready;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 use tokio::sync::oneshot::Receiver;
 
-use super::turn::Turn;
+use super::queue::WriterGuard;
 use super::{statement, writer::Writer};
 use crate::error::Error;
 use crate::port::{BoxFuture, Transaction};
@@ -19,7 +19,7 @@ pub(super) struct SqliteTransaction {
 
 struct State {
     /// `None` after the end.
-    turn: Option<Turn>,
+    guard: Option<WriterGuard>,
     /// The connection's count of changed rows at the begin.
     rows_before: u64,
     /// The transaction's own count, after its end.
@@ -28,11 +28,11 @@ struct State {
 
 impl SqliteTransaction {
     /// Opens a transaction.
-    pub(super) fn begin(mut turn: Turn) -> Result<SqliteTransaction, Error> {
-        turn.writer().begin()?;
-        let rows_before = turn.writer().rows_written();
+    pub(super) fn begin(mut guard: WriterGuard) -> Result<SqliteTransaction, Error> {
+        guard.writer().begin()?;
+        let rows_before = guard.writer().rows_written();
         Ok(SqliteTransaction {
-            state: Mutex::new(State { turn: Some(turn), rows_before, rows_written: 0 }),
+            state: Mutex::new(State { guard: Some(guard), rows_before, rows_written: 0 }),
         })
     }
 
@@ -41,7 +41,7 @@ impl SqliteTransaction {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Writer) -> Result<T, Error>) -> Result<T, Error> {
-        act(self.state().turn.as_mut().ok_or(Error::Over)?.writer())
+        act(self.state().guard.as_mut().ok_or(Error::Over)?.writer())
     }
 
     fn run<'a, T: Send + 'a>(
@@ -52,11 +52,11 @@ impl SqliteTransaction {
     }
 
     /// Ends the transaction.
-    fn end(&self) -> Result<Turn, Error> {
+    fn end(&self) -> Result<WriterGuard, Error> {
         let mut state = self.state();
-        let mut turn = state.turn.take().ok_or(Error::Over)?;
-        state.rows_written = turn.writer().rows_written() - state.rows_before;
-        Ok(turn)
+        let mut guard = state.guard.take().ok_or(Error::Over)?;
+        state.rows_written = guard.writer().rows_written() - state.rows_before;
+        Ok(guard)
     }
 }
 
@@ -110,8 +110,8 @@ impl Transaction for SqliteTransaction {
     }
 
     fn rows_written(&self) -> u64 {
-        let State { turn, rows_before, rows_written } = &mut *self.state();
-        turn.as_mut().map_or(*rows_written, |turn| turn.writer().rows_written() - *rows_before)
+        let State { guard, rows_before, rows_written } = &mut *self.state();
+        guard.as_mut().map_or(*rows_written, |guard| guard.writer().rows_written() - *rows_before)
     }
 
     fn commit(&self) -> BoxFuture<'_, Result<(), Error>> {

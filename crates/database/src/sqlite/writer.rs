@@ -82,7 +82,7 @@ impl Writer {
                 self.stage = Stage::Joined;
             }
             Stage::First | Stage::Joined | Stage::Lost => {
-                unreachable!("a turn ends before the next one begins")
+                unreachable!("a guard ends before the next one begins")
             }
         }
         Ok(())
@@ -128,7 +128,7 @@ impl Writer {
             Stage::Joined => self.control("RELEASE member")?,
             Stage::Lost => return Err(lost()),
             Stage::Idle | Stage::Between => {
-                unreachable!("a transaction is open until its turn ends")
+                unreachable!("a transaction is open until its guard ends")
             }
         }
         let joined = self.stage == Stage::Joined;

@@ -1,15 +1,31 @@
 //! `sagamore cancel`.
 
 use anyhow::{Result, bail};
+use clap::Args;
 use sagamore_engine::ChainStatus;
 
-use super::{CancelArgs, Format};
+use super::args::{Format, ServerArgs};
 use crate::client::Error;
 use crate::http::encoded;
 use crate::invocation::Invocation;
 use crate::output::{self, Exit};
 use crate::plain;
 use crate::view::{SagaView, Style};
+
+/// The arguments of `cancel`.
+#[derive(Debug, Args)]
+pub struct CancelArgs {
+    /// Saga's id DEFINITION:KEY, or KEY alone for the server's first definition
+    id: String,
+    /// Reason with the name of its author, stored with the saga
+    #[arg(long, value_name = "WHY")]
+    reason: Option<String>,
+    /// Skip the confirmation
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
 
 /// Prints the effect, asks for confirmation, and requests the cancel.
 pub async fn run(invocation: &Invocation, args: CancelArgs) -> Result<Exit> {

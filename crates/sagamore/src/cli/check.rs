@@ -1,18 +1,32 @@
 //! `check`: all problems of a plan or definition file, or its possible ends.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use clap::Args;
 use sagamore_inspect::check::{self, Finding, Report};
 use sagamore_inspect::files::{self, SagaFile};
 
-use super::{CheckArgs, Format};
+use super::args::{Format, FormatArgs};
 use crate::invocation::Invocation;
 use crate::output::{self, Exit};
 use crate::story::Story;
 
 /// Maximum listed ends. Plans with many parallel failures have hundreds.
 const ENDS_MAX: usize = 20;
+
+/// The arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// YAML file
+    file: PathBuf,
+    /// Compare the file with the services of this program; the default for a name that the program
+    /// registers
+    #[arg(long)]
+    compare: bool,
+    #[command(flatten)]
+    format: FormatArgs,
+}
 
 /// Prints each problem with its run and returns exit code 1, or prints a summary.
 pub fn run(invocation: &Invocation, args: &CheckArgs) -> Result<Exit> {

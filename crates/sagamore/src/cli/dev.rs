@@ -6,13 +6,53 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
 
-use super::DevArgs;
 use super::process::{self, HttpProcess, ListenAddress, Work};
+use crate::blueprint::Greeting;
+use crate::config::SAGAS_MAX;
+use crate::error::Error;
 use crate::invocation::Invocation;
 use crate::output::Exit;
-use crate::program::Greeting;
 use crate::stack::{self, Stack};
+
+/// The server's address and data directory.
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    /// Address to listen on; port 0 takes any free one
+    #[arg(
+        long,
+        default_value = "127.0.0.1:3000",
+        env = "SAGAMORE_LISTEN",
+        hide_env_values = true,
+        value_name = "ADDRESS"
+    )]
+    listen: String,
+    /// Directory for all data, created if it does not exist
+    #[arg(
+        long,
+        default_value = "./data",
+        env = "SAGAMORE_DATA",
+        hide_env_values = true,
+        value_name = "DIR"
+    )]
+    data: PathBuf,
+    /// Store the data in a temporary directory, removed at the end
+    #[arg(long)]
+    ephemeral: bool,
+    /// Maximum unfinished sagas; further starts are rejected with 429
+    #[arg(
+        long,
+        default_value_t = SAGAS_MAX,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..),
+        value_name = "N"
+    )]
+    sagas_max: usize,
+    /// Run the program's choreography: services react to each other's events, without orchestrator
+    #[arg(long, conflicts_with = "sagas_max")]
+    choreography: bool,
+}
 
 /// Runs until SIGTERM or Ctrl-C.
 pub async fn run(invocation: &Invocation, args: DevArgs) -> Result<Exit> {
@@ -40,11 +80,11 @@ pub async fn run(invocation: &Invocation, args: DevArgs) -> Result<Exit> {
 }
 
 impl Work for Stack {
-    async fn broken(&mut self) -> stack::Error {
+    async fn broken(&mut self) -> Error {
         Stack::broken(self).await
     }
 
-    async fn stop(self, limit: Duration) -> Result<(), stack::Error> {
+    async fn stop(self, limit: Duration) -> Result<(), Error> {
         Stack::stop(self, limit).await
     }
 }

@@ -1,15 +1,39 @@
 //! `graph`: draws or describes the saga of a file.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, anyhow};
+use clap::{Args, ValueEnum};
 use sagamore_core::definition::{self, Definition};
 use sagamore_core::plan;
 use sagamore_inspect::files::{self, SagaFile};
 use sagamore_inspect::{asyncapi, graph};
 
-use super::{Drawing, GraphArgs};
 use crate::invocation::Invocation;
 use crate::output::Exit;
 use crate::plain;
+
+/// The arguments of `graph`.
+#[derive(Debug, Args)]
+pub struct GraphArgs {
+    /// YAML file
+    file: PathBuf,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t = Drawing::Text)]
+    output: Drawing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Drawing {
+    /// For terminals
+    Text,
+    /// Flowchart for Markdown
+    Mermaid,
+    /// SVG picture with a lane for each service
+    Svg,
+    /// AsyncAPI 3.0 document in JSON: topics, messages with headers, senders and receivers
+    Asyncapi,
+}
 
 /// Prints the drawing. An invalid saga is rejected.
 pub fn run(invocation: &Invocation, args: &GraphArgs) -> Result<Exit> {

@@ -3,13 +3,48 @@
 use std::io::IsTerminal;
 
 use anyhow::Result;
+use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets};
+use sagamore_engine::ChainStatus;
 
-use super::{Format, ListArgs};
+use super::args::{Format, ServerArgs};
 use crate::http::encoded;
 use crate::invocation::Invocation;
 use crate::output::{self, Exit};
-use crate::view::{Line, Lines};
+use crate::view::{Line, Lines, Style};
+
+/// The arguments of `list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// List only sagas with this status
+    #[arg(long, value_parser = status)]
+    status: Option<ChainStatus>,
+    /// List only sagas of this style
+    #[arg(long, value_enum)]
+    style: Option<Style>,
+    /// List only sagas of this definition or plan
+    #[arg(long)]
+    definition: Option<String>,
+    /// List only sagas with this business key
+    #[arg(long)]
+    key: Option<String>,
+    /// List only sagas with an open fault
+    #[arg(long)]
+    open_faults: bool,
+    /// Maximum sagas of a page
+    #[arg(
+        short = 'n',
+        long,
+        default_value_t = 20,
+        value_parser = clap::value_parser!(u32).range(1..=500)
+    )]
+    limit: u32,
+    /// Cursor of a further page, as the page before it prints
+    #[arg(long)]
+    cursor: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
 
 /// Prints one page of sagas, and hints for an empty or an incomplete list.
 pub async fn run(invocation: &Invocation, args: ListArgs) -> Result<Exit> {
@@ -65,6 +100,12 @@ fn unknown_definition(invocation: &Invocation, name: &str) -> Option<String> {
     is_unknown.then(|| {
         let (program, names) = (invocation.name(), names.join(", "));
         format!("{program} has no definition or plan '{name}': use one of {names}")
+    })
+}
+
+fn status(text: &str) -> Result<ChainStatus, String> {
+    ChainStatus::read(text).ok_or_else(|| {
+        format!("use one of {}", ChainStatus::ALL.map(ChainStatus::as_str).join(", "))
     })
 }
 

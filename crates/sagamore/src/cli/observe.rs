@@ -3,21 +3,33 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use sagamore_core::Plan;
 use sagamore_engine::{Chains, Error as EngineError, Observer, ObserverOptions};
 use sagamore_kafka::Kafka;
 use sagamore_server::StartupWait;
 use sagamore_server::http::{self, ObserverApp};
 
-use super::process::{self, HttpProcess, ListenAddress};
-use super::serve::{PAUSE, host};
-use super::{ObserveArgs, topics};
+use super::process::{self, HttpProcess, ListenAddress, PAUSE, host};
+use super::topics;
 use crate::brokers::KafkaHealth;
 use crate::config::Settings;
 use crate::crew::Crew;
+use crate::error::Error;
 use crate::invocation::Invocation;
 use crate::output::Exit;
-use crate::stack::Error;
+
+/// The arguments of `observe`.
+#[derive(Debug, Args)]
+pub struct ObserveArgs {
+    /// Consumer group instead of sagamore.observer; a new group reads the topics from their
+    /// beginning
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// Address to listen on instead of the configured one
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+}
 
 /// Runs until SIGTERM or Ctrl-C, and waits while a server is unavailable.
 pub async fn run(invocation: &Invocation, args: ObserveArgs) -> Result<Exit> {

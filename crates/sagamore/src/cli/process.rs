@@ -12,10 +12,13 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::config::Settings;
-use crate::crew::STOP_MAX;
+use crate::crew::Crew;
+use crate::error::{Error, STOP_MAX};
 use crate::invocation::StopFuture;
 use crate::output::Exit;
-use crate::stack::Error;
+
+/// The pause between attempts to start while a server is unavailable.
+pub const PAUSE: Duration = Duration::from_millis(500);
 
 /// Time limit of open requests after the stop, before their backends stop.
 const REQUESTS_MAX: Duration = Duration::from_secs(1);
@@ -35,10 +38,20 @@ pub struct HttpProcess {
 /// The tasks behind the HTTP server.
 pub trait Work {
     /// Waits until a part ends without a request to stop.
-    fn broken(&mut self) -> impl Future<Output = Error>;
+    fn broken(&mut self) -> impl Future<Output = Error> + Send;
 
     /// Finishes the work in progress.
-    fn stop(self, limit: Duration) -> impl Future<Output = Result<(), Error>>;
+    fn stop(self, limit: Duration) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+impl Work for Crew {
+    async fn broken(&mut self) -> Error {
+        Crew::broken(self).await
+    }
+
+    async fn stop(mut self, limit: Duration) -> Result<(), Error> {
+        Crew::stop(&mut self, limit).await
+    }
 }
 
 impl HttpProcess {
@@ -173,4 +186,10 @@ pub fn record_metrics() -> Result<PrometheusHandle> {
         }
     });
     Ok(handle)
+}
+
+/// Returns this machine's name.
+pub fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "host".to_owned() } else { name.trim().to_owned() }
 }

@@ -116,7 +116,7 @@ mod tests {
     use sagamore_transport::Reach;
 
     use super::*;
-    use crate::program::Program;
+    use crate::blueprint::Blueprint;
     use crate::story::toy;
 
     #[test]
@@ -136,9 +136,12 @@ mod tests {
 
     #[test]
     fn groups_of_services_orchestrators_and_the_observer_are_checked() {
-        let program = Program::named("trip")
-            .service(|| Service::named("seats"))
-            .choreography(|story| story.plan(toy::visit).service(|| Service::named("host")));
+        let choreography = Story::default().plan(toy::visit).service(|| Service::named("host"));
+        let program = Blueprint {
+            story: Story::default().service(|| Service::named("seats")),
+            choreography: Some(choreography),
+            ..Blueprint::named("trip")
+        };
         let settings = Settings::of(&program.schema());
         let groups = |choreography: bool| {
             let readers = readers(&settings, program.story(choreography)).into_iter();

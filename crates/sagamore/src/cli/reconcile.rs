@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets};
 use sagamore_engine::ChainStatus;
 use sagamore_sdk::facts;
 use serde::Serialize;
 
-use super::{Format, ReconcileArgs};
+use super::args::{Format, ServerArgs};
+use super::times::duration;
 use crate::client::{self, Client};
 use crate::clock::{self, rfc3339};
 use crate::http::encoded;
@@ -28,6 +30,22 @@ const LAG_MAX: Duration = Duration::from_secs(10);
 const INSPECTED_MAX: usize = 1_000;
 /// Maximum open sagas to list. Further ones are counted.
 const OPEN_MAX: usize = 10_000;
+
+/// The arguments of `reconcile`.
+#[derive(Debug, Args)]
+pub struct ReconcileArgs {
+    /// Compare only sagas that started within this time: 30s, 500ms, 24h
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    since: Option<Duration>,
+    /// Make the services emit their events of unfinished or inconsistent chains again
+    #[arg(long)]
+    resend: bool,
+    /// Sagas of one comparison
+    #[arg(long, hide = true, default_value_t = 500, value_name = "N")]
+    page: usize,
+    #[command(flatten)]
+    server: ServerArgs,
+}
 
 /// The result of the comparison.
 #[derive(Debug, Default, Serialize)]

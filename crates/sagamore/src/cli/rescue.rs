@@ -1,16 +1,35 @@
 //! `retry`, `skip` and `resolve`: an operator's decision about a waiting step or chain.
 
 use anyhow::{Result, bail};
+use clap::Args;
 use sagamore_core::saga::Verb;
 use serde_json::json;
 
-use super::{Format, RescueArgs};
+use super::args::{Format, ServerArgs};
 use crate::client::Client;
 use crate::http::encoded;
 use crate::invocation::Invocation;
 use crate::output::{self, Exit};
 use crate::plain;
 use crate::view::{RESOLVE, SagaView, Style};
+
+/// The arguments of `retry`, `skip` and `resolve`.
+#[derive(Debug, Args)]
+pub struct RescueArgs {
+    /// Saga's id DEFINITION:KEY, or KEY alone for the server's first definition or plan
+    id: String,
+    /// Reason with the name of its author, stored with the saga
+    #[arg(long, value_name = "WHY")]
+    reason: String,
+    /// Step; may be omitted if only one step waits
+    #[arg(long, value_name = "STEP")]
+    step: Option<String>,
+    /// Skip the confirmation
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
 
 /// Finds the step, prints the effect, asks for confirmation, and requests the verb.
 pub async fn run(invocation: &Invocation, verb: Verb, args: RescueArgs) -> Result<Exit> {

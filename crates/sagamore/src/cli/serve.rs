@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use clap::Args;
 use sagamore_core::{Definition, Name, Plan};
 use sagamore_engine::{Handle, Options, Orchestrator};
 use sagamore_kafka::Kafka;
@@ -13,20 +14,25 @@ use sagamore_server::http::{self, App};
 use sagamore_server::{Server, StartupWait};
 use sagamore_transport::Transport;
 
-use super::process::{self, HttpProcess, ListenAddress, Work};
-use super::{ServeArgs, observe, topics};
+use super::process::{self, HttpProcess, ListenAddress, PAUSE, host};
+use super::{observe, topics};
 use crate::brokers::KafkaHealth;
 use crate::config::Settings;
 use crate::crew::Crew;
+use crate::error::Error;
 use crate::invocation::Invocation;
 use crate::output::Exit;
-use crate::stack::Error;
-
-/// The pause between attempts to start while a server is unavailable.
-pub const PAUSE: Duration = Duration::from_millis(500);
 
 /// The partitions of a service's command topic, if the configuration does not name the service.
 const COMMAND_PARTITIONS: u32 = 12;
+
+/// The arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Address to listen on instead of the configured one, for a second orchestrator on one host
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+}
 
 /// Runs until SIGTERM or Ctrl-C.
 pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
@@ -173,20 +179,4 @@ async fn open(
 /// Returns a name that is unique among all processes.
 fn owner(address: &str) -> String {
     format!("{}/{address}/{}-{:08x}", host(), std::process::id(), fastrand::u32(..))
-}
-
-/// Returns this machine's name.
-pub fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    if name.trim().is_empty() { "host".to_owned() } else { name.trim().to_owned() }
-}
-
-impl Work for Crew {
-    async fn broken(&mut self) -> Error {
-        Crew::broken(self).await
-    }
-
-    async fn stop(mut self, limit: Duration) -> Result<(), Error> {
-        Crew::stop(&mut self, limit).await
-    }
 }

@@ -3,22 +3,36 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use sagamore_kafka::Kafka;
 use sagamore_sdk::{Options, Participant};
 use sagamore_server::http::routes::Routes;
 use sagamore_server::http::{self, ServiceApp};
 use sagamore_server::{Client, ServiceHost, StartupWait};
 
-use super::process::{self, HttpProcess, ListenAddress};
-use super::serve::{PAUSE, host};
-use super::{ServiceArgs, topics};
+use super::process::{self, HttpProcess, ListenAddress, PAUSE, host};
+use super::topics;
 use crate::brokers::KafkaHealth;
 use crate::config::Settings;
 use crate::crew::Crew;
+use crate::error::Error;
 use crate::invocation::Invocation;
 use crate::output::Exit;
-use crate::stack::Error;
 use crate::story::{ServiceEntry, Story};
+
+/// The arguments of `service`.
+#[derive(Debug, Args)]
+pub struct ServiceArgs {
+    /// Name of the service
+    name: String,
+    /// Address to listen on instead of the configured one, for a second process of the service on
+    /// one host
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// React to the other services' events, like `choreography = true` in the configuration
+    #[arg(long)]
+    choreography: bool,
+}
 
 /// Runs until SIGTERM or Ctrl-C. While a server is unavailable, the listener reports the reason.
 pub async fn run(invocation: &Invocation, args: ServiceArgs) -> Result<Exit> {

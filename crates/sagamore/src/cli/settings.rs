@@ -3,7 +3,7 @@
 use anyhow::Result;
 use comfy_table::{Table, presets};
 
-use super::{Format, FormatArgs};
+use super::args::{Format, FormatArgs};
 use crate::config;
 use crate::invocation::Invocation;
 use crate::output::{self, Exit};

@@ -1,14 +1,24 @@
 //! `show`: one saga with its steps.
 
 use anyhow::Result;
+use clap::Args;
 use sagamore_core::saga::Status;
 
-use super::{Format, ShowArgs};
+use super::args::{Format, ServerArgs};
 use crate::draw;
 use crate::http::encoded;
 use crate::invocation::Invocation;
 use crate::output::{self, Exit};
 use crate::view::{SagaView, standing};
+
+/// The arguments of `show` and `watch`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Saga's id DEFINITION:KEY, or KEY alone for the server's first definition or plan
+    pub id: String,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
 
 /// Prints a saga. Returns exit code 4 if it needs an operator.
 pub async fn run(invocation: &Invocation, args: ShowArgs) -> Result<Exit> {

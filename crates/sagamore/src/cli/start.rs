@@ -4,10 +4,12 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use sagamore_core::Body;
 use serde::Serialize;
 
-use super::{Format, StartArgs};
+use super::args::{Format, ServerArgs};
+use super::times::duration;
 use crate::client::Error;
 use crate::draw;
 use crate::http::WAIT_S_MAX;
@@ -19,6 +21,25 @@ use crate::view::Standing;
 /// Maximum absence of the server during the wait for an outcome, once it has accepted the start.
 const AWAY_MAX: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The arguments of `start`.
+#[derive(Debug, Args)]
+#[command(allow_missing_positional = true)]
+pub struct StartArgs {
+    /// Definition; without it the program's first saga
+    #[arg(value_name = "DEFINITION")]
+    definition: Option<String>,
+    /// Business key, unique within the definition
+    key: String,
+    /// Input: a file, - for stdin, or JSON; without it the server's sample input, if there is one
+    #[arg(long, value_name = "FILE|-|JSON")]
+    input: Option<String>,
+    /// Time to wait for the outcome: 30s, 500ms, 2m
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    wait: Option<Duration>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
 
 #[derive(Serialize)]
 struct StartBody<'a> {

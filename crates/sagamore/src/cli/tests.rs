@@ -1,6 +1,11 @@
 //! Tests of the command line's rules.
 
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
 use super::*;
+use crate::story::Story;
 
 /// The arguments of a verb with another `--data`.
 #[derive(Args)]
@@ -18,7 +23,8 @@ struct ReplayArgs {
     data: Option<PathBuf>,
 }
 
-fn program() -> Program {
+/// Returns a program with a choreography and two verbs.
+fn trip() -> (Blueprint, [ProgramVerb; 2]) {
     let run = |_: Invocation, args: ImportArgs| async move {
         drop(args.data);
         Ok::<_, anyhow::Error>(Exit::Completed)
@@ -27,22 +33,26 @@ fn program() -> Program {
         drop(args.data);
         Ok::<_, anyhow::Error>(Exit::Completed)
     };
-    Program::named("trip")
-        .choreography(|story| story)
-        .command("import", run)
-        .command("replay", replay)
+    let program = Blueprint { choreography: Some(Story::default()), ..Blueprint::named("trip") };
+    (program, [ProgramVerb::of("import", run), ProgramVerb::of("replay", replay)])
+}
+
+fn bare() -> Blueprint {
+    Blueprint::named("bare")
 }
 
 #[test]
 fn the_command_line_is_consistent() {
-    command(&program()).debug_assert();
-    command(&Program::named("bare")).debug_assert();
+    let (program, verbs) = trip();
+    command(&program, &verbs).debug_assert();
+    command(&bare(), &[]).debug_assert();
 }
 
 #[test]
 fn data_conflicts_with_arguments_that_make_it_meaningless() {
     let check = |line: &str, is_error: bool| {
-        let command = command(&program());
+        let (program, verbs) = trip();
+        let command = command(&program, &verbs);
         let matches = command.clone().try_get_matches_from(line.split(' ')).expect(line);
         assert_eq!(meaningless(&command, &matches).is_some(), is_error, "{line}");
     };
@@ -58,17 +68,62 @@ fn data_conflicts_with_arguments_that_make_it_meaningless() {
 
 #[test]
 fn a_program_has_its_own_version() {
-    let version = |program: Program| command(&program).render_version();
-    assert_eq!(version(Program::named("trip").version("3.4.5")), "trip 3.4.5\n");
-    assert_eq!(version(Program::named("trip")), format!("trip {}\n", env!("CARGO_PKG_VERSION")));
+    let version =
+        |version| command(&Blueprint { version, ..Blueprint::named("trip") }, &[]).render_version();
+    assert_eq!(version(Some("3.4.5")), "trip 3.4.5\n");
+    assert_eq!(version(None), format!("trip {}\n", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
 fn only_a_program_with_a_second_story_can_select_it() {
-    let parse = |program: &Program, line: &str| {
-        matches(program, line.split(' ').map(OsString::from)).is_ok()
+    let parse = |program: &Blueprint, line: &str| {
+        matches(program, &[], line.split(' ').map(OsString::from)).is_ok()
     };
-    assert!(parse(&program(), "trip dev --choreography"));
-    assert!(!parse(&Program::named("bare"), "bare dev --choreography"));
-    assert!(parse(&Program::named("bare"), "bare dev"));
+    assert!(parse(&trip().0, "trip dev --choreography"));
+    assert!(!parse(&bare(), "bare dev --choreography"));
+    assert!(parse(&bare(), "bare dev"));
+}
+
+/// A program has its own name, so hints must use that name or the verb alone.
+#[test]
+fn hints_use_the_name_of_the_running_program() {
+    let named = |verb: &clap::Command| format!("sagamore {}", verb.get_name());
+    let verbs: Vec<String> =
+        command(&Blueprint::named("trip"), &[]).get_subcommands().map(named).collect();
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(&crates).expect("a folder").flatten() {
+        find(&entry.path().join("src"), &verbs, &mut found);
+    }
+    find(&crates.join("../shop/src"), &verbs, &mut found);
+    assert!(
+        found.is_empty(),
+        "use the name of the running program (Invocation::name), or the verb alone:\n{}",
+        found.join("\n")
+    );
+}
+
+fn find(folder: &Path, verbs: &[String], found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            find(&path, verbs, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).expect("a source file");
+            let is_help = text.contains("Args)]"); // clap prints its doc comments
+            let is_printed =
+                |line: &&str| !line.starts_with("//") || (is_help && line.starts_with("///"));
+            let lines = text.lines().map(str::trim_start).filter(is_printed);
+            let names_one = |line: &&str| verbs.iter().any(|verb| is_in(line, verb));
+            found.extend(lines.filter(names_one).map(|line| format!("{}: {line}", path.display())));
+        }
+    }
+}
+
+/// Whether the line contains these words as whole words.
+fn is_in(line: &str, words: &str) -> bool {
+    line.match_indices(words).any(|(at, _)| {
+        let next = line[at + words.len()..].chars().next();
+        next.is_none_or(|letter| !letter.is_alphanumeric() && !"-_".contains(letter))
+    })
 }

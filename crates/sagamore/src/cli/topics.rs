@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use clap::Subcommand;
 use comfy_table::{Table, presets};
 use sagamore_kafka::{Kafka, Topic};
 use sagamore_transport::{Transport, wire};
 
-use super::TopicsCommand;
+use crate::blueprint::Blueprint;
 use crate::config::Settings;
+use crate::error::Error;
 use crate::invocation::Invocation;
 use crate::output::Exit;
-use crate::program::Program;
-use crate::stack;
 use crate::story::{ServiceEntry, Story};
 
 /// The replication with which a topic survives the loss of one broker.
@@ -24,6 +24,15 @@ const MIN_INSYNC: u32 = 2;
 
 /// The topic of replies. Orchestrators share its partitions.
 pub use sagamore_inspect::REPLIES;
+
+/// The verbs below `topics`.
+#[derive(Debug, Subcommand)]
+pub enum TopicsCommand {
+    /// Create the missing topics
+    Apply,
+    /// Check the topics; exit code 1 if one is missing or different
+    Check,
+}
 
 /// The specification of a required topic.
 struct TopicSpec {
@@ -64,7 +73,7 @@ pub async fn reply_partitions(kafka: &Kafka) -> Option<u32> {
 
 /// Returns the differences between the live topics and their specifications.
 pub async fn compare_with(
-    program: &Program,
+    program: &Blueprint,
     settings: &Settings,
     kafka: &Kafka,
 ) -> Result<Vec<String>> {
@@ -75,7 +84,7 @@ pub async fn compare_with(
 /// Returns the topics that retain records at least as long as the barriers retain their rows. A
 /// later redelivery, or the replay of a dead letter, would repeat the work.
 pub async fn retained_too_long(
-    program: &Program,
+    program: &Blueprint,
     settings: &Settings,
     kafka: &Kafka,
 ) -> Result<Vec<String>> {
@@ -90,16 +99,16 @@ pub async fn disagreement(
     topic: &str,
     key: &str,
     configured: u32,
-) -> Result<Option<stack::Error>, sagamore_transport::Error> {
+) -> Result<Option<Error>, sagamore_transport::Error> {
     kafka.brokers().await?;
     let live = kafka.topics().await?;
     Ok(mismatch(&live, topic, key, configured))
 }
 
-fn mismatch(topics: &[Topic], topic: &str, key: &str, configured: u32) -> Option<stack::Error> {
+fn mismatch(topics: &[Topic], topic: &str, key: &str, configured: u32) -> Option<Error> {
     let live = topics.iter().find(|live| live.name == topic)?.partitions;
     // a topic without partitions is being created
-    (live != configured && live > 0).then(|| stack::Error::Partitions {
+    (live != configured && live > 0).then(|| Error::Partitions {
         key: key.to_owned(),
         configured,
         topic: topic.to_owned(),
@@ -142,7 +151,7 @@ fn too_long(barrier: Duration, consumed: &BTreeSet<String>, live: &[Topic]) -> V
 }
 
 /// Returns the topics whose records must not be processed twice.
-fn consumed(program: &Program, settings: &Settings) -> BTreeSet<String> {
+fn consumed(program: &Blueprint, settings: &Settings) -> BTreeSet<String> {
     let commands =
         commanded(program, settings).into_iter().map(|(service, _)| format!("{service}.commands"));
     let events =
@@ -153,7 +162,7 @@ fn consumed(program: &Program, settings: &Settings) -> BTreeSet<String> {
 /// Returns the services that consume commands, with the partitions of their topics. These are the
 /// services of the main story, of the choreography if it is configured, and those that only the
 /// configuration names.
-fn commanded<'a>(program: &Program, settings: &'a Settings) -> Vec<(&'a str, u32)> {
+fn commanded<'a>(program: &Blueprint, settings: &'a Settings) -> Vec<(&'a str, u32)> {
     let is_of = |story: &Story, name: &str, matches: fn(&ServiceEntry) -> bool| {
         story.services.iter().any(|entry| entry.name().as_str() == name && matches(entry))
     };
@@ -170,7 +179,7 @@ fn commanded<'a>(program: &Program, settings: &'a Settings) -> Vec<(&'a str, u32
 /// Returns the services that react to events: those of the main story, and of the choreography if
 /// it is configured.
 fn reacting<'a>(
-    program: &'a Program,
+    program: &'a Blueprint,
     settings: &Settings,
 ) -> impl Iterator<Item = &'a ServiceEntry> {
     let second = program.choreography.iter().filter(|_| settings.choreography);
@@ -238,7 +247,7 @@ fn wrong(program: &str, specs: &[TopicSpec], live: &[Topic]) -> Vec<String> {
     specs.iter().filter_map(differs).collect()
 }
 
-fn specs(program: &Program, settings: &Settings) -> Vec<TopicSpec> {
+fn specs(program: &Blueprint, settings: &Settings) -> Vec<TopicSpec> {
     let mut specs =
         vec![TopicSpec { name: REPLIES.into(), partitions: settings.orchestrator.partitions }];
     for (name, partitions) in commanded(program, settings) {
@@ -255,7 +264,7 @@ fn specs(program: &Program, settings: &Settings) -> Vec<TopicSpec> {
 }
 
 /// Returns every event of the stories, and the dead letters of those that a service reacts to.
-fn events(program: &Program, settings: &Settings) -> Vec<TopicSpec> {
+fn events(program: &Blueprint, settings: &Settings) -> Vec<TopicSpec> {
     let partitions = settings.observer.partitions;
     let mut names = BTreeSet::new();
     for entry in reacting(program, settings) {
@@ -274,11 +283,12 @@ mod tests {
 
     use super::*;
 
-    fn of_four_services() -> (Program, Settings) {
+    fn of_four_services() -> (Blueprint, Settings) {
         let names = ["order", "payment", "inventory", "shipping"];
-        let program = names
+        let story = names
             .into_iter()
-            .fold(Program::named("shop"), |program, name| program.service(|| Service::named(name)));
+            .fold(Story::default(), |story, name| story.service(|| Service::named(name)));
+        let program = Blueprint { story, ..Blueprint::named("shop") };
         let settings = Settings::of(&program.schema());
         (program, settings)
     }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{Format, ShowArgs};
+use super::args::Format;
+use super::show::ShowArgs;
 use crate::draw;
 use crate::http::encoded;
 use crate::invocation::Invocation;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::{Schema, Settings};
+use crate::error::ProgramError;
 
 /// The replacement of a secret.
 const HIDDEN: &str = "(hidden)";
@@ -24,12 +25,14 @@ pub struct Value {
 }
 
 /// Returns every value with its origin.
-pub fn explain(schema: &Schema, file: Option<&Path>) -> Result<Vec<Value>> {
+pub fn explain(schema: &Schema, file: Option<&Path>) -> Result<Vec<Value>, ProgramError> {
     let settings = Settings::load(schema, file)?;
     let mut all = BTreeMap::new();
     flatten(
         String::new(),
-        &serde_json::to_value(&settings).context("serialize the settings")?,
+        &serde_json::to_value(&settings)
+            .context("serialize the settings")
+            .map_err(ProgramError::of)?,
         &mut all,
     );
     let value = |(key, value): (String, Json)| {

@@ -36,6 +36,8 @@ pub struct Schema {
     external: Vec<String>,
     /// Whether the configuration may name any service, because the program has none.
     is_open: bool,
+    /// The names of the program's events.
+    events: Vec<String>,
 }
 
 impl Schema {
@@ -47,7 +49,26 @@ impl Schema {
         external: Vec<String>,
         short_keys: bool,
     ) -> Schema {
-        Schema { program, is_open: names.is_empty(), names, external, short_keys }
+        Schema {
+            program,
+            is_open: names.is_empty(),
+            names,
+            external,
+            short_keys,
+            events: Vec::new(),
+        }
+    }
+
+    /// Sets the names of the program's events, with which no namespace may clash.
+    pub fn with_events(self, events: Vec<String>) -> Schema {
+        Schema { events, ..self }
+    }
+
+    /// Returns an event whose name begins with this segment.
+    pub(super) fn event_below(&self, segment: &str) -> Option<&str> {
+        let is_below =
+            |event: &&String| event.split_once('.').is_some_and(|(first, _)| first == segment);
+        self.events.iter().find(is_below).map(String::as_str)
     }
 
     /// Returns the program's name.

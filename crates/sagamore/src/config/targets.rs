@@ -11,6 +11,7 @@ use sagamore_kafka::{Kafka, Options, Sasl, Security, Tls};
 use sagamore_server::{Client, Services};
 
 use super::{KafkaSettings, SaslSettings, ServiceSettings, Settings};
+use crate::error::ProgramError;
 
 /// The supported mechanisms of SASL, without Kerberos and OAuth.
 const MECHANISMS: [&str; 3] = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"];
@@ -68,15 +69,21 @@ impl Settings {
 
     /// Connects to the brokers. `client` identifies the process, and `instance` the member of its
     /// group.
-    pub fn kafka(&self, client: &str, instance: Option<String>) -> Result<Kafka> {
-        self.connect(self.kafka_options(client, instance)?)
+    pub fn kafka(&self, client: &str, instance: Option<String>) -> Result<Kafka, ProgramError> {
+        let options = self.kafka_options(client, instance);
+        options.and_then(|options| self.connect(options)).map_err(ProgramError::of)
     }
 
     /// Connects an orchestrator. A request to the brokers must end before the orchestrator's leases
     /// expire.
-    pub fn kafka_within(&self, client: &str, timeout: Duration) -> Result<Kafka> {
-        let options = self.kafka_options(client, None)?;
-        self.connect(Options { answered_within: timeout / 2, delivered_within: timeout, ..options })
+    pub fn kafka_within(&self, client: &str, timeout: Duration) -> Result<Kafka, ProgramError> {
+        let within = |options| Options {
+            answered_within: timeout / 2,
+            delivered_within: timeout,
+            ..options
+        };
+        let options = self.kafka_options(client, None).map(within);
+        options.and_then(|options| self.connect(options)).map_err(ProgramError::of)
     }
 
     /// Creates the connection without network traffic. An error is one of the options, most likely
@@ -131,7 +138,11 @@ impl Settings {
     }
 
     /// Opens the database of a service, the observer or the engine.
-    pub fn database(&self, name: &str) -> Result<Database> {
+    pub fn database(&self, name: &str) -> Result<Database, ProgramError> {
+        self.open(name).map_err(ProgramError::of)
+    }
+
+    fn open(&self, name: &str) -> Result<Database> {
         let own = self.service(name).and_then(|settings| settings.url.as_deref());
         let key =
             self.named(&own.map_or("postgres.url".to_owned(), |_| format!("services.{name}.url")));

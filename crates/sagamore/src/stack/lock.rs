@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::Path;
 
-use super::Error;
+use crate::error::Error;
 
 /// A held lock of a data directory.
 pub struct Lock {

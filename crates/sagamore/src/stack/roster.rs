@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Error, file};
+use super::file;
+use crate::error::Error;
 
 /// The file of the list, one name per line.
 const ROSTER: &str = "services";

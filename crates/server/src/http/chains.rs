@@ -1,13 +1,11 @@
 //! The routes of chains, as the observer has recorded them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_core::{Name, SagaId};
 use sagamore_engine::{ChainStatus, Chains, Filter, Reading, ResolveError};
 use serde::Deserialize;
@@ -17,26 +15,10 @@ use super::body::{self, Payload, Segment};
 use super::listing::{self, ListFilter, ListRequest};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
 use super::routes::{READS, READS_TEXT, Routes};
-use super::sagas::shown;
+use super::state::ObserverApp;
 use super::{health, ids, index, reacting, shape};
-use crate::parts::{BrokerHealth, Services};
 use crate::problem::{Code, Problem};
 use crate::view::{Lines, chain_view};
-
-/// The state of the handlers of an observer process.
-#[derive(Clone)]
-pub struct ObserverApp {
-    /// The observer's view of chains.
-    pub chains: Chains,
-    /// The services that can explain a chain's wait.
-    pub services: Services,
-    /// The plan that a business key without prefix belongs to.
-    pub plan: Option<Name>,
-    /// The brokers; `None` with the embedded log.
-    pub brokers: Option<Arc<dyn BrokerHealth>>,
-    /// Renders the metrics, if this process collects them.
-    pub metrics: Option<PrometheusHandle>,
-}
 
 /// The body of a `resolve`.
 #[derive(Deserialize)]
@@ -95,12 +77,12 @@ async fn show(
         Ok(detail) => detail.header.id,
         Err(chain) => chain,
     };
-    chains.wait(&chain, wait.map_or(Duration::ZERO, Wait::patience)).await.map_err(unread)?;
+    chains.wait(&chain, wait.map_or(Duration::ZERO, Wait::patience)).await.map_err(ids::unread)?;
     let detail =
-        chains.show(&chain).await.map_err(unread)?.ok_or_else(|| unseen(&chains, &chain))?;
+        chains.show(&chain).await.map_err(ids::unread)?.ok_or_else(|| unseen(&chains, &chain))?;
     let mut view = chain_view(&detail);
     services.explain(&chain, &mut view).await;
-    let mut response = shown(&view);
+    let mut response = Json(view).into_response();
     if let Some(wait) = wait {
         response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
     }
@@ -193,11 +175,6 @@ async fn cancel(State(app): State<ObserverApp>, Segment(id): Segment) -> Result<
     Err(Problem::new(Code::NotOrchestrated, why))
 }
 
-/// The problem for chains that cannot be read.
-pub fn unread(error: sagamore_engine::Error) -> Problem {
-    Problem::broke(&error, "read the chains")
-}
-
 async fn readyz(State(app): State<ObserverApp>) -> Result<&'static str, Problem> {
     let read = app.chains.list(&Filter { limit: Some(1), ..Filter::default() }).await;
     read.map_err(|error| not_yet(&error.to_string()))?;
@@ -226,6 +203,7 @@ mod tests {
 
     use super::super::testing::{name, plan, served};
     use super::*;
+    use crate::parts::Services;
 
     #[tokio::test]
     async fn an_operator_resolves_a_chain_that_does_not_end() {

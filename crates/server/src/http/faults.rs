@@ -12,11 +12,10 @@ use sagamore_core::SagaId;
 use sagamore_database::Database;
 use sagamore_sdk::facts;
 
-use super::Reacting;
 use super::barriers::{elsewhere, of};
 use super::body::{self, encoded};
 use super::ids;
-use super::service::ServiceApp;
+use super::state::{Reacting, ServiceApp};
 use crate::client;
 use crate::clock::{from_rfc3339, now};
 use crate::parts::Services;
@@ -150,7 +149,8 @@ mod tests {
     use serde_json::{Value, json};
     use tokio::net::TcpListener;
 
-    use super::super::chains::{ObserverApp, observer_routes};
+    use super::super::chains::observer_routes;
+    use super::super::state::ObserverApp;
     use super::super::testing::{host, name, plan, served};
     use super::*;
     use crate::client::Client;

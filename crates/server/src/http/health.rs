@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_engine::{Filter, Handle, Standing};
 use sagamore_transport::Log;
 
-use super::App;
+use super::state::App;
 use crate::parts::{BrokerHealth, ServiceHost};
 use crate::problem::{Code, Problem};
 

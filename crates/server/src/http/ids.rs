@@ -8,8 +8,7 @@
 use sagamore_core::{Name, SagaId};
 use sagamore_engine::{ChainDetail, Chains, Detail, Error, Unreadable};
 
-use super::App;
-use super::chains::unread;
+use super::state::App;
 use crate::problem::{Code, Problem};
 
 /// Returns the chain that the text denotes, without checking for existence.
@@ -82,4 +81,9 @@ fn readings(text: &str, definition: Option<&Name>) -> Result<Vec<SagaId>, Proble
         None => text.parse().map(|id| vec![id]),
     };
     all.map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))
+}
+
+/// Returns the problem for chains that cannot be read.
+pub fn unread(error: sagamore_engine::Error) -> Problem {
+    Problem::broke(&error, "read the chains")
 }

@@ -9,7 +9,7 @@ use sagamore_engine::{ChainStatus, Chains, Filter};
 use serde::Deserialize;
 
 use super::body;
-use super::chains::unread;
+use super::ids::unread;
 use super::routes::{AFTER, Kind, Parameter};
 use crate::problem::{Code, Problem};
 use crate::view::{Line, Lines, ListPosition, Style, chain_line};

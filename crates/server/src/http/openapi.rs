@@ -4,7 +4,7 @@ use axum::Json;
 use sagamore_core::id::IDEMPOTENCY_KEY_BYTES_MAX;
 use serde_json::{Map, Value, json};
 
-use super::routes::{Address, Kind, Media, Parameter, Table};
+use super::address::{Address, Kind, Media, Parameter, Table};
 use super::shape::{Field, Shape};
 use crate::problem::Entry;
 

@@ -1,130 +1,16 @@
-//! The addresses of a server as data. The router, the checks at the door, `Allow` and
+//! The addresses of a server with their handlers. The router, the checks at the door, `Allow` and
 //! `/openapi.json` derive from them.
-
-use std::sync::Arc;
 
 use axum::Router;
 use axum::handler::Handler;
-use axum::http::Method;
 use axum::routing::{get, post};
-use serde::Serialize;
 
 use super::openapi;
-use super::shape::Shape;
 use crate::problem::Entry;
 
-/// One address with one method.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Address {
-    /// `GET` or `POST`.
-    pub method: &'static str,
-    /// The path with its parameters in braces: `/orders/{id}`.
-    pub path: &'static str,
-    /// The parts of requests that the address reads, and its response type.
-    #[serde(flatten)]
-    pub contract: Contract,
-}
-
-/// The parts of a request that an address reads, and its response type.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Contract {
-    /// The parameters that the address accepts. Others are a problem.
-    pub query: &'static [Parameter],
-    /// The shape of the body, if the address reads one.
-    pub body: Option<&'static Shape>,
-    /// Whether the address reads `Idempotency-Key`.
-    pub keyed: bool,
-    /// Whether the address reads `Prefer: wait=N`.
-    pub waits: bool,
-    /// Whether a GET changes state. Such a GET is checked like a POST, and HEAD is not supported.
-    pub acts: bool,
-    /// The type of a successful response.
-    pub answers: Media,
-}
-
-/// A query parameter, at most once per request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Parameter {
-    /// The name in the query.
-    pub name: &'static str,
-    /// The type of the value.
-    pub kind: Kind,
-}
-
-/// The type of a query parameter's value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Kind {
-    /// Any text that a database can store.
-    Text,
-    /// A whole number from 1 to this maximum.
-    Count(u32),
-    /// A number of seconds, from 0.
-    Seconds,
-    /// `true` or `false`.
-    Flag,
-    /// One of these values.
-    OneOf(&'static [&'static str]),
-}
-
-/// The media type of a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Media {
-    /// JSON.
-    Json,
-    /// Plain text.
-    Text,
-    /// HTML.
-    Html,
-}
-
-/// The wait for an outcome: `?wait=10`.
-pub const WAIT: Parameter = Parameter { name: "wait", kind: Kind::Seconds };
-/// `?after=ID`.
-pub const AFTER: Parameter = Parameter { name: "after", kind: Kind::Text };
-
-/// Reads no body and responds with JSON.
-pub const READS: Contract = Contract {
-    query: &[],
-    body: None,
-    keyed: false,
-    waits: false,
-    acts: false,
-    answers: Media::Json,
+pub use super::address::{
+    AFTER, Address, Contract, Kind, Media, Parameter, READS, READS_TEXT, Table, WAIT,
 };
-/// Reads no body and responds with text.
-pub const READS_TEXT: Contract = Contract { answers: Media::Text, ..READS };
-
-impl Contract {
-    /// Adds query parameters.
-    pub const fn query(self, query: &'static [Parameter]) -> Contract {
-        Contract { query, ..self }
-    }
-
-    /// Adds a body of this shape.
-    pub const fn body(self, shape: &'static Shape) -> Contract {
-        Contract { body: Some(shape), ..self }
-    }
-
-    /// Adds the wait for an outcome, by `Prefer: wait=N` or `?wait=N`.
-    pub const fn waits(self) -> Contract {
-        Contract { waits: true, query: &[WAIT], ..self }
-    }
-
-    /// Adds the wait for an outcome, by `Prefer: wait=N` alone.
-    pub const fn prefers(self) -> Contract {
-        Contract { waits: true, ..self }
-    }
-
-    /// Adds the idempotency key.
-    pub const fn keyed(self) -> Contract {
-        Contract { keyed: true, ..self }
-    }
-
-    /// Marks a GET that changes state.
-    pub const fn acts(self) -> Contract {
-        Contract { acts: true, ..self }
-    }
-}
 
 /// The addresses of a server with the router of their handlers.
 pub struct Routes<S = ()> {
@@ -132,10 +18,6 @@ pub struct Routes<S = ()> {
     addresses: Vec<Address>,
     about: String,
 }
-
-/// All addresses of a server. Clones share them.
-#[derive(Clone, Debug, Default)]
-pub struct Table(Arc<[Address]>);
 
 impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
     fn default() -> Routes<S> {
@@ -208,7 +90,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     pub fn documented(self, problems: &[&'static Entry]) -> (Router<S>, Table) {
         let mut addresses = self.addresses;
         addresses.push(Address { method: "GET", path: "/openapi.json", contract: READS });
-        let table = Table(addresses.into());
+        let table = Table::of(addresses);
         let document = openapi::answer(&table, problems);
         let router = self.router.route("/openapi.json", get(move || async move { document }));
         (router, table)
@@ -220,63 +102,10 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     }
 }
 
-impl Table {
-    /// Returns the addresses in the order of their addition.
-    pub fn addresses(&self) -> &[Address] {
-        &self.0
-    }
-
-    /// Returns the addresses that match a percent-encoded path, for all methods. Patterns with
-    /// fewer parameters have precedence.
-    fn at(&self, path: &str) -> Vec<&Address> {
-        let fitting = || self.0.iter().filter(|address| fits(address.path, path));
-        let fewest = fitting().map(|address| parameters(address.path)).min();
-        fitting().filter(|address| Some(parameters(address.path)) == fewest).collect()
-    }
-
-    /// Returns the address of a request. HEAD matches a GET that changes no state.
-    pub fn find(&self, method: &Method, path: &str) -> Option<&Address> {
-        let matches = |address: &&&Address| {
-            address.method == method.as_str()
-                || (*method == Method::HEAD && address.method == "GET" && !address.contract.acts)
-        };
-        let found = self.at(path);
-        found.iter().find(matches).copied()
-    }
-
-    /// Returns the value of `Allow` for a path; `None` for an unknown path.
-    pub fn methods(&self, path: &str) -> Option<String> {
-        let mut methods = Vec::new();
-        for address in self.at(path) {
-            methods.push(address.method);
-            if address.method == "GET" && !address.contract.acts {
-                methods.push("HEAD");
-            }
-        }
-        methods.sort_unstable();
-        methods.dedup();
-        (!methods.is_empty()).then(|| [methods.as_slice(), &["OPTIONS"]].concat().join(", "))
-    }
-}
-
-fn parameters(path: &str) -> usize {
-    path.split('/').filter(|part| part.starts_with('{')).count()
-}
-
-fn fits(pattern: &str, path: &str) -> bool {
-    let (mut patterns, mut parts) = (pattern.split('/'), path.split('/'));
-    loop {
-        match (patterns.next(), parts.next()) {
-            (None, None) => return true,
-            (Some(pattern), Some(part))
-                if pattern == part || (pattern.starts_with('{') && !part.is_empty()) => {}
-            _ => return false,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::http::Method;
+
     use super::*;
 
     #[test]

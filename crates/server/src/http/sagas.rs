@@ -20,7 +20,8 @@ use super::ids::{self, SagaLookup};
 use super::listing::{ListFilter, ListRequest};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
 use super::shape;
-use super::{App, trace};
+use super::state::App;
+use super::trace;
 use crate::problem::{Code, Problem};
 use crate::view::{Line, Lines, SagaView, Standing, chain_view};
 
@@ -188,7 +189,7 @@ async fn show_now(app: &App, id: &str) -> Result<Response, Problem> {
 }
 
 /// Returns the view of a saga of either style as a response.
-pub fn shown(view: &SagaView) -> Response {
+fn shown(view: &SagaView) -> Response {
     Json(view).into_response()
 }
 

@@ -5,29 +5,12 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use metrics_exporter_prometheus::PrometheusHandle;
-use sagamore_core::Name;
 use sagamore_sdk::facts;
 
 use super::routes::{READS, READS_TEXT, Routes};
+use super::state::ServiceApp;
 use super::{barriers, faults, health, index, waiting};
-use crate::parts::{BrokerHealth, ServiceHost};
 use crate::problem::{Code, Problem};
-use crate::waiting::StartupWait;
-
-/// The state of the handlers of a service's listener.
-pub struct ServiceApp {
-    /// The service of this process.
-    pub host: ServiceHost,
-    /// The brokers that the service connects to.
-    pub brokers: Arc<dyn BrokerHealth>,
-    /// The plan that a business key without prefix belongs to.
-    pub plan: Option<Name>,
-    /// The wait for the service's tables. Until it ends, no route reads them.
-    pub waiting: StartupWait,
-    /// Renders the metrics, if this process collects them.
-    pub metrics: Option<PrometheusHandle>,
-}
 
 type Shared = State<Arc<ServiceApp>>;
 

@@ -2,15 +2,15 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use tokio::sync::Notify;
 
 use crate::error::Error;
 use crate::log::disk::File;
 use crate::log::frame;
 use crate::log::index::{Place, Slot};
+use crate::log::seat::Seat;
 use crate::log::segment::Segment;
 use crate::log::state::{Seating, State};
 use crate::log::sync::Handle;
@@ -21,15 +21,6 @@ use crate::record::{Delivered, Mark, Record};
 const GAP_BYTES_MAX: u64 = 16 << 10;
 /// Maximum bytes of one read.
 const READ_BYTES_MAX: u64 = 1 << 20;
-
-/// A consumer's registration at its partitions.
-pub(super) struct Seat {
-    pub group: usize,
-    /// Stores one wake-up, so that none is missed between a check and a wait.
-    pub notify: Notify,
-    /// Whether another consumer of the group has taken over.
-    pub fenced: AtomicBool,
-}
 
 /// The consumer behind the port.
 pub(super) struct LogConsumer {

@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::log::consumer::Seat;
 use crate::log::frame::TopicState;
+use crate::log::seat::Seat;
 use crate::record::Record;
 
 /// The number of a partition among the partitions of all topics.

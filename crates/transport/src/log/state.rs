@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 
 use crate::error::{Error, Unknown};
-use crate::log::consumer::Seat;
 use crate::log::disk::Disk;
 use crate::log::frame::{self, GroupMarks, Located, TopicState};
 use crate::log::groups::{Groups, on_disk};
 use crate::log::index::{Index, Place, Slot};
+use crate::log::seat::Seat;
 use crate::log::segment::{Segment, fault};
 use crate::log::synced::{Position, SyncProgress};
 use crate::log::{Options, Stats};

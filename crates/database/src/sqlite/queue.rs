@@ -1,7 +1,7 @@
 //! The queue for the single writer: fair, and robust against futures that are dropped anywhere.
 //!
-//! **Invariant:** the writer is in one place: idle, in a [`Turn`], or with the committing thread.
-//! Dropping a turn passes the writer on. No step waits for a group to fill.
+//! **Invariant:** the writer is in one place: idle, in a [`WriterGuard`], or with the committing
+//! thread. Dropping a guard passes the writer on. No step waits for a group to fill.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -23,7 +23,7 @@ const GROUP_MAX: usize = 64;
 const LINE_MAX: usize = 10_000;
 
 /// The shared state of all handles of one database.
-pub(super) struct Shared {
+pub(super) struct WriterQueue {
     line: Mutex<Line>,
     transactions: AtomicU64,
     commits: AtomicU64,
@@ -36,33 +36,44 @@ pub(super) struct Shared {
 struct Line {
     /// The writer, while no transaction waits.
     idle: Option<Box<Writer>>,
-    waiting: VecDeque<oneshot::Sender<Turn>>,
+    waiting: VecDeque<oneshot::Sender<WriterGuard>>,
 }
 
 /// The right to write. Dropping it rolls back the open transaction and passes the writer on.
-pub(super) struct Turn {
+pub(super) struct WriterGuard {
     writer: Option<Box<Writer>>,
-    shared: Arc<Shared>,
+    queue: Arc<WriterQueue>,
 }
 
-impl Shared {
-    pub(super) fn in_memory(connection: Connection) -> Arc<Shared> {
-        Arc::new(Shared::new(connection, None, None))
+impl WriterQueue {
+    pub(super) fn in_memory(connection: Connection) -> Arc<WriterQueue> {
+        Arc::new(WriterQueue::new(connection, None, None))
     }
 
-    pub(super) fn on_disk(connection: Connection, lock: File) -> Result<Arc<Shared>, Error> {
+    pub(super) fn on_disk(connection: Connection, lock: File) -> Result<Arc<WriterQueue>, Error> {
         let (committer, commits) = Committer::new();
-        let shared = Arc::new(Shared::new(connection, Some(committer), Some(lock)));
-        if let Some(committer) = &shared.committer {
-            committer.start(commits, Arc::downgrade(&shared))?;
+        let queue = Arc::new(WriterQueue::new(connection, Some(committer), Some(lock)));
+        if let Some(committer) = &queue.committer {
+            let weak = Arc::downgrade(&queue);
+            committer.start(commits, move |outcome, writer| match weak.upgrade() {
+                Some(queue) => {
+                    queue.count(outcome);
+                    queue.pass_on(writer);
+                }
+                None => drop(writer),
+            })?;
         }
-        Ok(shared)
+        Ok(queue)
     }
 
-    fn new(connection: Connection, committer: Option<Committer>, lock: Option<File>) -> Shared {
+    fn new(
+        connection: Connection,
+        committer: Option<Committer>,
+        lock: Option<File>,
+    ) -> WriterQueue {
         let line = Line { idle: Some(Writer::new(connection)), waiting: VecDeque::new() };
         let (transactions, commits) = Default::default();
-        Shared { line: Mutex::new(line), transactions, commits, committer, _lock: lock }
+        WriterQueue { line: Mutex::new(line), transactions, commits, committer, _lock: lock }
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -72,13 +83,13 @@ impl Shared {
         }
     }
 
-    /// Waits in the queue. A dropped future leaves it, and a turn granted meanwhile goes to the
+    /// Waits in the queue. A dropped future leaves it, and a guard granted meanwhile goes to the
     /// next one.
-    pub(super) async fn turn(self: &Arc<Shared>) -> Result<Turn, Error> {
+    pub(super) async fn acquire(self: &Arc<WriterQueue>) -> Result<WriterGuard, Error> {
         let waiting = {
             let mut line = self.line();
             if let Some(writer) = line.idle.take() {
-                return Ok(Turn { writer: Some(writer), shared: Arc::clone(self) });
+                return Ok(WriterGuard { writer: Some(writer), queue: Arc::clone(self) });
             }
             if line.waiting.len() >= LINE_MAX {
                 line.waiting.retain(|waiting| !waiting.is_closed());
@@ -88,15 +99,15 @@ impl Shared {
                     "{LINE_MAX} transactions already wait for the writer: retry later"
                 )));
             }
-            let (turn, waiting) = oneshot::channel();
-            line.waiting.push_back(turn);
+            let (guard, waiting) = oneshot::channel();
+            line.waiting.push_back(guard);
             waiting
         };
         waiting.await.map_err(|_| Error::Unavailable("the database is closed".into()))
     }
 
     /// Passes the writer, with no transaction open but the outer one, to the next user.
-    pub(super) fn pass_on(self: &Arc<Shared>, mut writer: Box<Writer>) {
+    pub(super) fn pass_on(self: &Arc<WriterQueue>, mut writer: Box<Writer>) {
         loop {
             let next = {
                 let mut line = self.line();
@@ -110,9 +121,9 @@ impl Shared {
             };
             writer = match next {
                 Some(next) => {
-                    match next.send(Turn { writer: Some(writer), shared: Arc::clone(self) }) {
+                    match next.send(WriterGuard { writer: Some(writer), queue: Arc::clone(self) }) {
                         Ok(()) => return,
-                        Err(turn) => turn.into_writer(),
+                        Err(guard) => guard.into_writer(),
                     }
                 }
                 None => match self.send_to_commit(writer) {
@@ -152,21 +163,21 @@ impl Shared {
     }
 }
 
-impl Turn {
+impl WriterGuard {
     /// Returns the writer.
     pub(super) fn writer(&mut self) -> &mut Writer {
-        self.writer.as_mut().expect("a turn has the writer until it ends")
+        self.writer.as_mut().expect("a guard has the writer until it ends")
     }
 
-    /// Commits the open transaction and ends the turn. The answer arrives after the outer commit.
+    /// Commits the open transaction and consumes the guard. The answer arrives after the outer commit.
     pub(super) fn commit(mut self) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
         let (answer, answered) = oneshot::channel();
         self.writer().join(answer)?;
-        Ok(answered) // dropping the turn passes the writer on
+        Ok(answered) // dropping the guard passes the writer on
     }
 
-    /// Rolls the open transaction back and ends the turn. If it was joined to an outer transaction,
-    /// the answer arrives after the outer commit.
+    /// Rolls the open transaction back and consumes the guard. If it was joined to an outer
+    /// transaction, the answer arrives after the outer commit.
     pub(super) fn rollback(mut self) -> oneshot::Receiver<Result<(), Error>> {
         let (answer, answered) = oneshot::channel();
         self.writer().leave(answer);
@@ -179,24 +190,24 @@ impl Turn {
         mut self,
         read: impl FnOnce(&Connection) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let shared = Arc::clone(&self.shared);
+        let queue = Arc::clone(&self.queue);
         let writer = self.writer();
         if writer.members() > 0 {
-            shared.finish(writer);
+            queue.finish(writer);
         }
         writer.run(read)
     }
 
     fn into_writer(mut self) -> Box<Writer> {
-        self.writer.take().expect("a turn has the writer until it ends")
+        self.writer.take().expect("a guard has the writer until it ends")
     }
 }
 
-impl Drop for Turn {
+impl Drop for WriterGuard {
     fn drop(&mut self) {
         if let Some(mut writer) = self.writer.take() {
             writer.undo();
-            self.shared.pass_on(writer);
+            self.queue.pass_on(writer);
         }
     }
 }

@@ -1,0 +1,72 @@
+//! The state of the handlers, for each kind of process.
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use sagamore_core::{Body, Name};
+use sagamore_engine::{Chains, Handle};
+use sagamore_transport::Log;
+
+use crate::parts::{BrokerHealth, ServiceHost, Services};
+use crate::waiting::StartupWait;
+
+/// Returns the input of a saga that is started without one.
+pub type SampleInput = Arc<dyn Fn(&Name, &str) -> Option<Body> + Send + Sync>;
+
+/// The parts that the handlers of an orchestrator work with.
+pub struct App {
+    /// The handle of the engine.
+    pub handle: Handle,
+    /// The observer's view of chains, if this process has one.
+    pub chains: Option<Chains>,
+    /// The services that can explain a chain's wait.
+    pub services: Services,
+    /// The definition that a business key without prefix belongs to.
+    pub definition: Option<Name>,
+    /// The plan that a business key without prefix belongs to.
+    pub plan: Option<Name>,
+    /// The sample inputs for starts without input.
+    pub sample_input: Option<SampleInput>,
+    /// The brokers; `None` with the embedded log.
+    pub brokers: Option<Arc<dyn BrokerHealth>>,
+    /// The embedded log, for its metrics.
+    pub log: Option<Log>,
+    /// Renders the metrics, if this process collects them.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+/// The state of the handlers of an observer process.
+#[derive(Clone)]
+pub struct ObserverApp {
+    /// The observer's view of chains.
+    pub chains: Chains,
+    /// The services that can explain a chain's wait.
+    pub services: Services,
+    /// The plan that a business key without prefix belongs to.
+    pub plan: Option<Name>,
+    /// The brokers; `None` with the embedded log.
+    pub brokers: Option<Arc<dyn BrokerHealth>>,
+    /// Renders the metrics, if this process collects them.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+/// The state of the handlers of a service's listener.
+pub struct ServiceApp {
+    /// The service of this process.
+    pub host: ServiceHost,
+    /// The brokers that the service connects to.
+    pub brokers: Arc<dyn BrokerHealth>,
+    /// The plan that a business key without prefix belongs to.
+    pub plan: Option<Name>,
+    /// The wait for the service's tables. Until it ends, no route reads them.
+    pub waiting: StartupWait,
+    /// Renders the metrics, if this process collects them.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+/// The services of a process that react to events, and the plan of keys without prefix.
+#[derive(Clone)]
+pub(super) struct Reacting {
+    pub services: Services,
+    pub plan: Option<Name>,
+}
