@@ -5,6 +5,7 @@ mod barriers;
 mod chains;
 mod effects;
 mod journal;
+mod ledger;
 mod owners;
 mod patience;
 mod rejections;
@@ -19,7 +20,7 @@ use sagamore_core::{Definition, Direction, Event, Plan};
 use sagamore_database::Database;
 use sagamore_transport::{Delivered, Record, wire};
 
-use crate::look::{Owner, look};
+use crate::store::{Owner, look};
 use crate::world::World;
 
 use barriers::Barriers;
@@ -34,6 +35,7 @@ use verbs::Verbs;
 pub use barriers::TRIGGERS;
 pub use effects::{Audit, EFFECTS};
 pub use journal::get;
+pub use ledger::{Ledger, Passed};
 
 /// All that was seen.
 #[derive(Default)]

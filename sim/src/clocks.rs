@@ -8,7 +8,7 @@ use sagamore_core::Timestamp;
 
 use crate::faults::Fault;
 use crate::theme::Theme;
-use crate::watched::Shared;
+use crate::world::Shared;
 
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;

@@ -13,7 +13,11 @@ use sagamore_engine::{Options, Orchestrator, Start};
 use sagamore_sdk::Message;
 use sagamore_transport::log::{self, Log, MemoryDisk};
 
-use crate::watched::Shared;
+use crate::client::name;
+use crate::world::Shared;
+
+/// How the ids of these sagas begin.
+pub const PREFIX: &str = "vigil:";
 
 /// What a vigil is started with.
 #[derive(Clone, Debug, Message)]
@@ -51,7 +55,7 @@ pub fn gather(world: &Shared, database: &Database, partitions: u32, count: usize
             Orchestrator::open(options, database.clone(), Arc::new(log), definitions).await;
         let (mut orchestrator, handle) = opened.expect("open an orchestrator");
         let start = |number: usize| Start {
-            definition: "vigil".parse().expect("a name"),
+            definition: name("vigil"),
             key: number.to_string(),
             input: Body::of(&Vigil { vigil_id: number.to_string() }).expect("it is JSON"),
             idempotency_key: None,

@@ -1,6 +1,7 @@
-//! The faults that a world can have.
+//! What can go wrong, and how often: drawn anew for each seed, so that some worlds know one fault only, and much of it.
 
 use crate::style::Style;
+use crate::theme::Theme;
 
 /// One sort of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +153,7 @@ impl Fault {
     }
 
     /// In so many of ten thousand cases, where it strikes often.
-    pub(crate) fn most(self) -> u32 {
+    fn most(self) -> u32 {
         match self {
             Fault::StoreDown | Fault::StoreConflict => 100,
             Fault::CommitUnknownDone | Fault::CommitUnknownLost => 400,
@@ -178,5 +179,26 @@ impl Fault {
             Fault::Blackout => 40,
             Fault::AnswerLost => 3_000,
         }
+    }
+}
+
+/// How often each fault strikes in one world, in ten thousandths.
+pub struct Odds([u32; Fault::ALL.len()]);
+
+impl Odds {
+    /// Some faults never, some seldom, some often; but those of the theme often, and those that it silences never.
+    pub fn draw(theme: Theme, rng: &mut fastrand::Rng) -> Odds {
+        Odds(Fault::ALL.map(|fault| match rng.u32(0..4) {
+            _ if theme.absent().contains(&fault) => 0,
+            _ if theme.frequent().contains(&fault) => fault.most(),
+            0 => 0,
+            1 | 2 => (fault.most() / 4).max(1),
+            _ => fault.most(),
+        }))
+    }
+
+    /// Of one fault.
+    pub fn of(&self, fault: Fault) -> u32 {
+        Fault::ALL.iter().position(|other| *other == fault).map_or(0, |index| self.0[index])
     }
 }

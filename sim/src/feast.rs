@@ -7,8 +7,12 @@ use sagamore_sdk::{Decided, Fault, Message, Never, Refusal, Service, Tx, done, r
 use serde::{Deserialize, Serialize};
 
 use crate::party::Outside;
-use crate::store::FOREIGN;
 use crate::theme::Theme;
+
+/// What the brokers take of a command, in bytes.
+pub const BROKER_BYTES_MAX: usize = 84 * 1024;
+/// What a client of the brokers lets pass. It was configured apart from them.
+pub const CLIENT_BYTES_MAX: usize = 100 * 1024;
 
 /// Lengths of texts: any fits alone. Of two together some fit, some are rejected, and some are never sent.
 const LENGTHS: [usize; 4] = [10, 20_000, 44_000, 60_000];
@@ -46,6 +50,9 @@ pub enum Pen {
     /// Only once a person has mended something, or the world has healed; it is a fault before.
     Broken,
 }
+
+/// The engine's database refuses texts with this character at times.
+pub const FOREIGN: char = '\u{2620}';
 
 /// The output of the step `write-menu`.
 #[derive(Clone, Debug, Message)]

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::checker::{Audit, get};
 use crate::faults::Fault as Odd;
-use crate::look::look;
+use crate::store::look;
 use crate::theme::Theme;
-use crate::watched::Shared;
+use crate::world::Shared;
 
 /// How a handler ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use metrics::{
 };
 
 use crate::points;
-use crate::watched::Shared;
+use crate::world::Shared;
 
 /// Counts for one world.
 pub struct Counts(pub Shared);

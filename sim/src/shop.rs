@@ -10,7 +10,7 @@ use serde::Deserialize;
 use futures_util::FutureExt;
 
 use crate::checker::{Audit, get};
-use crate::look::look;
+use crate::store::look;
 use crate::style::Style;
 
 const CUSTOMERS: [&str; 3] = ["ALFKI", "VINET", "HANAR"];

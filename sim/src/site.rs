@@ -14,15 +14,13 @@ use crate::checker::{EFFECTS, get};
 use crate::clocks::ProcessClock;
 use crate::crowd;
 use crate::feast;
-use crate::look::{Owner, look};
 use crate::party::{self, Outside};
 use crate::shop;
-use crate::store::Store;
+use crate::store::{Owner, Store, look};
 use crate::style::Style;
 use crate::theme::Theme;
-use crate::watched::Shared;
 use crate::wire::Hub;
-use crate::world::{LATE_MS_MAX, World};
+use crate::world::{LATE_MS_MAX, Shared, World};
 
 /// How long an orchestrator may be silent where they share.
 const LEASE: Duration = Duration::from_secs(3);

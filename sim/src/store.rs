@@ -10,17 +10,24 @@ use sagamore_database::{Database, Error, Row, Tx, Value};
 
 use crate::clocks::ProcessClock;
 use crate::faults::Fault;
-use crate::look::{Owner, look};
-use crate::watched::Shared;
+use crate::feast::FOREIGN;
 use crate::wire::outage::holds;
-use crate::world::LATE_MS_MAX;
+use crate::world::{LATE_MS_MAX, Shared};
 use idle::Slot;
 
 mod idle;
 mod line;
 
-/// The engine's database refuses texts with this character at times.
-pub const FOREIGN: char = '\u{2620}';
+/// Whose database it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The engine's.
+    Engine,
+    /// The service's with this number.
+    Service(usize),
+    /// The observer's.
+    Observer,
+}
 
 /// One database, and the line of those who want to write. Clones share it.
 #[derive(Clone)]
@@ -173,6 +180,15 @@ impl Store {
         }
         Err(Error::Statement("as the simulator wants it".into()))
     }
+}
+
+/// Reads from a database in memory that nobody writes to at the moment.
+pub fn look(database: &Database, sql: &str) -> Vec<Row> {
+    database
+        .query(sql, ())
+        .now_or_never()
+        .expect("nobody is writing")
+        .expect("read for the checker")
 }
 
 impl Wrapper {

@@ -11,22 +11,17 @@ use sagamore_transport::{
     Consumer, Delivered, Error, Mark, Reach, Record, Subscription, Transport,
 };
 
+use crate::checker::Ledger;
 use crate::clocks::ProcessClock;
 use crate::faults::Fault;
+use crate::feast::{BROKER_BYTES_MAX, CLIENT_BYTES_MAX};
 use crate::style::Style;
-use crate::watched::Shared;
+use crate::world::Shared;
 use group::{Groups, Seat};
-use ledger::Ledger;
 use outage::Outages;
 
 mod group;
-mod ledger;
 pub(crate) mod outage;
-
-/// What the brokers take of a command, in bytes.
-const BROKER_BYTES_MAX: usize = 84 * 1024;
-/// What a client of the brokers lets pass. It was configured apart from them.
-const CLIENT_BYTES_MAX: usize = 100 * 1024;
 
 /// How long the commands of one topic are lost.
 const DARK_MS_MAX: i64 = 50_000;

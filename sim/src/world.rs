@@ -3,21 +3,25 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 
 use sagamore_core::Timestamp;
 
-use crate::faults::Fault;
-use crate::odds::Odds;
+use crate::checker::Checker;
+use crate::faults::{Fault, Odds};
 use crate::theme::Theme;
 
-/// One run's world. Everything happens on one thread.
+/// One run's world. Clones of the `Arc` share it; everything happens on one thread.
 pub struct World {
     /// What it concentrates on.
     pub theme: Theme,
     state: Mutex<State>,
+    checker: Mutex<Checker>,
 }
+
+/// A world in the hands of whoever lives in it.
+pub type Shared = Arc<World>;
 
 /// One of several tasks of a process.
 pub type Task<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -69,7 +73,7 @@ impl State {
 
 impl World {
     /// A world with this theme that is drawn from the seed. With `print` every event is written to standard output.
-    pub fn new(seed: u64, theme: Theme, print: bool) -> World {
+    pub fn new(seed: u64, theme: Theme, print: bool) -> Shared {
         let mut rng = fastrand::Rng::with_seed(seed);
         let odds = Odds::draw(theme, &mut rng);
         let state = State {
@@ -87,9 +91,15 @@ impl World {
             counters: Counters::new(),
             violation: None,
         };
-        let world = World { theme, state: Mutex::new(state) };
+        let world =
+            World { theme, state: Mutex::new(state), checker: Mutex::new(Checker::default()) };
         world.count(theme.name());
-        world
+        Arc::new(world)
+    }
+
+    /// Who watches.
+    pub fn checker(&self) -> MutexGuard<'_, Checker> {
+        self.checker.lock().expect("nothing panics while the checker is held")
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -145,12 +155,14 @@ impl World {
         true
     }
 
-    /// Sets that no further fault strikes.
-    pub fn set_healed(&self) {
+    /// From now on nothing goes wrong any more.
+    pub fn heal(&self) {
         self.state().healed = true;
+        self.checker().clock_jumped(self); // those that are wrong are right again
+        self.tell(|| "healed".to_owned());
     }
 
-    /// Whether no further fault strikes.
+    /// Whether it has.
     pub fn is_healed(&self) -> bool {
         self.state().healed
     }

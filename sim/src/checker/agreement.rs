@@ -8,7 +8,7 @@ use sagamore_database::{Database, Row};
 
 use super::chains::Chains;
 use super::journal::get;
-use crate::look::look;
+use crate::store::look;
 use crate::world::World;
 
 /// What the services say of one order.

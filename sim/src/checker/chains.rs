@@ -11,8 +11,8 @@ use sagamore_database::{Database, Row};
 use sagamore_transport::{Record, wire};
 
 use super::journal::get;
-use crate::look::look;
 use crate::points;
+use crate::store::look;
 use crate::world::World;
 
 /// Long before any deadline: whatever is asked of a chain is asked as if it had time.

@@ -9,7 +9,7 @@ use sagamore_database::Database;
 use super::Checker;
 use super::barriers::Row;
 use super::journal::{Shadow, get};
-use crate::look::look;
+use crate::store::look;
 use crate::world::World;
 
 /// What has to hold in a service's database after every commit: the violation's name and what was seen.

@@ -11,12 +11,10 @@ use sagamore_database::{Database, Row};
 use super::Checker;
 use super::owners::Member;
 use super::verbs::Verbs;
-use crate::look::look;
+use crate::crowd;
 use crate::points;
+use crate::store::look;
 use crate::world::World;
-
-/// How the ids of a crowd's sagas begin.
-const CROWD: &str = "vigil:";
 
 /// A saga with a longer journal goes round in circles.
 const REVISION_MAX: u64 = 250;
@@ -46,7 +44,7 @@ impl Shadow {
 
     /// Whether nobody answers it.
     pub fn is_of_crowd(&self) -> bool {
-        self.saga.id.as_str().starts_with(CROWD)
+        self.saga.id.as_str().starts_with(crowd::PREFIX)
     }
 
     /// Whether it was cancelled before its start.
@@ -100,7 +98,7 @@ impl Checker {
                     };
                     self.sagas.insert(id.clone(), shadow);
                 }
-                if !id.starts_with(CROWD) {
+                if !id.starts_with(crowd::PREFIX) {
                     changed.push(get::<i64>(row, 5)); // the crowd's were changed before anybody looked
                 }
                 self.grown(world, database, seq, &id);

@@ -12,8 +12,7 @@ use sagamore_transport::wire::event_topic;
 use super::Site;
 use crate::checker::TRIGGERS;
 use crate::clocks::ProcessClock;
-use crate::look::Owner;
-use crate::store::Store;
+use crate::store::{Owner, Store};
 use crate::style::Style;
 
 impl Site {
