@@ -1,4 +1,4 @@
-//! The program `shop`: both stories, their routes and samples, and the verbs of the shop.
+//! The program `shop`: both styles, their routes and samples, and the shop's own commands.
 
 use sagamore::{Greeting, Program};
 
@@ -7,16 +7,16 @@ use crate::{
     bench, checkout, choreography, http, inventory, order, payment, replay, sample, shipping,
 };
 
-/// The variable that makes the shop know the benchmark's saga as well.
+/// The environment variable that registers the benchmark's saga as well.
 pub const BENCH_VARIABLE: &str = "SHOP_BENCH";
 
-/// What `dev` prints.
+/// The lines that `dev` prints after its start.
 const GREETING: Greeting = Greeting {
     links: &[("orders", "/orders")],
     commands: &["curl '{server}/saga/start/12345?wait=10'", "shop watch 12345{flag}"],
 };
 
-/// The reference shop.
+/// Returns the reference shop.
 pub fn program() -> Program {
     let program = Program::named("shop")
         .about("Runs the reference shop: order, payment, inventory and shipping, in both styles")
@@ -49,7 +49,7 @@ pub fn program() -> Program {
     }
 }
 
-/// The account, the product and the country of the sample orders.
+/// Loads the account, the product and the country of the sample orders.
 async fn samples(server: sagamore::server::Server) -> Result<(), Error> {
     match Databases::of(&server) {
         Some(databases) => sample::load(&databases).await,
