@@ -184,8 +184,8 @@ mod tests {
     async fn refusal_at(service: &Client, path: &str) -> Option<(u16, String, String)> {
         match service.post(path, "", None).await {
             Ok(_) => None,
-            Err(client::Error::Problem { problem: told, .. }) => {
-                Some((told.status, told.code, told.detail))
+            Err(client::Error::Problem { problem, .. }) => {
+                Some((problem.status, problem.code, problem.detail))
             }
             Err(error) => panic!("{error}"),
         }
@@ -260,7 +260,7 @@ mod tests {
         check(vec![absent], "/saga/start/4", "Saga started for Order ID: 4").await;
         let unknown = choreographed(Vec::new()).await.get("/saga/start/77").await;
         assert!(
-            matches!(unknown, Err(client::Error::Problem { problem: told, .. }) if told.code == "SAGA-0300")
+            matches!(unknown, Err(client::Error::Problem { problem, .. }) if problem.code == "SAGA-0300")
         );
     }
 
