@@ -1,7 +1,8 @@
-//! Who plays: two orchestrators and four services as processes, beside the servers; and what is asked of them.
+//! The processes of the kill campaigns: two orchestrators (or observers) and four services, beside
+//! the servers.
 
-mod ask;
 mod outcome;
+mod query;
 mod replay;
 
 use std::collections::BTreeMap;
@@ -17,28 +18,28 @@ use crate::services::{Process, Services};
 use crate::workspace::Workspace;
 pub use replay::Replay;
 
-/// How long a process may take until it is ready.
+/// The time limit for a process to become ready.
 const READY_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
-/// So often in a row something must have changed.
+/// Consecutive polls with progress that count as steady.
 const STEADY: usize = 5;
-/// No saga of a dead orchestrator is watched for longer.
+/// The maximum time that the sagas of a killed orchestrator are watched.
 const WATCHED_MAX: Duration = Duration::from_secs(15);
 
-/// The processes of one play, on topics and schemas of their own. They are killed when it is dropped.
+/// The processes of one campaign, on their own topics and schemas. They are killed on drop.
 pub struct Cast<'a> {
     workspace: &'a Workspace,
     services: &'a Services,
-    /// Whether the services react to each other, and two observers follow, instead of two orchestrators.
+    /// Whether the services run choreographed, with two observers instead of two orchestrators.
     choreography: bool,
     namespace: String,
-    /// Name -> where it listens.
+    /// The listening port of each process.
     ports: BTreeMap<&'static str, u16>,
     children: BTreeMap<&'static str, Child>,
 }
 
 impl<'a> Cast<'a> {
-    /// Everybody who can be killed.
+    /// The processes and servers that can be killed.
     pub const NAMES: [&'static str; 8] = [
         "orchestrator",
         "order",
@@ -49,21 +50,21 @@ impl<'a> Cast<'a> {
         "kafka",
         "postgres",
     ];
-    /// Likewise in a choreography.
+    /// The processes and servers that can be killed in a choreography.
     pub const CHOREOGRAPHED: [&'static str; 8] =
         ["payment", "inventory", "shipping", "order", "observer", "second", "kafka", "postgres"];
 
-    /// Whether it is a server, and none of our processes.
+    /// Whether this is the name of a server, as opposed to a process of the shop.
     pub fn is_server(name: &str) -> bool {
         ["kafka", "postgres"].contains(&name)
     }
 
-    /// Starts everybody, and waits until all are ready.
+    /// Starts all processes and waits until they are ready.
     pub fn start(workspace: &'a Workspace, services: &'a Services) -> Result<Cast<'a>> {
         Cast::play(workspace, services, false)
     }
 
-    /// The same without an orchestrator.
+    /// Starts all processes of a choreography and waits until they are ready.
     pub fn start_choreographed(
         workspace: &'a Workspace,
         services: &'a Services,
@@ -76,7 +77,7 @@ impl<'a> Cast<'a> {
         services: &'a Services,
         choreography: bool,
     ) -> Result<Cast<'a>> {
-        let mut free = Vec::new(); // held together, so that no port comes twice
+        let mut free = Vec::new(); // held together, so that all ports differ
         let mut ports = BTreeMap::new();
         let names: &[&'static str] = if choreography { &Cast::CHOREOGRAPHED } else { &Cast::NAMES };
         let ours = || names.iter().copied().filter(|name| !Cast::is_server(name));
@@ -99,14 +100,14 @@ impl<'a> Cast<'a> {
         Ok(cast)
     }
 
-    /// The same with nothing stored.
-    pub fn again(self) -> Result<Cast<'a>> {
+    /// Starts restart_empty with empty topics and schemas.
+    pub fn restart_empty(self) -> Result<Cast<'a>> {
         let (workspace, services) = (self.workspace, self.services);
         drop(self);
         Cast::start(workspace, services)
     }
 
-    /// Kills somebody with -9, and starts it again.
+    /// Kills a process or a server with SIGKILL, and restarts it.
     pub fn kill(&mut self, name: &'static str) -> Result<()> {
         if Cast::is_server(name) {
             return self.services.kill_and_start(name);
@@ -117,8 +118,8 @@ impl<'a> Cast<'a> {
         self.spawn(name)
     }
 
-    /// Whether any process has logged this error of the database.
-    pub fn was_refused(&self, code: &str) -> Result<bool> {
+    /// Whether any process has logged this error code of the database.
+    pub fn has_logged(&self, code: &str) -> Result<bool> {
         for name in self.children.keys() {
             if std::fs::read_to_string(self.folder()?.join(format!("{name}.log")))?.contains(code) {
                 return Ok(true);
@@ -127,13 +128,16 @@ impl<'a> Cast<'a> {
         Ok(false)
     }
 
-    /// Kills Kafka, removes all it has, and makes the topics anew; gives how many sagas were under way.
+    /// Kills Kafka, deletes all its data and recreates the topics. Returns the number of unfinished
+    /// sagas.
     pub fn wipe_kafka(&mut self) -> Result<usize> {
-        let open =
-            self.ask_engine("SELECT count(*) FROM saga WHERE ended_at IS NULL")?.trim().parse()?;
+        let open = self
+            .query_engine("SELECT count(*) FROM saga WHERE ended_at IS NULL")?
+            .trim()
+            .parse()?;
         self.services.kill_and_start_empty("kafka")?;
         let applied =
-            self.program().args(["topics", "apply"]).output().context("make the topics anew")?;
+            self.program().args(["topics", "apply"]).output().context("recreate the topics")?;
         ensure!(
             applied.status.success(),
             "topics apply: {}",
@@ -142,31 +146,32 @@ impl<'a> Cast<'a> {
         Ok(open)
     }
 
-    /// Stops the services, puts their groups back to the beginning, and starts them again; gives how many commands they then
-    /// have taken once more.
+    /// Stops the services, resets the offsets of their groups to the start, and restarts them.
+    /// Returns the number of commands that are consumed restart_empty.
     pub fn rewind_services(&mut self) -> Result<u64> {
         let names = ["order", "payment", "inventory", "shipping"];
         for name in names {
             self.signal(name, "TERM")?;
-            self.children.get_mut(name).context("there is no such service")?.wait()?;
+            self.children.get_mut(name).context("the service is not running")?.wait()?;
         }
         for name in names {
-            // a member with a name of its own is missed only after its session
+            // a static member stays in its group until its session times out
             let (begun, group) = (Instant::now(), format!("{}.{name}", self.namespace));
             while let Err(why) = self.services.reset_offsets(&group) {
                 ensure!(begun.elapsed() < READY_MAX, "{why:#}");
             }
             self.spawn(name)?;
         }
-        names.into_iter().map(|name| self.taken_by(name)).sum()
+        names.into_iter().map(|name| self.commands_taken(name)).sum()
     }
 
-    /// How many commands a service has answered since it was started, once it has none left.
-    fn taken_by(&self, name: &str) -> Result<u64> {
+    /// Returns the number of commands that a service has answered since its start, once it stays
+    /// the same.
+    fn commands_taken(&self, name: &str) -> Result<u64> {
         let begun = Instant::now();
         let (mut last, mut steady) = (0, 0);
         while steady < STEADY {
-            ensure!(begun.elapsed() < READY_MAX, "{name} does not come to an end of its commands");
+            ensure!(begun.elapsed() < READY_MAX, "{name} still answers commands");
             std::thread::sleep(POLL * 4);
             let metrics = self.get_patiently(name, "/metrics")?;
             let figures = metrics
@@ -180,20 +185,20 @@ impl<'a> Cast<'a> {
         Ok(last)
     }
 
-    /// Kills an orchestrator; gives how long each of its sagas waited until it went on.
+    /// Kills an orchestrator. Returns the time until each of its sagas progressed.
     pub fn kill_orchestrator(&mut self) -> Result<Vec<Duration>> {
         let owner = format!("%/127.0.0.1:{}/%", self.ports["orchestrator"]);
         let of_it = format!(
             "SELECT s.seq || ' ' || s.revision FROM saga s JOIN ownership o USING (reply_partition)
              WHERE o.owner LIKE '{owner}' AND s.ended_at IS NULL AND s.status <> 'stuck'"
         );
-        let mut waiting: BTreeMap<String, String> = pairs(&self.ask_engine(&of_it)?);
+        let mut waiting: BTreeMap<String, String> = pairs(&self.query_engine(&of_it)?);
         self.kill("orchestrator")?;
         let (begun, mut progress) = (Instant::now(), Vec::new());
         while !waiting.is_empty() && begun.elapsed() < WATCHED_MAX {
             std::thread::sleep(POLL);
             let list = waiting.keys().cloned().collect::<Vec<_>>().join(",");
-            let now = pairs(&self.ask_engine(&format!(
+            let now = pairs(&self.query_engine(&format!(
                 "SELECT seq || ' ' || revision FROM saga WHERE seq IN ({list})"
             ))?);
             waiting.retain(|seq, revision| {
@@ -208,12 +213,13 @@ impl<'a> Cast<'a> {
         Ok(progress)
     }
 
-    /// Waits until sagas go on steadily; false when the replay is over, or nothing goes on for long.
-    pub fn goes_on(&self, replay: &mut Replay) -> Result<bool> {
+    /// Waits for steady progress of sagas. Returns false if the replay has ended or there is no
+    /// progress for long.
+    pub fn wait_for_progress(&self, replay: &mut Replay) -> Result<bool> {
         let begun = Instant::now();
         let (mut last, mut steady) = (String::new(), 0);
         while begun.elapsed() < WATCHED_MAX * 2 && !replay.is_over()? {
-            let now = self.ask_engine("SELECT coalesce(sum(revision), 0) FROM saga")?;
+            let now = self.query_engine("SELECT coalesce(sum(revision), 0) FROM saga")?;
             steady = if now == last { 0 } else { steady + 1 };
             if steady == STEADY {
                 return Ok(true);
@@ -224,15 +230,16 @@ impl<'a> Cast<'a> {
         Ok(false)
     }
 
-    /// Sends a signal to one of our processes.
+    /// Sends a signal to a process.
     pub fn signal(&self, name: &str, signal: &str) -> Result<Process> {
-        let child = self.children.get(name).with_context(|| format!("there is no {name}"))?;
-        let process = Process::find(child.id()).with_context(|| format!("{name} does not run"))?;
+        let child = self.children.get(name).with_context(|| format!("{name} is not running"))?;
+        let process =
+            Process::find(child.id()).with_context(|| format!("{name} is not running"))?;
         process.signal(signal)?;
         Ok(process)
     }
 
-    /// Begins to replay a folder.
+    /// Starts a replay of a folder.
     pub fn replay(&self, orders: &Path, arguments: &[&str]) -> Result<Replay> {
         let output = self.folder()?.join("replay.json");
         let mut command = self.program();
@@ -245,7 +252,7 @@ impl<'a> Cast<'a> {
         })
     }
 
-    /// Places an order at whichever of these takes it, and waits for its outcome.
+    /// Places an order at the first of these that accepts it, and waits for its outcome.
     pub fn place(&self, id: &str, orchestrators: &[&str]) -> Result<()> {
         let body = format!(
             r#"{{"orderId":"{id}","customerId":"NOBODY","lines":[{{"sku":"11","quantity":1,"unitPriceCents":100}}],"shipTo":{{"name":"N","address":"A","city":"C","region":null,"postalCode":null,"country":"France"}}}}"#
@@ -255,7 +262,7 @@ impl<'a> Cast<'a> {
             for name in orchestrators {
                 let answer = self.http(name, "POST", "/orders", &body);
                 if answer.is_ok_and(|answer| answer.contains("\"compensated\"")) {
-                    return Ok(()); // there is no such customer
+                    return Ok(()); // the customer does not exist
                 }
             }
             std::thread::sleep(POLL);
@@ -284,7 +291,7 @@ impl<'a> Cast<'a> {
         self.get_patiently(name, "/readyz").map(drop)
     }
 
-    /// The program with the configuration of this play.
+    /// Builds a command of the program with the campaign's configuration.
     fn program(&self) -> Command {
         let mut command = Command::new(self.workspace.path("target/debug/shop"));
         command
@@ -313,7 +320,7 @@ impl<'a> Cast<'a> {
 
     fn folder(&self) -> Result<PathBuf> {
         let folder = self.workspace.path("target/kills").join(&self.namespace);
-        std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         Ok(folder)
     }
 }
@@ -321,13 +328,13 @@ impl<'a> Cast<'a> {
 impl Drop for Cast<'_> {
     fn drop(&mut self) {
         for child in self.children.values_mut() {
-            let _ = child.kill(); // it may have ended
+            let _ = child.kill(); // the process may have ended
             let _ = child.wait();
         }
     }
 }
 
-/// Lines of two words, by the first.
+/// Maps the first word of each line to the second.
 fn pairs(text: &str) -> BTreeMap<String, String> {
     let pair = |line: &str| {
         line.split_once(' ').map(|(first, second)| (first.to_owned(), second.to_owned()))

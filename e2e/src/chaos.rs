@@ -1,7 +1,8 @@
-//! `cargo xtask chaos`: the shop in production form under every kind of fault, one after another, beside a steady load.
+//! `cargo xtask chaos`: runs the shop as processes under every kind of fault, one after another,
+//! beside a steady load.
 //!
-//! The invariants are read from the databases and compared with every answer that a client had. The faults come in rounds: each
-//! kind once a round, in an order that the seed determines.
+//! The invariants are read from the databases and compared with every response to a client. Each
+//! round has every kind of fault once, in an order drawn from the seed.
 
 mod check;
 mod corrupt;
@@ -22,44 +23,44 @@ use crate::workspace::Workspace;
 use check::{Epochs, Stock};
 use faults::{Fault, Scene, Volume};
 
-/// Where servers, logs and data of a campaign are.
+/// The folder of a campaign's servers, logs and data.
 const FOLDER: &str = "target/chaos";
-/// How long everything may take to come to rest after the last fault.
+/// The time limit for all sagas to end after the last fault.
 const REST_MAX: Duration = Duration::from_secs(180);
-/// How long the first order after a fault may take until its outcome is told.
+/// The time limit for the first order to complete after a fault.
 const CALM_MAX: Duration = Duration::from_secs(60);
-/// After an overload the usual answer time is back within this.
+/// The time limit for normal latency after an overload.
 const RECOVERY_MAX: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(300);
-/// Undisturbed load between two faults.
+/// The time of undisturbed load between two faults.
 const QUIET: Duration = Duration::from_secs(2);
 const CENTS_EACH: i64 = 1_000_000_000;
 const PIECES_EACH: i64 = 10_000_000;
 const PIECES_RARE: i64 = 40;
 
-/// How long a campaign lasts, and what it draws from.
+/// The length of a campaign and its choices.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Faults strike until this has passed, and every kind at least once; none: every kind once.
+    /// Faults strike for this long, but every kind at least once. `None`: every kind once.
     pub minutes: Option<u64>,
-    /// Determines the order of faults and the choice of their targets.
+    /// The seed of the order of faults and of their targets.
     pub seed: u64,
-    /// Only this kind, by its place in the list that `--list` prints.
+    /// Only this kind, by its number in the list of `--list`.
     pub only: Option<usize>,
-    /// No fault strikes after this has passed, whatever kinds are left.
+    /// The time after which no fault strikes, even if some kinds are left.
     pub at_most: Option<Duration>,
-    /// No faults: rows are corrupted by hand instead, and each corruption must be reported.
+    /// Corrupts rows instead of injecting faults. Each corruption must be reported.
     pub corrupts: bool,
 }
 
 impl Options {
-    /// Every kind of fault once.
+    /// Returns the options of a campaign with every kind of fault once.
     pub fn of_seed(seed: u64) -> Options {
         Options { minutes: None, seed, only: None, at_most: None, corrupts: false }
     }
 }
 
-/// One line a kind: what `--only` chooses from.
+/// Returns the kinds with their numbers, one per line, for `--only`.
 pub fn list() -> String {
     Fault::ALL
         .iter()
@@ -68,14 +69,14 @@ pub fn list() -> String {
         .collect()
 }
 
-/// What happened to one kind of fault.
+/// The results of one kind of fault.
 #[derive(Default)]
 struct Tally {
     strikes: u64,
     calm: Vec<Duration>,
 }
 
-/// Runs a campaign; what offends, a line each.
+/// Runs a campaign. Returns the violations, one per line.
 pub fn run(workspace: &Workspace, options: Options) -> Result<Vec<String>> {
     let built = workspace.cargo(&["build", "--quiet", "--workspace", "--bin", "shop"])?;
     ensure!(built.is_empty(), "build: {}", built.join("; "));
@@ -87,7 +88,8 @@ pub fn run(workspace: &Workspace, options: Options) -> Result<Vec<String>> {
     };
     println!("   commit {} ({state}), seed {}", commit.trim(), options.seed);
     println!("   repeat with `cargo xtask chaos --seed {}`", options.seed);
-    Services::at(workspace, &format!("{FOLDER}/services")).down()?; // left by a campaign that was interrupted
+    // left by a campaign that was interrupted
+    Services::at(workspace, &format!("{FOLDER}/services")).down()?;
     let volume = Volume::mount(&workspace.path(FOLDER).join("services/postgres"));
     let site = Arc::new(Site::start(workspace, FOLDER)?);
     let scene = Scene { site, ledger: Arc::default(), volume };
@@ -145,7 +147,7 @@ fn campaign(scene: &Scene, options: Options) -> Result<()> {
             tally.strikes += 1;
             tally.calm.push(calm);
             check::snapshot(site, begun_with, ledger)?;
-            rises += epochs.look(site, ledger)?;
+            rises += epochs.compare(site, ledger)?;
         }
         rounds += 1;
     }
@@ -164,7 +166,8 @@ fn campaign(scene: &Scene, options: Options) -> Result<()> {
     Ok(())
 }
 
-/// Waits until an order has its outcome again, and every process is ready. A process that ended by itself is a violation.
+/// Waits until an order completes and every process is ready. A process that ended by itself is a
+/// violation.
 fn calm_again(scene: &Scene, fault: Fault) -> Result<Duration> {
     let Scene { site, ledger, .. } = scene;
     let begun = Instant::now();
@@ -208,7 +211,8 @@ fn calm_again(scene: &Scene, fault: Fault) -> Result<Duration> {
     Ok(begun.elapsed())
 }
 
-/// Accounts, products and countries; money and goods are checked against what they hold here.
+/// Loads accounts, products and countries. Returns the totals that money and stock are checked
+/// against.
 pub(crate) fn load_goods(site: &Site) -> Result<Stock> {
     let accounts = (0..CUSTOMERS)
         .map(|number| (format!("c{number}"), CENTS_EACH))

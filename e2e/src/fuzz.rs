@@ -1,5 +1,5 @@
-//! `cargo xtask fuzz`: requests from the routes' own shapes against the HTTP API in three forms. No fault of the server, no
-//! hang, and no contradiction between an order and its saga.
+//! `cargo xtask fuzz`: random requests from the OpenAPI document against the HTTP API in three
+//! forms. No request may cause a server fault or a hang, and orders must agree with their sagas.
 
 mod check;
 mod draw;
@@ -22,28 +22,28 @@ use ledger::Ledger;
 use shapes::Operation;
 use wire::{Connection, Outcome, Response};
 
-/// Requests of the run proper, in all forms together.
+/// Requests of a full run, in all forms together.
 pub const REQUESTS: u64 = 100_000;
-/// Requests of the short form that CI runs.
+/// Requests of the short run in CI.
 pub const REQUESTS_SHORT: u64 = 15_000;
-/// Clients at the same time.
+/// Concurrent clients.
 const CLIENTS: u64 = 8;
-/// An answer that takes longer than the wait that was wished for, and this, hangs.
+/// The time after the requested wait at which a request counts as hung.
 const HUNG_AFTER: Duration = Duration::from_secs(20);
-/// A body of which a server need not read all.
+/// The size of a body that a server may refuse without reading it all.
 const LARGE_BYTES: usize = 1024 * 1024;
 
-/// What is run.
+/// The options of a run.
 pub struct Options {
-    /// How many requests, in all forms together.
+    /// Requests in all forms together.
     pub requests: u64,
-    /// What all choices follow from.
+    /// The seed of all choices.
     pub seed: u64,
-    /// The program; none for the one of this checkout, which is built.
+    /// The program under test. `None`: the one of this checkout, which is built first.
     pub program: Option<PathBuf>,
 }
 
-/// Runs all forms one after another; what offends, a line each.
+/// Runs all forms one after another. Returns the violations, one per line.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<Vec<String>> {
     let program = match &options.program {
         Some(program) => std::path::absolute(program)?,
@@ -86,11 +86,12 @@ fn run_form(
     });
     let took = begun.elapsed();
     for name in form.ended() {
-        ledger.offend("a process ended", format!("{name}: see {}", form.folder().display()));
+        ledger.offend("process ended", format!("{name}: see {}", form.folder().display()));
     }
     let compared = check::compare(&form, &ledger)?;
     println!(
-        "   {}: {requests} requests in {:.1} s, {} sagas seen, {compared} compared with their orders; logs: {}",
+        "   {}: {requests} requests in {:.1} s, {} sagas seen, {compared} compared with their \
+         orders; logs: {}",
         kind.name(),
         took.as_secs_f64(),
         ledger.sagas(),
@@ -100,19 +101,19 @@ fn run_form(
     Ok(ledger.offences())
 }
 
-/// The addresses of all servers.
+/// Returns the operations of all servers.
 fn operations(form: &Form) -> Result<Vec<Operation>> {
     let mut operations = Vec::new();
     for (at, server) in form.servers.iter().enumerate() {
         let document = form
             .json(at, "/openapi.json")
-            .with_context(|| format!("the addresses of {}", server.name))?;
+            .with_context(|| format!("the operations of {}", server.name))?;
         operations.extend(shapes::operations(at, &document)?);
     }
     Ok(operations)
 }
 
-/// One client: requests one after another until there are enough.
+/// Runs one client: sends requests until the total is reached.
 fn work(
     form: &Form,
     operations: &[Operation],
@@ -145,7 +146,7 @@ fn work(
             Outcome::Hung => {
                 ledger.count(&route, "hung");
                 ledger.offend(
-                    "a hang",
+                    "hang",
                     format!("{} {} {:?}", request.method, request.target, request.headers),
                 );
             }
@@ -163,7 +164,8 @@ fn work(
     }
 }
 
-/// Where orders are placed is asked more often: the rest follows from them.
+/// Returns the frequency of an operation. Operations that place orders are frequent, because the
+/// others need orders.
 fn weight(operation: &Operation) -> usize {
     match (operation.method.as_str(), operation.path.as_str()) {
         ("POST", "/orders") => 6,

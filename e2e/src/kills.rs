@@ -1,6 +1,8 @@
-//! `cargo xtask kills`: the shop in production form, every process of it killed again and again in the middle of a replay.
+//! `cargo xtask kills`: runs the shop as processes, each of which is killed repeatedly during a
+//! replay.
 //!
-//! Real processes, real Kafka and PostgreSQL, `kill -9` and SIGSTOP. Whatever dies, the figures come out right.
+//! Uses real processes, Kafka and PostgreSQL, SIGKILL and SIGSTOP. The results must be right in
+//! every case.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,41 +13,42 @@ use crate::cast::Cast;
 use crate::services::Services;
 use crate::workspace::Workspace;
 
-/// How many kills at least, of everybody together.
+/// Minimum kills of all processes and servers together.
 const KILLS_MIN: usize = 40;
-/// Between two kills.
+/// The time between two kills.
 const PAUSE: Duration = Duration::from_millis(700);
-/// A killed server needs longer until it is worth killing again.
+/// The time after the kill of a server, which restarts more slowly.
 const SERVER_PAUSE: Duration = Duration::from_secs(3);
-/// Longer than any lease and session.
+/// The length of a pause, longer than any lease and session.
 const FROZEN: Duration = Duration::from_secs(12);
-/// When a dead orchestrator's sagas should have gone on, at the 99th percentile.
+/// The time limit for progress after a takeover, at the 99th percentile.
 const PROGRESS_MAX: Duration = Duration::from_secs(5);
-/// No replay takes longer.
+/// The time limit of a replay.
 const REPLAY_MAX: Duration = Duration::from_secs(420);
-/// Where the orders are.
+/// The variable with the folder of the orders.
 const ORDERS: &str = "SAGAMORE_NORTHWIND";
 
-/// What becomes of the real orders one after another; concurrently more or fewer of them find the shelves empty.
+/// The final balance of a sequential replay. In a concurrent one, stock may be short for other
+/// orders.
 const ACCOUNTS_CENTS: i64 = 17_975_404;
 
-/// Returns why the replays cannot run on this machine, if so.
+/// Returns the reason why the replays cannot run on this machine, if there is one.
 pub fn obstacle() -> Option<String> {
     let is_missing = std::env::var_os(ORDERS).is_none();
     is_missing.then(|| format!("the real orders are missing: set {ORDERS} to their folder"))
 }
 
-/// The orchestrated shop; what offends, a line each.
+/// Runs the campaign on the orchestrated shop. Returns the violations, one per line.
 pub fn orchestrated(workspace: &Workspace) -> Result<Vec<String>> {
     check(workspace, play_orchestrated)
 }
 
-/// The choreographed shop, likewise.
+/// Runs the campaign on the choreographed shop. Returns the violations, one per line.
 pub fn choreographed(workspace: &Workspace) -> Result<Vec<String>> {
     check(workspace, play_choreographed)
 }
 
-/// Starts the servers, builds the program and has it played.
+/// Starts the servers, builds the program and runs the campaign.
 fn check(
     workspace: &Workspace,
     play: fn(&Workspace, &Services, &Path) -> Result<()>,
@@ -67,7 +70,7 @@ fn check(
 fn play_orchestrated(workspace: &Workspace, services: &Services, orders: &Path) -> Result<()> {
     let cast = Cast::start(workspace, services)?;
     let sequential = cast.outcome(cast.replay(orders, &["--sequential"])?, REPLAY_MAX)?;
-    println!("   one after another: {sequential}");
+    println!("   sequential replay: {sequential}");
     let expected =
         serde_json::json!({ "charge-payment": 113, "reserve-stock": 29, "schedule-shipment": 59 });
     ensure!(
@@ -79,10 +82,10 @@ fn play_orchestrated(workspace: &Workspace, services: &Services, orders: &Path) 
         "wrong sums: {sequential}"
     );
 
-    let mut cast = cast.again()?;
+    let mut cast = cast.restart_empty()?;
     killed(&mut cast, orders)?;
     frozen(&mut cast, orders)?;
-    let mut cast = cast.again()?;
+    let mut cast = cast.restart_empty()?;
     wiped(&mut cast, orders)?;
     rewound(&mut cast, orders)
 }
@@ -90,7 +93,7 @@ fn play_orchestrated(workspace: &Workspace, services: &Services, orders: &Path) 
 fn play_choreographed(workspace: &Workspace, services: &Services, orders: &Path) -> Result<()> {
     let cast = Cast::start_choreographed(workspace, services)?;
     let report = cast.outcome(cast.replay(orders, &["--sequential"])?, REPLAY_MAX)?;
-    println!("   nobody directs: {report}");
+    println!("   choreographed replay: {report}");
     let expected = serde_json::json!({ "payment": 113, "inventory": 29, "shipping": 59 });
     ensure!(
         report["completed"] == 629 && report["failedAt"] == expected,
@@ -105,21 +108,22 @@ fn play_choreographed(workspace: &Workspace, services: &Services, orders: &Path)
     frozen_choreographed(&Cast::start_choreographed(workspace, services)?, orders)
 }
 
-/// A concurrent replay under kills of everything, in turn and at random.
+/// A concurrent replay while everything is killed, in turn.
 fn killed(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let begun = Instant::now();
-    let (mut kills, mut rounds, mut under_way) = (0, 0, 0);
+    let (mut kills, mut rounds, mut while_running) = (0, 0, 0);
     let mut progress = Vec::new();
     let mut replay = cast.replay(orders, &["--concurrency", "4"])?;
     while kills < KILLS_MIN {
         for name in Cast::NAMES {
             let server = Cast::is_server(name);
             if server && rounds % 3 != 0 {
-                continue; // servers come back slowly: every third round
+                continue; // servers restart slowly
             }
             if name == "orchestrator" {
-                // by itself: else what is measured is how long the others take to come back
-                if cast.goes_on(&mut replay)? {
+                // Kill the orchestrator alone. Otherwise the measurement includes the restart of
+                // the others.
+                if cast.wait_for_progress(&mut replay)? {
                     progress.extend(cast.kill_orchestrator()?);
                 } else {
                     cast.kill(name)?;
@@ -128,12 +132,12 @@ fn killed(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
                 cast.kill(name)?;
             }
             kills += 1;
-            under_way += usize::from(!replay.is_over()?);
+            while_running += usize::from(!replay.is_over()?);
             std::thread::sleep(if server { SERVER_PAUSE } else { PAUSE });
         }
         rounds += 1;
         if replay.is_over()? && kills < KILLS_MIN {
-            // everything is known already, and is asked once more: nothing may change
+            // All orders are known, so a repeated replay must change nothing.
             replay = cast.replay(orders, &["--concurrency", "32"])?;
         }
         ensure!(
@@ -144,86 +148,93 @@ fn killed(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     }
     let report = cast.outcome(replay, REPLAY_MAX)?;
     println!(
-        "   {kills} kills in {:.0} s, {under_way} of them while orders were under way: {report}",
+        "   {kills} kills in {:.0} s, {while_running} of them while orders were running: {report}",
         begun.elapsed().as_secs_f64()
     );
     ensure!(
-        under_way >= Cast::NAMES.len(),
-        "the orders had all ended before everybody was killed once"
+        while_running >= Cast::NAMES.len(),
+        "all orders had ended before every process was killed once"
     );
-    cast.balanced(orders, &report)?;
+    cast.check_balance(orders, &report)?;
     progress.sort_unstable();
     if let (Some(longest), Some(median)) = (progress.last(), progress.get(progress.len() / 2)) {
         let rank = (progress.len() * 99).div_ceil(100).saturating_sub(1);
         println!(
-            "   first progress of a dead orchestrator's sagas: median {median:?}, 99 % {:?}, longest {longest:?}, of {}",
+            "   first progress of the sagas of a killed orchestrator: median {median:?}, 99 % \
+             {:?}, longest {longest:?}, of {} sagas",
             progress[rank],
             progress.len()
         );
         if progress[rank] > PROGRESS_MAX {
-            // told, and no failure: how long it takes is the machine's affair as well
-            println!("   warning: that is more than the {PROGRESS_MAX:?} that it should be");
+            // A warning only, because the time depends on the machine as well.
+            println!("   warning: this exceeds the expected {PROGRESS_MAX:?}");
         }
     }
     Ok(())
 }
 
-/// Kafka loses all that it has in the middle of a replay: topics, offsets and groups. Every saga ends all the same.
+/// Wipes Kafka's topics, offsets and groups during a replay. Every saga must still end.
 fn wiped(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let mut replay = cast.replay(orders, &["--concurrency", "16"])?;
-    ensure!(cast.goes_on(&mut replay)?, "the replay was over before Kafka's data could be wiped");
+    ensure!(
+        cast.wait_for_progress(&mut replay)?,
+        "the replay was over before Kafka's data could be wiped"
+    );
     let begun = Instant::now();
     let open = cast.wipe_kafka()?;
-    ensure!(open > 0, "no saga was open when Kafka's data was wiped");
+    ensure!(open > 0, "no saga was unfinished when Kafka's data was wiped");
     let report = cast.outcome(replay, REPLAY_MAX)?;
     println!(
-        "   Kafka wiped with {open} sagas open; after {:.0} s: {report}",
+        "   Kafka wiped with {open} unfinished sagas; after {:.0} s: {report}",
         begun.elapsed().as_secs_f64()
     );
-    cast.balanced(orders, &report)
+    cast.check_balance(orders, &report)
 }
 
-/// Every service is given all commands once more, as by an offset reset of its group: nothing happens twice.
+/// Resets the offsets of the services' groups, so that all commands are redelivered. Nothing may
+/// take effect twice.
 fn rewound(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let before = cast.totals()?;
     let commands = cast.rewind_services()?;
     let report = cast.outcome(cast.replay(orders, &["--concurrency", "16"])?, REPLAY_MAX)?;
-    println!("   {commands} commands once more: {report}");
-    ensure!(commands > 0, "the services were given nothing once more");
+    println!("   {commands} redelivered commands: {report}");
+    ensure!(commands > 0, "no command was redelivered");
     ensure!(
         report["balanceCents"] == before["balanceCents"],
         "before the offsets were reset: {before}"
     );
-    cast.balanced(orders, &report)
+    cast.check_balance(orders, &report)
 }
 
-/// The services of a choreography, its two observers and the servers are killed one after another during a replay.
+/// Kills the services, the observers and the servers of a choreography, one after another, during a
+/// replay.
 fn killed_choreographed(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let begun = Instant::now();
     let mut replay = cast.replay(orders, &["--concurrency", "8"])?;
-    let (mut kills, mut under_way) = (0, 0);
+    let (mut kills, mut while_running) = (0, 0);
     for name in
         Cast::CHOREOGRAPHED.iter().chain(&["payment", "inventory", "shipping", "order", "observer"])
     {
         std::thread::sleep(PAUSE);
-        under_way += usize::from(!replay.is_over()?);
+        while_running += usize::from(!replay.is_over()?);
         cast.kill(name)?;
         kills += 1;
     }
     let report = cast.outcome(replay, REPLAY_MAX)?;
     let seconds = begun.elapsed().as_secs_f64();
     println!(
-        "   nobody directs: {kills} kills in {seconds:.0} s, {under_way} of them while orders were under way: {report}"
+        "   choreographed: {kills} kills in {seconds:.0} s, {while_running} of them while orders \
+         were running: {report}"
     );
     ensure!(
-        under_way >= Cast::CHOREOGRAPHED.len(),
-        "the orders had all ended before everybody was killed once"
+        while_running >= Cast::CHOREOGRAPHED.len(),
+        "all orders had ended before every process was killed once"
     );
-    cast.balanced(orders, &report)
+    cast.check_balance(orders, &report)
 }
 
-/// A service of a choreography and its observer are paused for longer than their sessions, and then the database takes no writes
-/// for a while, as one that was demoted, or whose disk is full. All go on.
+/// Pauses a service and an observer for longer than their sessions, then makes the database
+/// read-only for a while. All must continue.
 fn frozen_choreographed(cast: &Cast<'_>, orders: &Path) -> Result<()> {
     let begun = Instant::now();
     let mut replay = cast.replay(orders, &["--concurrency", "8"])?;
@@ -233,18 +244,16 @@ fn frozen_choreographed(cast: &Cast<'_>, orders: &Path) -> Result<()> {
         std::thread::sleep(FROZEN);
         process.signal("CONT")?;
     }
-    ensure!(!replay.is_over()?, "the orders had all ended before the database was read-only");
+    ensure!(!replay.is_over()?, "all orders had ended before the database was read-only");
     cast.read_only_for(SERVER_PAUSE)?;
-    ensure!(
-        cast.was_refused("[25006]")?,
-        "nobody was refused a write while the database was read-only"
-    );
+    ensure!(cast.has_logged("[25006]")?, "no write was refused while the database was read-only");
     let report = cast.outcome(replay, REPLAY_MAX)?;
-    println!("   frozen, and read-only, in {:.0} s: {report}", begun.elapsed().as_secs_f64());
-    cast.balanced(orders, &report)
+    println!("   paused and read-only, in {:.0} s: {report}", begun.elapsed().as_secs_f64());
+    cast.check_balance(orders, &report)
 }
 
-/// An orchestrator and a service are paused for longer than their leases and sessions, and go on.
+/// Pauses an orchestrator and a service for longer than their leases and sessions. Both must
+/// continue.
 fn frozen(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     for name in ["orchestrator", "payment"] {
         let prefix = format!("frozen-{name}");
@@ -253,10 +262,10 @@ fn frozen(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
         let process = cast.signal(name, "STOP")?;
         let begun = Instant::now();
         if name == "orchestrator" {
-            // the other orchestrator takes everything over, and whoever asks it is served
+            // the standby takes over and serves new orders
             cast.place(&format!("{prefix}-during"), &other)?;
             println!(
-                "   an order while the {name} is frozen: {:.1} s",
+                "   an order while the {name} is paused: {:.1} s",
                 begun.elapsed().as_secs_f64()
             );
         }
@@ -265,5 +274,5 @@ fn frozen(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
         cast.place(&format!("{prefix}-after"), &both)?;
     }
     let report = cast.totals()?;
-    cast.balanced(orders, &report)
+    cast.check_balance(orders, &report)
 }

@@ -1,6 +1,7 @@
-//! End-to-end suites: real processes on real Kafka and PostgreSQL, killed, paused and cut off in the middle of real work.
+//! End-to-end suites: real processes on real Kafka and PostgreSQL, killed, paused and disconnected
+//! under load.
 //!
-//! `cargo xtask` runs them. Nothing in here is part of the program.
+//! `cargo xtask` runs them. They are not part of the program.
 
 pub mod workspace;
 

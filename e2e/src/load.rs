@@ -1,4 +1,4 @@
-//! The load of a campaign: clients that place orders, repeat them, read them, and remember every answer.
+//! The load of a campaign: clients that place, repeat and read orders, and record every response.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,76 +10,76 @@ use serde_json::{Value, json};
 use crate::random::Random;
 use crate::site::{ORCHESTRATORS, Response, Site};
 
-/// Customers with money enough.
+/// Customers with enough money.
 pub const CUSTOMERS: u64 = 200;
-/// Products with stock enough.
+/// Products with enough stock.
 pub const PRODUCTS: u64 = 60;
-/// Clients at the usual load.
+/// Clients under normal load.
 const CLIENTS: u64 = 8;
-/// Clients while the system is overloaded.
+/// Clients under overload.
 pub const CLIENTS_OVERLOADED: u64 = 80;
-/// Pause of a client between two orders: 8 clients place about 16 orders a second.
+/// The pause of a client between two orders. 8 clients place about 16 orders a second.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long a client waits for an outcome.
+/// The wait for an outcome, in seconds.
 const WAIT_S: u64 = 5;
 
-/// What clients know of one order.
+/// The responses of one order.
 #[derive(Clone, Debug, Default)]
 pub struct Promise {
-    /// The body it was placed with.
+    /// The body of the order.
     pub body: String,
-    /// Whether any response accepted it.
+    /// Whether a response accepted it.
     pub accepted: bool,
-    /// The final status that a client was told: completed or compensated.
+    /// The final status in a response: completed or compensated.
     pub outcome: Option<String>,
-    /// The highest revision that was read.
+    /// The highest revision in a response.
     pub revision: u64,
 }
 
-/// What all clients know, and every contradiction that one of them saw.
+/// The responses that all clients received, and the violations.
 #[derive(Default)]
 pub struct Ledger {
     promises: Mutex<BTreeMap<String, Promise>>,
     violations: Mutex<Vec<String>>,
-    /// Requests by what came of them.
+    /// Requests by outcome.
     pub counts: Mutex<BTreeMap<&'static str, u64>>,
     number: AtomicU64,
 }
 
-/// Clients at work until it is dropped.
+/// Running clients.
 pub struct Load {
     ends: Arc<AtomicBool>,
     clients: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Ledger {
-    /// A copy of what is known.
+    /// Returns a copy of all promises.
     pub fn promises(&self) -> BTreeMap<String, Promise> {
         self.promises.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Records a contradiction, with the invariant's name first.
+    /// Records a violation. The text starts with the invariant's name.
     pub fn violate(&self, what: String) {
         println!("   VIOLATION {what}");
         self.violations.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
-    /// All contradictions so far.
+    /// Returns all violations so far.
     pub fn violations(&self) -> Vec<String> {
         self.violations.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// One more of this kind.
+    /// Counts one outcome of this kind.
     pub fn count(&self, what: &'static str) {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default() += 1;
     }
 
-    /// Orders placed so far, answered or not.
+    /// Returns the number of orders so far, answered or not.
     pub fn placed(&self) -> u64 {
         self.number.load(Ordering::Relaxed)
     }
 
-    /// An accepted order whose outcome no client knows yet, if there is one.
+    /// Returns an accepted order without a known outcome, if there is one.
     pub fn some_open(&self, random: &mut Random) -> Option<String> {
         let promises = self.promises.lock().unwrap_or_else(PoisonError::into_inner);
         let open: Vec<&String> = promises
@@ -101,11 +101,11 @@ impl Ledger {
         );
     }
 
-    /// Compares what a response says of an order with what was said before.
-    fn hear(&self, id: &str, response: &Response) {
-        let Ok(said) = serde_json::from_str::<Value>(&response.body) else { return };
+    /// Compares the status in a response with earlier ones.
+    fn compare(&self, id: &str, response: &Response) {
+        let Ok(saga) = serde_json::from_str::<Value>(&response.body) else { return };
         let (status, revision) =
-            (said["status"].as_str().unwrap_or_default(), said["revision"].as_u64());
+            (saga["status"].as_str().unwrap_or_default(), saga["revision"].as_u64());
         let mut contradiction = None;
         self.update(id, |promise| {
             promise.accepted = true;
@@ -113,7 +113,7 @@ impl Ledger {
             match &promise.outcome {
                 Some(outcome) if outcome != status => {
                     contradiction =
-                        Some(format!("split-outcome: {id} was {outcome} and is {status}"));
+                        Some(format!("split-outcome: {id} was {outcome}, but is {status} now"));
                 }
                 _ if is_final => promise.outcome = Some(status.to_owned()),
                 _ => {}
@@ -125,7 +125,7 @@ impl Ledger {
 }
 
 impl Load {
-    /// Starts so many clients, each with a pause between two orders.
+    /// Starts clients, each with a pause between two orders.
     pub fn start(
         site: &Arc<Site>,
         ledger: &Arc<Ledger>,
@@ -142,16 +142,16 @@ impl Load {
         Load { clients: clients.collect(), ends }
     }
 
-    /// The usual load.
+    /// Starts the normal load.
     pub fn usual(site: &Arc<Site>, ledger: &Arc<Ledger>, seed: u64) -> Load {
         Load::start(site, ledger, seed, CLIENTS, PAUSE)
     }
 
-    /// Has every client end after its order.
+    /// Stops every client after its current order.
     pub fn stop(self) {
         self.ends.store(true, Ordering::SeqCst);
         for client in self.clients {
-            let _ = client.join(); // one that panicked has printed why
+            let _ = client.join(); // a panicking client has printed the reason
         }
     }
 }
@@ -180,7 +180,7 @@ impl Client {
         }
     }
 
-    /// Orders of which about one in five is refused: no money, no stock, no carrier.
+    /// Draws an order. About one in five is refused for lack of money, stock or a carrier.
     fn order(&mut self, id: &str, quantity: u64) -> String {
         let customer = match self.random.below(100) {
             0..=6 => "poor".to_owned(),
@@ -204,7 +204,7 @@ impl Client {
         ORCHESTRATORS[usize::try_from(self.random.below(2)).unwrap_or(0)]
     }
 
-    /// Places an order, again and again until it is accepted or ten attempts are over.
+    /// Places an order, with at most ten attempts until it is accepted.
     fn place(&mut self, id: &str, body: &str) {
         self.ledger.update(id, |promise| promise.body = body.to_owned());
         for _ in 0..10 {
@@ -213,11 +213,11 @@ impl Client {
             match self.site.http(at, "POST", "/orders", body, Some(WAIT_S)) {
                 Ok(response) if response.code == 200 || response.code == 202 => {
                     self.ledger.count(if response.code == 200 {
-                        "placed: outcome told"
+                        "placed: with outcome"
                     } else {
                         "placed: accepted"
                     });
-                    self.ledger.hear(id, &response);
+                    self.ledger.compare(id, &response);
                     return;
                 }
                 Ok(response) if response.code == 429 || response.code == 503 => {
@@ -240,21 +240,21 @@ impl Client {
                     ));
                     return;
                 }
-                Err(_) => self.ledger.count("placed: no answer"),
+                Err(_) => self.ledger.count("placed: no response"),
             }
             std::thread::sleep(Duration::from_millis(300).saturating_sub(begun.elapsed()));
         }
         self.ledger.count("placed: given up");
     }
 
-    /// The same order once more is the same saga.
+    /// Repeats an order, which must find the same saga.
     fn place_again(&mut self, id: &str, body: &str) {
         let at = self.orchestrator();
         let Ok(response) = self.site.http(at, "POST", "/orders", body, None) else { return };
         match response.code {
             200 | 202 => {
                 self.ledger.count("repeated");
-                self.ledger.hear(id, &response);
+                self.ledger.compare(id, &response);
             }
             429 | 503 => {}
             code => self
@@ -263,7 +263,7 @@ impl Client {
         }
     }
 
-    /// Another order with an accepted order's id is refused.
+    /// Sends another order with an accepted order's id, which must be refused.
     fn place_another(&mut self, id: &str) {
         if !self
             .ledger
@@ -271,7 +271,7 @@ impl Client {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get(id)
-            .is_some_and(|it| it.accepted)
+            .is_some_and(|promise| promise.accepted)
         {
             return;
         }
@@ -286,7 +286,7 @@ impl Client {
         }
     }
 
-    /// Reads an order's saga: revisions never go backward.
+    /// Reads an order's saga. Its revision must not decrease.
     fn read(&mut self, id: &str) {
         let before =
             match self.ledger.promises.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
@@ -296,19 +296,20 @@ impl Client {
         let at = self.orchestrator();
         match self.site.http(at, "GET", &format!("/api/v1/sagas/checkout:{id}"), "", None) {
             Ok(response @ Response { code: 200, .. }) => {
-                let said: Value = serde_json::from_str(&response.body).unwrap_or_default();
-                let now = said["revision"].as_u64().unwrap_or(0);
+                let saga: Value = serde_json::from_str(&response.body).unwrap_or_default();
+                let now = saga["revision"].as_u64().unwrap_or(0);
                 if now < before {
                     self.ledger.violate(format!(
                         "time-travel: {id} at {at}: revision {now} after {before}"
                     ));
                 }
                 self.ledger.count("read");
-                self.ledger.hear(id, &response);
+                self.ledger.compare(id, &response);
             }
             Ok(Response { code: 404, body, .. }) => {
-                self.ledger
-                    .violate(format!("lost-saga: {id} was accepted, and {at} answers 404: {body}"));
+                self.ledger.violate(format!(
+                    "lost-saga: {id} was accepted, but {at} returned 404: {body}"
+                ));
             }
             _ => {}
         }

@@ -1,6 +1,7 @@
-//! `cargo xtask outages`: orchestrators that lose Kafka, one alone and all together, and what becomes of their partitions.
+//! `cargo xtask outages`: orchestrators lose Kafka, one alone and all together. Checks the moves of
+//! their partitions.
 //!
-//! Bounds are in leases, which are what a takeover waits for; how long each took is printed.
+//! Limits are multiples of the lease, the time that a takeover waits. The actual times are printed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,17 +16,17 @@ use crate::site::{JOINER, ORCHESTRATORS, SERVICES, Site};
 use crate::workspace::Workspace;
 
 const FOLDER: &str = "target/outages";
-/// The lease of a partition, as configured by default.
+/// The default lease of a partition.
 const LEASE: Duration = Duration::from_secs(3);
-/// How long the sagas of an orchestrator without Kafka may wait until another one drives them.
+/// The time limit for a takeover of the sagas of an orchestrator without Kafka.
 const MOVED_MAX: Duration = Duration::from_secs(10);
-/// How long brokers are gone for all.
+/// The length of an outage of the brokers for all.
 const GONE: Duration = Duration::from_secs(15);
-/// How long an orchestrator that cannot publish is watched.
+/// The time that an orchestrator without Kafka is watched.
 const WATCHED: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(200);
 
-/// Runs all outages; what offends, a line each.
+/// Runs all outages. Returns the violations, one per line.
 pub fn run(workspace: &Workspace) -> Result<Vec<String>> {
     let built = workspace.cargo(&["build", "--quiet", "--workspace", "--bin", "shop"])?;
     ensure!(built.is_empty(), "build: {}", built.join("; "));
@@ -44,23 +45,23 @@ pub fn run(workspace: &Workspace) -> Result<Vec<String>> {
 }
 
 fn outages(site: &Site, ledger: &Ledger) -> Result<()> {
-    std::thread::sleep(LEASE * 2); // sagas are under way everywhere
+    std::thread::sleep(LEASE * 2); // until every orchestrator has running sagas
     one_alone(site, ledger)?;
     a_joiner(site, ledger)?;
     all_together(site, ledger)
 }
 
-/// One orchestrator loses Kafka and keeps PostgreSQL: all its partitions and sagas go on at the other one.
+/// Cuts one orchestrator off Kafka only. The other one must take over all its partitions and sagas.
 fn one_alone(site: &Site, ledger: &Ledger) -> Result<()> {
     let (cut, paused) = (ORCHESTRATORS[0], SERVICES[3]);
     site.signal(paused, "STOP")?;
-    std::thread::sleep(LEASE); // sagas gather that wait for it
+    std::thread::sleep(LEASE); // sagas accumulate that wait for this service
     site.kafka_of(cut)?.set(Passage::Cut);
     site.signal(paused, "CONT")?;
     let (before, waiting) = (owned_by(site, cut)?, sagas_of(site, cut)?);
     ensure!(
         before > 0 && !waiting.is_empty(),
-        "{cut} owns {before} partitions and {} sagas",
+        "{cut} owns only {before} partitions and {} sagas",
         waiting.len()
     );
     let begun = Instant::now();
@@ -83,17 +84,17 @@ fn one_alone(site: &Site, ledger: &Ledger) -> Result<()> {
             after.as_secs_f64()
         ),
         None => ledger.violate(format!(
-            "stuck-saga: {cut} is cut from Kafka, and keeps its sagas for {MOVED_MAX:?}"
+            "stuck-saga: {cut} is cut from Kafka, but still has its sagas after {MOVED_MAX:?}"
         )),
     }
     if is_ready {
         ledger.violate(format!("false-ready: {cut} reports that it is ready without Kafka"));
     }
     wait_until(LEASE * 10, || Ok(owned_by(site, cut)? > 0))
-        .context("the orchestrator gets its share again")
+        .context("wait until the orchestrator owns partitions again")
 }
 
-/// An orchestrator that joins without Kafka holds nothing for longer than two leases.
+/// Starts an orchestrator without Kafka. It may hold partitions for at most two leases.
 fn a_joiner(site: &Site, ledger: &Ledger) -> Result<()> {
     site.spawn(JOINER)?;
     site.wait_until_ready(JOINER)?;
@@ -111,20 +112,20 @@ fn a_joiner(site: &Site, ledger: &Ledger) -> Result<()> {
     site.kill(JOINER)?;
     site.kafka_of(JOINER)?.set(Passage::Open);
     println!(
-        "   a joiner that cannot publish held partitions for {:.1} s of {WATCHED:?}",
+        "   a joining orchestrator without Kafka held partitions for {:.1} s of {WATCHED:?}",
         held.as_secs_f64()
     );
     if held > LEASE * 2 {
         ledger.violate(format!(
-            "stuck-saga: a joiner that cannot publish held partitions for {held:?}"
+            "stuck-saga: a joining orchestrator without Kafka held partitions for {held:?}"
         ));
     }
     Ok(())
 }
 
-/// All lose the brokers: no partition moves.
+/// Cuts all orchestrators off Kafka. No partition may move.
 fn all_together(site: &Site, ledger: &Ledger) -> Result<()> {
-    std::thread::sleep(LEASE * 2); // until the joiner is forgotten
+    std::thread::sleep(LEASE * 2); // until the membership of the joiner has expired
     let before = epochs(site)?;
     for name in ORCHESTRATORS {
         site.kafka_of(name)?.set(Passage::Refused);
@@ -134,7 +135,9 @@ fn all_together(site: &Site, ledger: &Ledger) -> Result<()> {
     for name in ORCHESTRATORS {
         site.kafka_of(name)?.set(Passage::Open);
     }
-    println!("   brokers gone for all for {GONE:?}: epochs {before:?} before, {after:?} after");
+    println!(
+        "   no orchestrator had Kafka for {GONE:?}: epochs {before:?} before, {after:?} after"
+    );
     if before != after {
         ledger.violate(
             "needless-takeover: partitions moved while no orchestrator had Kafka".to_owned(),
@@ -148,7 +151,7 @@ fn all_together(site: &Site, ledger: &Ledger) -> Result<()> {
         Ok(open.parse::<u64>().unwrap_or(0))
     };
     let had: u64 = ended()?;
-    wait_until(LEASE * 20, || Ok(ended()? > had)).context("sagas go on once the brokers are back")
+    wait_until(LEASE * 20, || Ok(ended()? > had)).context("wait until sagas end again")
 }
 
 fn owned_by(site: &Site, name: &str) -> Result<u64> {
@@ -156,10 +159,10 @@ fn owned_by(site: &Site, name: &str) -> Result<u64> {
     let count = site.sql(&format!(
         "SELECT count(*) FROM {ownership} WHERE owner LIKE '%/127.0.0.1:{port}/%'"
     ))?;
-    count.parse().with_context(|| format!("'{count}' is no count"))
+    count.parse().with_context(|| format!("'{count}' is not a count"))
 }
 
-/// The unfinished sagas of an orchestrator, with their revisions.
+/// Returns the unfinished sagas of an orchestrator with their revisions.
 fn sagas_of(site: &Site, name: &str) -> Result<BTreeMap<String, String>> {
     let (ownership, saga, port) =
         (site.table("engine", "ownership"), site.table("engine", "saga"), site.port_of(name)?);
@@ -184,7 +187,7 @@ fn epochs(site: &Site) -> Result<String> {
 fn wait_until(limit: Duration, holds: impl Fn() -> Result<bool>) -> Result<()> {
     let begun = Instant::now();
     while !holds()? {
-        ensure!(begun.elapsed() < limit, "not within {limit:?}");
+        ensure!(begun.elapsed() < limit, "timed out after {limit:?}");
         std::thread::sleep(POLL);
     }
     Ok(())

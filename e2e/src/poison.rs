@@ -1,4 +1,5 @@
-//! `cargo xtask poison`: what one poisoned saga costs the others, on a Kafka and a PostgreSQL of its own.
+//! `cargo xtask poison`: measures the effect of one poisoned saga on others, with its own Kafka and
+//! PostgreSQL.
 
 use anyhow::Result;
 
@@ -7,7 +8,7 @@ use crate::workspace::Workspace;
 
 const FOLDER: &str = "target/poison/services";
 
-/// Runs the example that measures it. Returns the offences, a line each.
+/// Runs the example that measures it. Returns the violations, one per line.
 pub fn run(workspace: &Workspace) -> Result<Vec<String>> {
     let services = Services::at(workspace, FOLDER);
     services.up()?;

@@ -1,4 +1,4 @@
-//! A TCP proxy on loopback that can cut, slow down or sever the connections through it.
+//! A TCP proxy on loopback that can cut, slow down or reset the connections through it.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -8,28 +8,28 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// Bytes forwarded at a time.
+/// Maximum bytes forwarded at once.
 const CHUNK_BYTES: usize = 16 * 1024;
-/// How often a held connection checks whether it may go on.
+/// The interval at which a held connection checks for the end of the cut.
 const CHECK_EVERY: Duration = Duration::from_millis(20);
-/// Delay of one chunk on a slow network.
+/// The delay of one chunk on a slow network.
 const DELAY: Duration = Duration::from_millis(60);
 
-/// What a proxy does with bytes.
+/// The treatment of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Passage {
-    /// Forwards at once.
+    /// Forwards without delay.
     Open,
-    /// Forwards each chunk late.
+    /// Forwards each chunk with a delay.
     Slow,
-    /// Holds every byte, as a network that drops packets: connections stay up, and hang.
+    /// Holds all bytes, like a network that drops packets. Connections stay open and hang.
     Cut,
     /// Refuses connections.
     Refused,
 }
 
-/// A listening proxy. It lives as long as the program.
+/// A listening proxy, until the program exits.
 pub struct Proxy {
     address: SocketAddr,
     state: Arc<State>,
@@ -42,7 +42,7 @@ struct State {
 }
 
 impl Proxy {
-    /// Listens on a free port, and forwards to `upstream`.
+    /// Listens on a free port and forwards to `upstream`.
     pub fn to(upstream: SocketAddr) -> Result<Proxy> {
         let listener = TcpListener::bind("127.0.0.1:0").context("bind a proxy")?;
         let address = listener.local_addr()?;
@@ -60,12 +60,12 @@ impl Proxy {
         Ok(Proxy { address, state })
     }
 
-    /// Where clients connect.
+    /// Returns the address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Treats all bytes like this from now on, those of open connections included.
+    /// Sets the treatment of all traffic, including that of open connections.
     pub fn set(&self, passage: Passage) {
         self.state.passage.store(passage as u8, Ordering::SeqCst);
         if passage == Passage::Refused {
@@ -76,7 +76,7 @@ impl Proxy {
     /// Closes every open connection. New ones are accepted.
     pub fn sever(&self) {
         for stream in self.state.streams.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            let _ = stream.shutdown(Shutdown::Both); // it may have ended by itself
+            let _ = stream.shutdown(Shutdown::Both); // the connection may have ended
         }
     }
 }
@@ -92,7 +92,7 @@ impl State {
 
     fn accept(self: &Arc<State>, client: TcpStream) {
         if self.passage() == Passage::Refused {
-            return; // dropped: the client sees a reset
+            return; // dropping the stream resets the connection
         }
         let Ok(server) = TcpStream::connect(self.upstream) else { return };
         let pairs =
@@ -131,14 +131,14 @@ impl State {
 mod tests {
     use super::*;
 
-    /// A server that returns what it receives.
+    /// Starts a server that returns everything it receives.
     fn echo() -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-        let address = listener.local_addr().expect("bound");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind to loopback");
+        let address = listener.local_addr().expect("read the address");
         std::thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
                 std::thread::spawn(move || {
-                    std::io::copy(&mut stream.try_clone().expect("a handle"), &mut stream)
+                    std::io::copy(&mut stream.try_clone().expect("clone the stream"), &mut stream)
                 });
             }
         });
@@ -152,28 +152,28 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_holds_bytes_and_delivers_them_when_it_opens() {
-        let proxy = Proxy::to(echo()).expect("a proxy");
-        let mut stream = TcpStream::connect(proxy.address()).expect("it accepts");
-        round_trip(&mut stream, Duration::from_secs(5)).expect("open");
+    fn bytes_held_by_a_cut_are_delivered_after_it() {
+        let proxy = Proxy::to(echo()).expect("start a proxy");
+        let mut stream = TcpStream::connect(proxy.address()).expect("connect");
+        round_trip(&mut stream, Duration::from_secs(5)).expect("the proxy forwards");
         proxy.set(Passage::Cut);
-        round_trip(&mut stream, Duration::from_millis(200)).expect_err("nothing passes a cut");
+        round_trip(&mut stream, Duration::from_millis(200)).expect_err("no byte passes a cut");
         proxy.set(Passage::Open);
-        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket");
-        stream.read_exact(&mut [0]).expect("the byte that was held arrives");
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set the timeout");
+        stream.read_exact(&mut [0]).expect("the held byte arrives");
     }
 
     #[test]
-    fn a_refusal_closes_what_is_open_and_admits_nothing() {
-        let proxy = Proxy::to(echo()).expect("a proxy");
-        let mut stream = TcpStream::connect(proxy.address()).expect("it accepts");
-        round_trip(&mut stream, Duration::from_secs(5)).expect("open");
+    fn a_refusal_closes_open_connections_and_refuses_new_ones() {
+        let proxy = Proxy::to(echo()).expect("start a proxy");
+        let mut stream = TcpStream::connect(proxy.address()).expect("connect");
+        round_trip(&mut stream, Duration::from_secs(5)).expect("the proxy forwards");
         proxy.set(Passage::Refused);
         round_trip(&mut stream, Duration::from_secs(5)).expect_err("the connection is closed");
         let mut other = TcpStream::connect(proxy.address()).expect("the port listens");
-        round_trip(&mut other, Duration::from_secs(5)).expect_err("and closes at once");
+        round_trip(&mut other, Duration::from_secs(5)).expect_err("the new connection is closed");
         proxy.set(Passage::Open);
-        let mut again = TcpStream::connect(proxy.address()).expect("it accepts");
-        round_trip(&mut again, Duration::from_secs(5)).expect("open again");
+        let mut again = TcpStream::connect(proxy.address()).expect("connect");
+        round_trip(&mut again, Duration::from_secs(5)).expect("the proxy forwards again");
     }
 }

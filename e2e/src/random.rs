@@ -1,15 +1,15 @@
 //! Random numbers from a seed: SplitMix64.
 
-/// A sequence that the seed determines.
+/// A sequence determined by its seed.
 pub struct Random(u64);
 
 impl Random {
-    /// The sequence of this seed.
+    /// Starts the sequence of this seed.
     pub fn new(seed: u64) -> Random {
         Random(seed)
     }
 
-    /// A number below `limit`; 0 when that is 0.
+    /// Returns a number below `limit`, or 0 if `limit` is 0.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -18,12 +18,12 @@ impl Random {
         (z ^ (z >> 31)).checked_rem(limit).unwrap_or(0)
     }
 
-    /// One of these. There must be one.
+    /// Returns one of these elements, of which there must be at least one.
     pub fn choose<T: Copy>(&mut self, of: &[T]) -> T {
         of[usize::try_from(self.below(of.len() as u64)).unwrap_or(0)]
     }
 
-    /// Puts these in a random order.
+    /// Shuffles the elements.
     pub fn shuffle<T>(&mut self, all: &mut [T]) {
         for at in (1..all.len()).rev() {
             all.swap(at, usize::try_from(self.below(at as u64 + 1)).unwrap_or(0));

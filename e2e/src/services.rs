@@ -1,6 +1,8 @@
-//! Apache Kafka and PostgreSQL for tests and trials: started on loopback, in a folder under `target/`, and stopped again.
+//! Apache Kafka and PostgreSQL for tests and trials: started on loopback in a folder under
+//! `target/`, and stopped again.
 //!
-//! What runs is known by its process id and the moment it began, so that nothing else is ever stopped.
+//! A server is identified by its process id and its start time, so that no other process is ever
+//! stopped.
 
 mod folder;
 mod kafka;
@@ -16,54 +18,55 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace::Workspace;
 use folder::{Folder, Ports};
-pub use kafka::Door;
+pub use kafka::Listener;
 pub use process::Process;
 
 const USAGE: &str = "\
-usage: cargo xtask services up [--fresh]   starts Kafka and PostgreSQL, unless they run; --fresh removes their data first
-       cargo xtask services down           stops what `up` started; the data stays
-       cargo xtask services status         what runs, and where
-       cargo xtask services env            the variables that tests want: eval \"$(cargo xtask services env)\"
+usage: cargo xtask services up [--fresh]   start both servers; --fresh deletes their data first
+       cargo xtask services down           stop both servers and keep their data
+       cargo xtask services status         show the state and the addresses
+       cargo xtask services env            print variables: eval \"$(cargo xtask services env)\"
 ";
 
-/// How long a service may take to answer.
+/// The time limit for a server to become ready.
 const READY_MAX: Duration = Duration::from_secs(90);
-/// How long it may take to end before it is killed.
+/// The time limit for a server to stop before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(30);
-/// How often a service that ends while it starts is started again: what was killed leaves locks for a moment.
+/// Attempts to start a server that exits during its start, because a killed one leaves locks for a
+/// moment.
 const ATTEMPTS_MAX: u32 = 4;
 const POLL: Duration = Duration::from_millis(100);
-const TELL_EVERY: Duration = Duration::from_secs(5);
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// One server.
+/// A server.
 trait Service {
-    /// What to call it, and its folder.
+    /// Returns its printed name, which is also its folder's name.
     fn name(&self) -> &'static str;
 
-    /// Fetches, creates and writes what it needs to start; harmless when all is there.
+    /// Installs the server and prepares its data. Repeating the call is safe.
     fn prepare(&self) -> Result<()>;
 
-    /// The command that is the server.
+    /// Builds the command that runs the server.
     fn command(&self) -> Result<Command>;
 
-    /// Whether it takes requests.
+    /// Whether the server accepts requests.
     fn answers(&self) -> bool;
 
-    /// What is to be done once it answers.
+    /// Completes the setup once the server is ready.
     fn settle(&self) -> Result<()>;
 
-    /// The signal by which it ends in good order.
+    /// Returns the signal for a graceful stop.
     fn stop_signal(&self) -> &'static str;
 }
 
-/// The services of a checkout.
+/// Kafka and PostgreSQL of one folder.
 pub struct Services {
     folder: Folder,
-    doors: Vec<Door>,
+    listeners: Vec<Listener>,
 }
 
-/// Does what these arguments say.
-pub fn obey(workspace: &Workspace, arguments: &[&str]) -> Result<ExitCode> {
+/// Runs `cargo xtask services` with these arguments.
+pub fn run_command(workspace: &Workspace, arguments: &[&str]) -> Result<ExitCode> {
     let services = Services::of(workspace);
     match arguments {
         ["up"] => services.up(),
@@ -76,34 +79,35 @@ pub fn obey(workspace: &Workspace, arguments: &[&str]) -> Result<ExitCode> {
         ["env"] => services.variables().map(|variables| {
             variables.iter().for_each(|(name, value)| println!("export {name}='{value}'"));
         }),
-        _ => bail!("'services {}' is not understood\n{USAGE}", arguments.join(" ")),
+        _ => bail!("unknown arguments 'services {}'\n{USAGE}", arguments.join(" ")),
     }
     .map(|()| ExitCode::SUCCESS)
 }
 
 impl Services {
-    /// Those of this checkout.
+    /// Returns the services of this checkout.
     pub fn of(workspace: &Workspace) -> Services {
         Services::at(workspace, "target/services")
     }
 
-    /// Services of their own in this folder, counted from the root of the checkout.
+    /// Returns separate services in this folder, relative to the root of the checkout.
     pub fn at(workspace: &Workspace, folder: &str) -> Services {
         let folder = Folder::new(workspace.path(folder), workspace.path("e2e/services/pom.xml"));
-        Services { folder, doors: Vec::new() }
+        Services { folder, listeners: Vec::new() }
     }
 
-    /// Gives Kafka further listeners from its next start on.
-    pub fn with_doors(self, doors: Vec<Door>) -> Services {
-        Services { doors, ..self }
+    /// Adds listeners to Kafka, from its next start.
+    pub fn with_listeners(self, listeners: Vec<Listener>) -> Services {
+        Services { listeners, ..self }
     }
 
-    /// Whether any of them runs.
+    /// Whether any of the servers runs.
     pub fn any_runs(&self) -> Result<bool> {
         Ok(self.folder.running("kafka")?.is_some() || self.folder.running("postgres")?.is_some())
     }
 
-    /// Starts what does not run, waits until all answer, and writes where they are.
+    /// Starts the servers that do not run, waits until both are ready, and writes the
+    /// configuration.
     pub fn up(&self) -> Result<()> {
         let begun = Instant::now();
         let _lock = self.folder.lock()?;
@@ -115,7 +119,9 @@ impl Services {
         for service in &both {
             let service = service.as_ref();
             match self.folder.running(service.name())? {
-                Some(process) => eprintln!("{}: runs (process {})", service.name(), process.pid()),
+                Some(process) => {
+                    eprintln!("{}: running (process {})", service.name(), process.pid())
+                }
                 None => {
                     service.prepare().with_context(|| format!("prepare {}", service.name()))?;
                     self.start(service)?;
@@ -134,7 +140,7 @@ impl Services {
         Ok(())
     }
 
-    /// Stops what runs.
+    /// Stops the servers.
     pub fn down(&self) -> Result<()> {
         let _lock = self.folder.lock()?;
         let ports = self.folder.ports()?.unwrap_or_default();
@@ -144,47 +150,41 @@ impl Services {
         Ok(())
     }
 
-    /// Kills a server with -9, starts it again and waits until it answers.
+    /// Kills a server with SIGKILL, restarts it and waits until it is ready.
     pub fn kill_and_start(&self, name: &str) -> Result<()> {
         self.kill(name)?;
         self.up()
     }
 
-    /// The same with nothing of what it had stored.
+    /// Kills a server, deletes its data and restarts it.
     pub fn kill_and_start_empty(&self, name: &str) -> Result<()> {
         self.kill(name)?;
         self.folder.remove_data_of(name)?;
         self.up()
     }
 
-    /// Has a group that has no members begin anew.
+    /// Resets the offsets of a group without members to the start.
     pub fn reset_offsets(&self, group: &str) -> Result<()> {
-        let ports = self
-            .folder
-            .ports()?
-            .context("the ports are not known: run `cargo xtask services up`")?;
+        let ports =
+            self.folder.ports()?.context("the ports are unknown: run `cargo xtask services up`")?;
         kafka::Kafka::new(&self.folder, ports).reset_offsets(group)
     }
 
     /// Publishes one record with this body to a topic.
     pub fn produce(&self, topic: &str, body: &str) -> Result<()> {
-        let ports = self
-            .folder
-            .ports()?
-            .context("the ports are not known: run `cargo xtask services up`")?;
+        let ports =
+            self.folder.ports()?.context("the ports are unknown: run `cargo xtask services up`")?;
         kafka::Kafka::new(&self.folder, ports).produce(topic, body)
     }
 
-    /// How many records were ever published to a topic.
+    /// Returns the number of records ever published to a topic.
     pub fn published(&self, topic: &str) -> Result<u64> {
-        let ports = self
-            .folder
-            .ports()?
-            .context("the ports are not known: run `cargo xtask services up`")?;
+        let ports =
+            self.folder.ports()?.context("the ports are unknown: run `cargo xtask services up`")?;
         kafka::Kafka::new(&self.folder, ports).published(topic)
     }
 
-    /// Until its ports are free again: a process of many threads is gone a moment before they are.
+    /// Kills a server and waits until its ports are free, which may be after its exit.
     fn kill(&self, name: &str) -> Result<()> {
         let Some(process) = self.folder.running(name)? else { return Ok(()) };
         process.signal("KILL")?;
@@ -192,57 +192,55 @@ impl Services {
         let (begun, ports) = (Instant::now(), self.folder.ports()?.unwrap_or_default());
         while !ports.are_free(name) {
             if begun.elapsed() > STOP_MAX {
-                bail!("{name} was killed, and somebody still has its ports");
+                bail!("the ports of {name} are still in use after it was killed");
             }
             std::thread::sleep(POLL);
         }
         Ok(())
     }
 
-    /// Where PostgreSQL is.
+    /// Returns PostgreSQL's URL.
     pub fn postgres_url(&self) -> Result<String> {
         Ok(self
             .folder
             .ports()?
-            .context("the ports are not known: run `cargo xtask services up`")?
+            .context("the ports are unknown: run `cargo xtask services up`")?
             .postgres_url())
     }
 
-    /// Where Kafka stores its records.
+    /// Returns the folder of Kafka's records.
     pub fn kafka_folder(&self) -> PathBuf {
         self.folder.of("kafka").join("data")
     }
 
-    /// Where PostgreSQL stores its data.
+    /// Returns the folder of PostgreSQL's data.
     pub fn postgres_folder(&self) -> PathBuf {
         self.folder.of("postgres")
     }
 
-    /// Where PostgreSQL listens.
+    /// Returns PostgreSQL's port.
     pub fn postgres_port(&self) -> Result<u16> {
         Ok(self
             .folder
             .ports()?
-            .context("the ports are not known: run `cargo xtask services up`")?
+            .context("the ports are unknown: run `cargo xtask services up`")?
             .postgres)
     }
 
-    /// The configuration that points at the services.
+    /// Returns the configuration file that names the services.
     pub fn configuration(&self) -> PathBuf {
         self.folder.configuration()
     }
 
-    /// The variables that tell tests where the services are. An error when one does not run.
+    /// Returns the variables that name the services for tests. Fails if one does not run.
     pub fn variables(&self) -> Result<[(&'static str, String); 3]> {
         for name in ["kafka", "postgres"] {
             if self.folder.running(name)?.is_none() {
-                bail!("{name} does not run: start it with `cargo xtask services up`");
+                bail!("{name} is not running: start it with `cargo xtask services up`");
             }
         }
-        let ports = self
-            .folder
-            .ports()?
-            .context("the ports are not known: run `cargo xtask services up`")?;
+        let ports =
+            self.folder.ports()?.context("the ports are unknown: run `cargo xtask services up`")?;
         Ok([
             ("SAGAMORE_TEST_POSTGRES", ports.postgres_url()),
             ("SAGAMORE_TEST_KAFKA", ports.brokers()),
@@ -257,19 +255,19 @@ impl Services {
             let name = service.name();
             let state = match self.folder.running(name)? {
                 Some(process) if service.answers() => {
-                    format!("answers on {} (process {})", ports.of(name), process.pid())
+                    format!("ready at {} (process {})", ports.of(name), process.pid())
                 }
-                Some(process) => format!("runs, and does not answer (process {})", process.pid()),
-                None => "does not run".to_owned(),
+                Some(process) => format!("not ready (process {})", process.pid()),
+                None => "not running".to_owned(),
             };
-            all &= state.starts_with("answers");
+            all &= state.starts_with("ready");
             println!("{name:<9} {state}");
         }
         Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     fn both(&self, ports: &Ports) -> [Box<dyn Service>; 2] {
-        let kafka = kafka::Kafka::new(&self.folder, *ports).with_doors(self.doors.clone());
+        let kafka = kafka::Kafka::new(&self.folder, *ports).with_listeners(self.listeners.clone());
         [Box::new(kafka), Box::new(postgres::Postgres::new(&self.folder, *ports))]
     }
 
@@ -281,16 +279,17 @@ impl Services {
         Ok(())
     }
 
-    /// Until it answers, and it is ours that does: the server of another checkout answers as well.
+    /// Waits until the server is ready. Checks that its own process listens, since another
+    /// checkout's server would answer too.
     fn wait(&self, service: &dyn Service, ports: &Ports) -> Result<()> {
         let (name, begun) = (service.name(), Instant::now());
-        let (mut told, mut attempts) = (begun, 1);
+        let (mut reported, mut attempts) = (begun, 1);
         let listens =
             |process: Process| ports.all_of(name).into_iter().all(|port| process.listens_on(port));
         while !(self.folder.running(name)?.is_some_and(listens) && service.answers()) {
             if self.folder.running(name)?.is_none() {
                 if attempts == ATTEMPTS_MAX {
-                    bail!("{name} ended while it started{}", self.folder.end_of_log(name));
+                    bail!("{name} exited during its start{}", self.folder.end_of_log(name));
                 }
                 attempts += 1;
                 std::thread::sleep(POLL * 5);
@@ -298,13 +297,13 @@ impl Services {
             }
             if begun.elapsed() > READY_MAX {
                 bail!(
-                    "{name} does not answer after {} s{}",
+                    "{name} is not ready after {} s{}",
                     READY_MAX.as_secs(),
                     self.folder.end_of_log(name)
                 );
             }
-            if told.elapsed() > TELL_EVERY {
-                told = Instant::now();
+            if reported.elapsed() > REPORT_INTERVAL {
+                reported = Instant::now();
                 eprintln!("{name}: not ready yet, after {} s", begun.elapsed().as_secs());
             }
             std::thread::sleep(POLL);
@@ -315,14 +314,14 @@ impl Services {
     fn stop(&self, service: &dyn Service) -> Result<()> {
         let name = service.name();
         let Some(process) = self.folder.running(name)? else {
-            eprintln!("{name}: does not run");
+            eprintln!("{name}: not running");
             return self.folder.forget(name);
         };
         let begun = Instant::now();
         process.signal(service.stop_signal())?;
         while process.runs() {
             if begun.elapsed() > STOP_MAX {
-                eprintln!("{name}: does not end, and is killed");
+                eprintln!("{name}: still running, killing it");
                 process.signal("KILL")?;
                 wait_for_end(&process)?;
                 break;
@@ -339,7 +338,7 @@ fn wait_for_end(process: &Process) -> Result<()> {
     while process.runs() {
         if begun.elapsed() > STOP_MAX {
             bail!(
-                "process {} outlives a kill: look at it with `ps {}`",
+                "process {} still runs after SIGKILL: check it with `ps {}`",
                 process.pid(),
                 process.pid()
             );

@@ -1,4 +1,5 @@
-//! The processes of a campaign: orchestrators and services, each with its own way to Kafka and PostgreSQL and its own clock.
+//! The processes of a campaign: orchestrators and services, each with its own proxies to Kafka and
+//! PostgreSQL, and its own clock.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,21 +13,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::proxy::Proxy;
-use crate::services::{Door, Process, Services};
+use crate::services::{Listener, Process, Services};
 use crate::workspace::Workspace;
 
-/// How long a process may take until it is ready.
+/// The time limit for a process to become ready.
 const READY_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 const CONNECT_MAX: Duration = Duration::from_secs(2);
-/// How long one answer over HTTP may take: longer than a client's longest wait.
+/// The time limit of an HTTP response, longer than a client's longest wait.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 /// Reply partitions: two for each of three orchestrators, three for each of two.
 const PARTITIONS: &str = "6";
-/// The library that gives a process a clock of its own.
+/// The library that fakes a process's clock.
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
-/// Orchestrators that run from the beginning.
+/// Orchestrators that run from the start.
 pub const ORCHESTRATORS: [&str; 2] = ["orchestrator-1", "orchestrator-2"];
 /// An orchestrator that joins and leaves.
 pub const JOINER: &str = "orchestrator-3";
@@ -35,34 +36,33 @@ pub const SERVICES: [&str; 4] = ["order", "payment", "inventory", "shipping"];
 /// A second process of the payment service, for rebalances.
 pub const SECOND: &str = "payment-second";
 
-/// One process with all that belongs to it.
-struct Member {
+/// The port, proxies and clock of a process.
+struct SiteProcess {
     port: u16,
     kafka: Proxy,
     postgres: Proxy,
     clock: PathBuf,
 }
 
-/// All processes of a campaign, on topics and schemas of their own. They are killed when it is dropped.
+/// All processes of a campaign, with their own topics and schemas. They are killed on drop.
 pub struct Site {
-    /// Kafka and PostgreSQL of this campaign alone.
+    /// Kafka and PostgreSQL of this campaign.
     pub services: Services,
-    /// Prefix of all topics and schemas.
+    /// The prefix of all topics and schemas.
     pub namespace: String,
     program: PathBuf,
     folder: PathBuf,
-    members: BTreeMap<&'static str, Member>,
+    members: BTreeMap<&'static str, SiteProcess>,
     children: Mutex<BTreeMap<&'static str, Child>>,
 }
 
-/// A response over HTTP.
+/// An HTTP response.
 #[derive(Debug)]
 pub struct Response {
     /// The status code.
     pub code: u16,
     /// The status line and the headers.
     pub head: String,
-    /// The body.
     pub body: String,
 }
 
@@ -77,23 +77,25 @@ impl Site {
         let plain = Services::at(workspace, &format!("{folder}/services"));
         plain.up()?; // chooses the ports
         let postgres = SocketAddr::from(([127, 0, 0, 1], plain.postgres_port()?));
-        let (mut members, mut doors, mut held) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (mut members, mut listeners, mut held) = (BTreeMap::new(), Vec::new(), Vec::new());
         for name in ORCHESTRATORS.into_iter().chain([JOINER]).chain(SERVICES).chain([SECOND]) {
             let (port, listen) = (free_port(&mut held)?, free_port(&mut held)?);
             let listen = SocketAddr::from(([127, 0, 0, 1], listen));
             let kafka = Proxy::to(listen)?;
-            doors.push(Door { listen, advertised: kafka.address() });
+            listeners.push(Listener { listen, advertised: kafka.address() });
             let clock = logs.join(format!("{name}.clock"));
             std::fs::write(&clock, "+0\n")?;
-            members.insert(name, Member { port, kafka, postgres: Proxy::to(postgres)?, clock });
+            members
+                .insert(name, SiteProcess { port, kafka, postgres: Proxy::to(postgres)?, clock });
         }
         drop(held);
         plain.down()?;
-        let services = plain.with_doors(doors);
+        let services = plain.with_listeners(listeners);
         services.up()?;
         let program = path.join("shop");
-        let _ = std::fs::remove_file(&program); // of an earlier campaign
-        std::fs::copy(workspace.path("target/debug/shop"), &program).context("copy the program")?; // a build may replace it
+        let _ = std::fs::remove_file(&program); // left by an earlier campaign
+        // copied, because a build may replace the program during the campaign
+        std::fs::copy(workspace.path("target/debug/shop"), &program).context("copy the program")?;
         let site = Site {
             services,
             namespace,
@@ -112,7 +114,7 @@ impl Site {
         Ok(site)
     }
 
-    /// Creates the topics that are missing.
+    /// Creates missing topics.
     pub fn apply_topics(&self) -> Result<()> {
         let begun = Instant::now();
         loop {
@@ -151,12 +153,13 @@ impl Site {
         Ok(())
     }
 
-    /// The program, as a client or a process, with the addresses of this site.
+    /// Builds a command of the program, as a client or a process, with the addresses of this site.
     pub fn command(&self, name: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--config").arg(self.services.configuration()).stdin(Stdio::null());
         command.env("SAGAMORE__NAMESPACE", &self.namespace).env("RUST_LOG", "info");
-        command.env("SAGAMORE__ORCHESTRATOR__PARTITIONS", PARTITIONS); // every orchestrator gets a share
+        // enough for every orchestrator
+        command.env("SAGAMORE__ORCHESTRATOR__PARTITIONS", PARTITIONS);
         let database = "sagamore";
         if let Some(member) = self.members.get(name) {
             let url = format!("postgres://postgres@{}/{database}", member.postgres.address());
@@ -173,7 +176,7 @@ impl Site {
         command
     }
 
-    /// Kills a process with -9 and waits for its end. Nothing happens when it does not run.
+    /// Kills a process with SIGKILL and waits for its end, if it runs.
     pub fn kill(&self, name: &str) -> Result<()> {
         let child = self.children().remove(name);
         if let Some(mut child) = child {
@@ -182,7 +185,7 @@ impl Site {
         Ok(())
     }
 
-    /// Ends a process in good order, and kills it when it does not end within `limit`.
+    /// Stops a process gracefully, and kills it after `limit`.
     pub fn stop(&self, name: &str, limit: Duration) -> Result<()> {
         self.signal(name, "TERM")?;
         let begun = Instant::now();
@@ -199,7 +202,7 @@ impl Site {
         self.kill(name)
     }
 
-    /// Starts again every process that has ended, and names those that ended by themselves.
+    /// Restarts every process that has ended, and returns their names.
     pub fn revive(&self) -> Result<Vec<&'static str>> {
         let ended: Vec<&'static str> = {
             let mut children = self.children();
@@ -224,39 +227,39 @@ impl Site {
         }
     }
 
-    /// Sets a process's wall clock: `+60d`, `-60d`, `+0`.
+    /// Sets the offset of a process's wall clock: `+60d`, `-60d`, `+0`.
     pub fn set_clock(&self, name: &str, offset: &str) -> Result<()> {
         let path = &self.member(name)?.clock;
         std::fs::write(path, format!("{offset}\n"))
             .with_context(|| format!("write {}", path.display()))
     }
 
-    /// Where a process listens.
+    /// Returns a process's port.
     pub fn port_of(&self, name: &str) -> Result<u16> {
         Ok(self.member(name)?.port)
     }
 
-    /// Whether processes have clocks of their own.
+    /// Whether the clock of each process can be set.
     pub fn has_clocks() -> bool {
         Path::new(FAKETIME).exists()
     }
 
-    /// A process's way to Kafka.
+    /// Returns a process's proxy to Kafka.
     pub fn kafka_of(&self, name: &str) -> Result<&Proxy> {
         Ok(&self.member(name)?.kafka)
     }
 
-    /// A process's way to PostgreSQL.
+    /// Returns a process's proxy to PostgreSQL.
     pub fn postgres_of(&self, name: &str) -> Result<&Proxy> {
         Ok(&self.member(name)?.postgres)
     }
 
-    /// Every proxy, to Kafka and to PostgreSQL.
+    /// Returns every proxy, to Kafka and to PostgreSQL.
     pub fn proxies(&self) -> impl Iterator<Item = &Proxy> {
         self.members.values().flat_map(|member| [&member.kafka, &member.postgres])
     }
 
-    /// Waits until a process reports that it is ready.
+    /// Waits until a process is ready.
     pub fn wait_until_ready(&self, name: &str) -> Result<()> {
         let begun = Instant::now();
         loop {
@@ -276,7 +279,8 @@ impl Site {
         }
     }
 
-    /// One request and its response; HTTP/1.0, so that the response ends with the connection.
+    /// Sends one request and returns the response. HTTP/1.0, so that the response ends with the
+    /// connection.
     pub fn http(
         &self,
         name: &str,
@@ -299,13 +303,14 @@ impl Site {
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let (head, body) =
-            answer.split_once("\r\n\r\n").with_context(|| format!("{name} answers {answer:?}"))?;
+            answer.split_once("\r\n\r\n").with_context(|| format!("{name} returned {answer:?}"))?;
         let code =
             head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no status code")?;
         Ok(Response { code, head: head.to_owned(), body: body.to_owned() })
     }
 
-    /// Runs SQL as one transaction, directly at the server; patiently, since it may have been killed.
+    /// Runs SQL as one transaction, directly at the server. Retries, because the server may have
+    /// been killed.
     pub fn sql(&self, sql: &str) -> Result<String> {
         let url = self.services.postgres_url()?;
         let begun = Instant::now();
@@ -323,12 +328,12 @@ impl Site {
         }
     }
 
-    /// A table of a service or of the engine, with its schema, quoted.
+    /// Returns the quoted name of a table of a service or of the engine, with its schema.
     pub fn table(&self, owner: &str, table: &str) -> String {
         format!("\"{}_{owner}\".{table}", self.namespace)
     }
 
-    /// Where the logs of the processes are.
+    /// Returns the folder of the processes' logs.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -337,8 +342,8 @@ impl Site {
         self.folder.join(format!("{name}.log"))
     }
 
-    fn member(&self, name: &str) -> Result<&Member> {
-        self.members.get(name).with_context(|| format!("there is no process {name}"))
+    fn member(&self, name: &str) -> Result<&SiteProcess> {
+        self.members.get(name).with_context(|| format!("{name} is not a process of this site"))
     }
 
     fn children(&self) -> MutexGuard<'_, BTreeMap<&'static str, Child>> {
@@ -349,13 +354,13 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         for child in self.children().values_mut() {
-            let _ = child.kill(); // it may have ended
+            let _ = child.kill(); // the process may have ended
             let _ = child.wait();
         }
     }
 }
 
-/// A free port; the listener is held until all are chosen, so that none is chosen twice.
+/// Returns a free port. The listener stays open until all ports are chosen, so that they differ.
 fn free_port(held: &mut Vec<TcpListener>) -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
     let port = listener.local_addr()?.port();

@@ -1,4 +1,4 @@
-//! The checkout: where it is, which files it tracks, and how cargo and git are run in it.
+//! The checkout: its path, its tracked files, and runs of cargo and git in it.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -12,26 +12,26 @@ pub struct Workspace {
 
 /// A tracked file with its text.
 pub struct Source {
-    /// From the root, with slashes.
+    /// The path from the root, with slashes.
     pub path: String,
-    /// What it holds; what is no UTF-8 is replaced.
+    /// The content. Invalid UTF-8 is replaced.
     pub text: String,
 }
 
 impl Workspace {
-    /// Finds it.
+    /// Finds the checkout.
     pub fn find() -> Result<Workspace> {
         let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-        let root = here.parent().context("xtask lies in the root of nothing")?.to_owned();
+        let root = here.parent().context("find the root of the checkout")?.to_owned();
         Ok(Workspace { root })
     }
 
-    /// Where a path from the root is.
+    /// Returns the absolute path of a path from the root.
     pub fn path(&self, from_root: &str) -> PathBuf {
         self.root.join(from_root)
     }
 
-    /// All tracked files that are there, sorted by path.
+    /// Returns all tracked files that exist, sorted by path.
     pub fn tracked(&self) -> Result<Vec<Source>> {
         let list = self.git(&["ls-files", "-z"])?;
         let mut sources = Vec::new();
@@ -48,12 +48,12 @@ impl Workspace {
         Ok(sources)
     }
 
-    /// Runs cargo for all to see; an offence when it fails.
+    /// Runs cargo with visible output. Returns one line if it fails.
     pub fn cargo(&self, arguments: &[&str]) -> Result<Vec<String>> {
         self.cargo_with(arguments, &[])
     }
 
-    /// The same, with these variables set.
+    /// Runs cargo with these environment variables. Returns one line if it fails.
     pub fn cargo_with(
         &self,
         arguments: &[&str],
@@ -69,17 +69,17 @@ impl Workspace {
         })
     }
 
-    /// What cargo says.
-    pub fn cargo_says(&self, arguments: &[&str]) -> Result<String> {
-        self.says(&cargo(), arguments)
+    /// Runs cargo and returns its output.
+    pub fn cargo_output(&self, arguments: &[&str]) -> Result<String> {
+        self.output(&cargo(), arguments)
     }
 
-    /// Runs a program of the folder that cargo builds into, such as `debug/shop`, and returns what it printed.
-    pub fn built_says(&self, program: &str, arguments: &[&str]) -> Result<String> {
-        self.says(&built(program)?, arguments)
+    /// Runs a program of cargo's target folder, such as `debug/shop`, and returns its output.
+    pub fn built_output(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        self.output(&built(program)?, arguments)
     }
 
-    /// Runs a program of the folder that cargo builds into. Returns one line if it fails, none if it succeeds.
+    /// Runs a program of cargo's target folder. Returns one line if it fails, none if it succeeds.
     pub fn built(&self, program: &str, arguments: &[&str]) -> Result<Vec<String>> {
         let status = self
             .command(&built(program)?, arguments)
@@ -92,20 +92,20 @@ impl Workspace {
         })
     }
 
-    /// What git says.
+    /// Runs git and returns its output.
     pub fn git(&self, arguments: &[&str]) -> Result<String> {
-        self.says("git", arguments)
+        self.output("git", arguments)
     }
 
-    fn says(&self, program: &str, arguments: &[&str]) -> Result<String> {
-        let told = || format!("`{program} {}`", arguments.join(" "));
+    fn output(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        let command = || format!("`{program} {}`", arguments.join(" "));
         let output = self
             .command(program, arguments)
             .stderr(Stdio::inherit())
             .output()
-            .with_context(told)?;
-        ensure!(output.status.success(), "{} failed", told());
-        String::from_utf8(output.stdout).with_context(told)
+            .with_context(command)?;
+        ensure!(output.status.success(), "{} failed", command());
+        String::from_utf8(output.stdout).with_context(command)
     }
 
     fn command(&self, program: &str, arguments: &[&str]) -> Command {
@@ -115,14 +115,14 @@ impl Workspace {
     }
 }
 
-/// The path of a program that cargo has built into the folder of this one.
+/// Returns the path of a program in cargo's target folder.
 fn built(program: &str) -> Result<String> {
-    let ours = std::env::current_exe().context("find the folder that cargo builds into")?;
-    let folder = ours.ancestors().nth(2).context("find the folder that cargo builds into")?;
+    let ours = std::env::current_exe().context("find cargo's target folder")?;
+    let folder = ours.ancestors().nth(2).context("find cargo's target folder")?;
     Ok(folder.join(program).to_string_lossy().into_owned())
 }
 
-/// The cargo that runs us.
+/// Returns the path of the cargo that runs this program.
 fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }

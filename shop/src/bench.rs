@@ -1,4 +1,4 @@
-//! `shop bench`: what this machine does with everything on it, the clients included.
+//! `shop bench`: measures the throughput of this machine, with the clients on it too.
 
 mod load;
 mod machine;
@@ -18,35 +18,37 @@ use serde::Serialize;
 
 use crate::databases::Databases;
 use crate::output::{errln, outln};
-use load::{Load, Seen, Target, Until};
-use machine::Used;
+use load::{Load, LoadResult, Target, Until};
+use machine::CpuTime;
 use processes::Processes;
 
 pub use plan::VARIABLE;
 
-/// Measure: four-step sagas with real local transactions, on a data directory of its own; with --config on processes
-/// of its own, with topics and schemas that are removed afterwards.
+/// Measure the throughput of four-step sagas
+///
+/// Sagas run real local transactions on a new data directory. With --config the benchmark starts
+/// its own processes, and removes their topics and schemas afterwards.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Without an orchestrator, in one process: the services react to each other's events.
+    /// Run without an orchestrator: the services react to each other's events
     #[arg(long)]
     choreography: bool,
-    /// How many sagas; without it as many as ten seconds hold.
+    /// Set the number of sagas, instead of ten seconds of load
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
     sagas: Option<u64>,
-    /// How many clients, each with one saga at a time.
+    /// Set the number of clients, each with one saga at a time
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000), value_name = "C")]
     clients: u16,
-    /// Let every saga be refused at this step.
+    /// Refuse every saga at this step
     #[arg(long, value_enum, value_name = "STEP")]
     refuse_at: Option<RefuseAt>,
-    /// Over HTTP as users do, or straight through the library.
+    /// Choose the interface of the clients: HTTP, or the library directly
     #[arg(long, value_enum, default_value_t = Via::Http)]
     via: Via,
-    /// With --config: how many partitions each topic has. Each of them costs Kafka requests of its own.
+    /// Set the partitions of each topic, with --config
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), value_name = "N")]
     partitions: u32,
-    /// Where its directory is made, and removed afterwards.
+    /// Create the data directory under this one, and remove it afterwards
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(flatten)]
@@ -56,33 +58,31 @@ pub struct BenchArgs {
 /// The steps of the benchmark's saga.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RefuseAt {
-    /// The second step.
     ChargePayment,
-    /// The third.
     ReserveStock,
-    /// The fourth and last, the pivot.
+    /// The pivot, and the last step.
     ScheduleShipment,
 }
 
-/// The way of the benchmark's clients to the engine.
+/// The interface of the benchmark's clients to the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Via {
-    /// Over HTTP.
+    /// One connection per client.
     Http,
-    /// Straight through the library.
+    /// Direct calls of the engine.
     Library,
 }
 
-/// How long a run without `--sagas` lasts.
+/// The duration of a run without `--sagas`.
 const RUN: Duration = Duration::from_secs(10);
-/// How long the warm-up lasts.
+/// The maximum duration of the warm-up.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// So many chains that are not over are counted at most, of each sort.
+/// Maximum unfinished chains that are counted, per status.
 const UNFINISHED_MAX: u32 = 500;
-/// From this share of the machine on, the figures are doubtful.
+/// The share of other processes in the machine's CPU time that makes the figures unreliable.
 const OTHERS_PERCENT_MAX: f64 = 10.0;
 
-/// The figures.
+/// The results, as printed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
@@ -100,17 +100,17 @@ struct Report {
     seconds: f64,
     others_percent: f64,
     memory_mib: u64,
-    /// By process, in milliseconds a saga; empty when there is one.
+    /// CPU milliseconds per saga, by process. Empty if there is one process.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     cpu_ms_by_process: BTreeMap<String, f64>,
 }
 
-/// The saga that is measured.
+/// Returns the definition of the benchmark's saga.
 pub fn definition() -> Result<sagamore::core::Definition> {
     plan::definition()
 }
 
-/// Measures, and leaves nothing behind.
+/// Runs the benchmark and removes its data.
 pub async fn run(invocation: Invocation, args: BenchArgs) -> Result<Exit> {
     let report = match invocation.config_file() {
         Some(file) => on_processes(&invocation, file, &args).await?,
@@ -119,7 +119,8 @@ pub async fn run(invocation: Invocation, args: BenchArgs) -> Result<Exit> {
     };
     if report.others_percent > OTHERS_PERCENT_MAX {
         errln!(
-            "warning: other processes took {:.0} % of the machine: do not trust these figures",
+            "warning: other processes used {:.0} % of the machine's CPU: the figures are \
+             unreliable",
             report.others_percent
         );
     }
@@ -127,16 +128,17 @@ pub async fn run(invocation: Invocation, args: BenchArgs) -> Result<Exit> {
     Ok(Exit::Completed)
 }
 
-/// An orchestrator, or an observer, and four services on Kafka and PostgreSQL.
+/// Measures separate processes on Kafka and PostgreSQL: an orchestrator or an observer, and four
+/// services.
 async fn on_processes(invocation: &Invocation, file: &Path, args: &BenchArgs) -> Result<Report> {
     let processes =
         Processes::start(invocation.settings()?, file, args.partitions, args.choreography).await?;
     processes.load(&plan::rows()).await.context("load the benchmark's accounts and products")?;
     let load = load(args, processes.target()?);
     warm_up(args, &load).await?;
-    let (used, seconds_then, begun) = (Used::now(), processes.seconds(), Instant::now());
+    let (used, seconds_then, begun) = (CpuTime::now(), processes.seconds(), Instant::now());
     let seen = load.run().await.context("measure")?;
-    let (seconds, used_then) = (begun.elapsed().as_secs_f64(), Used::now());
+    let (seconds, used_then) = (begun.elapsed().as_secs_f64(), CpuTime::now());
     let seconds_now = processes.seconds();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let unfinished = processes.unfinished().await?;
@@ -157,14 +159,14 @@ async fn on_processes(invocation: &Invocation, file: &Path, args: &BenchArgs) ->
     Ok(report)
 }
 
-/// Everything in this process.
+/// Measures the orchestrated shop in this process.
 async fn in_one_process(args: &BenchArgs) -> Result<Report> {
     let directory = directory(args)?;
     let running = start(args, directory.path()).await?;
     let handle = running.handle().context("no orchestrator runs")?;
     let target = match args.via {
         Via::Library => Target::Library(handle.clone()),
-        Via::Http => Target::Http(running.address().context("nothing listens")?),
+        Via::Http => Target::Http(running.address().context("no HTTP listener runs")?),
     };
     let measured = measure(args, target).await?;
     let unfinished = handle.in_flight();
@@ -172,12 +174,12 @@ async fn in_one_process(args: &BenchArgs) -> Result<Report> {
     Ok(measured.report(args, unfinished))
 }
 
-/// Likewise without an orchestrator.
+/// Measures the choreographed shop in this process.
 async fn choreographed(args: &BenchArgs) -> Result<Report> {
     let directory = directory(args)?;
     let running = start(args, directory.path()).await?;
     let (chains, address) = (running.chains().context("no observer runs")?, running.address());
-    let orders = address.context("nothing listens")?;
+    let orders = address.context("no HTTP listener runs")?;
     let measured = measure(args, Target::Choreography { orders, observer: None }).await?;
     let mut unfinished = 0;
     for status in [ChainStatus::Running, ChainStatus::Compensating] {
@@ -202,35 +204,35 @@ async fn start(args: &BenchArgs, data: &Path) -> Result<Running> {
     Ok(running)
 }
 
-/// What was seen, and what it took.
-struct Measured {
-    seen: Seen,
+/// The clients' results, with duration and CPU time.
+struct Measurement {
+    seen: LoadResult,
     seconds: f64,
-    used: (Used, Used),
+    used: (CpuTime, CpuTime),
 }
 
-async fn measure(args: &BenchArgs, target: Target) -> Result<Measured> {
+async fn measure(args: &BenchArgs, target: Target) -> Result<Measurement> {
     let load = load(args, target);
     warm_up(args, &load).await?;
-    let (used, begun) = (Used::now(), Instant::now());
+    let (used, begun) = (CpuTime::now(), Instant::now());
     let seen = load.run().await.context("measure")?;
-    let (seconds, used_then) = (begun.elapsed().as_secs_f64(), Used::now());
+    let (seconds, used_then) = (begun.elapsed().as_secs_f64(), CpuTime::now());
     tokio::time::sleep(Duration::from_secs(1)).await;
-    Ok(Measured { seen, seconds, used: (used, used_then) })
+    Ok(Measurement { seen, seconds, used: (used, used_then) })
 }
 
-impl Measured {
+impl Measurement {
     fn report(&self, args: &BenchArgs, unfinished: usize) -> Report {
         report(args, &self.seen, self.seconds, unfinished, (&self.used.0, &self.used.1))
     }
 }
 
-/// A directory of its own, removed afterwards.
+/// Creates a temporary directory, removed when dropped.
 fn directory(args: &BenchArgs) -> Result<tempfile::TempDir> {
     let base = args.data.clone().unwrap_or_else(default_base);
-    std::fs::create_dir_all(&base).with_context(|| format!("make {}", base.display()))?;
+    std::fs::create_dir_all(&base).with_context(|| format!("create {}", base.display()))?;
     let directory = tempfile::Builder::new().prefix("sagamore-bench-").tempdir_in(&base);
-    directory.with_context(|| format!("make a directory in {}", base.display()))
+    directory.with_context(|| format!("create a directory in {}", base.display()))
 }
 
 fn load(args: &BenchArgs, target: Target) -> Load {
@@ -249,10 +251,10 @@ async fn warm_up(args: &BenchArgs, load: &Load) -> Result<()> {
 
 fn report(
     args: &BenchArgs,
-    seen: &Seen,
+    seen: &LoadResult,
     seconds: f64,
     unfinished: usize,
-    used: (&Used, &Used),
+    used: (&CpuTime, &CpuTime),
 ) -> Report {
     let (before, after) = used;
     let count = u32::try_from(seen.took_us.len()).map_or(f64::INFINITY, f64::from);
@@ -284,11 +286,11 @@ fn print(report: &Report, format: Format) -> Result<()> {
             let Report { sagas, seconds, clients, .. } = report;
             outln!("{sagas} sagas in {seconds} s with {clients} clients");
             outln!("  sagas/s    {:>10.0}", report.sagas_per_second);
-            outln!("  actions/s  {:>10.0}   (and compensations)", report.actions_per_second);
+            outln!("  actions/s  {:>10.0}   (including compensations)", report.actions_per_second);
             outln!("  p50        {:>10.2} ms", report.p50_ms);
             outln!("  p99        {:>10.2} ms", report.p99_ms);
             outln!(
-                "  CPU        {:>10.3} ms a saga, the clients' included",
+                "  CPU        {:>10.3} ms per saga, including the clients",
                 report.cpu_ms_per_saga
             );
             for (name, cpu_ms) in &report.cpu_ms_by_process {
@@ -301,7 +303,7 @@ fn print(report: &Report, format: Format) -> Result<()> {
     }
 }
 
-/// Beside what cargo builds, if that is here: a real disk, not a temporary file system.
+/// Returns cargo's `target` directory if it exists, because temporary directories may be in memory.
 fn default_base() -> PathBuf {
     let target = PathBuf::from("target");
     if target.is_dir() { target } else { PathBuf::from(".") }

@@ -1,4 +1,5 @@
-//! The checkout, orchestrated: the order is made, paid for, set aside, sent off and confirmed, or none of it holds.
+//! The checkout as an orchestrated saga: create the order, charge, reserve, ship and confirm, or
+//! undo all of it.
 
 use sagamore::core::{Definition, Name, definition};
 
@@ -11,12 +12,13 @@ use crate::shipping::ScheduleFrom;
 /// The definition's name.
 pub const NAME: &str = "checkout";
 
-/// The definition's name, as the engine takes it.
+/// Returns the definition's name as a [`Name`].
 pub fn name() -> Name {
-    Name::new(NAME).expect("a legal name")
+    Name::new(NAME).expect("the name is valid")
 }
 
-/// The plan. Once the shipment is asked for there is no way back.
+/// Returns the definition. The pivot is `schedule-shipment`: once it is sent, the saga only goes
+/// forward, unless the service refuses it.
 pub fn checkout() -> Result<Definition, definition::Error> {
     let mut saga = Definition::named(NAME).version(1);
     let order = saga.checked_input(Order::check_of);

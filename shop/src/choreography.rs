@@ -1,5 +1,5 @@
-//! The same order without anybody who directs it: each service listens to what the others tell, does its part, and takes it
-//! back when a later part fails.
+//! The order as a choreography: each service reacts to the events of the others, and undoes its
+//! part when a later one fails.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use crate::inventory::Pieces;
 
 /// The plan's name. An order's chain is `fulfilment:10248`.
 pub const NAME: &str = "fulfilment";
-/// Its version.
+/// The plan's version.
 pub const VERSION: u32 = 1;
-/// The event that begins a chain.
+/// The event that starts a chain.
 pub const BEGINS: &str = OrderCreated::NAME;
 
-/// After so long an order that has not come to its end is overdue.
+/// The age at which an unfinished order is overdue.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Who listens to what, and says what. It directs nobody: it is what is checked before anything runs, and what chains are
-/// compared with when they do.
+/// Returns the plan: the events that each reaction consumes and emits. It controls nothing at run
+/// time. It is checked at the start, and the observer compares chains with it.
 pub fn plan() -> Result<Plan, plan::Error> {
     Plan::named(NAME)
         .version(VERSION)
@@ -50,65 +50,65 @@ pub fn plan() -> Result<Plan, plan::Error> {
         .build()
 }
 
-/// Somebody has placed an order. It is pending until all else has worked out.
+/// An order was placed. It is pending until its chain ends.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[message(name = "order.created")]
 pub struct OrderCreated {
-    /// Its id.
+    /// The order's id, and the chain's key.
     pub order_id: String,
-    /// Who orders.
+    /// The customer whose account is charged.
     pub customer_id: String,
-    /// The sum of its lines, in cents.
+    /// The sum of the lines, in cents.
     pub total_cents: i64,
-    /// What is ordered.
+    /// The products and quantities.
     pub lines: Vec<Line>,
-    /// Where it goes.
+    /// The delivery address.
     pub ship_to: ShipTo,
 }
 
-/// The money was taken.
+/// The customer was charged.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[message(name = "payment.success")]
 pub struct PaymentSuccess {
-    /// For which order.
+    /// The order that was paid.
     pub order_id: String,
-    /// From whose account.
+    /// The account that was charged.
     pub customer_id: String,
-    /// How much, in cents.
+    /// The charged amount, in cents.
     pub amount_cents: i64,
 }
 
-/// The pieces are set aside.
+/// The pieces are reserved.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[message(name = "inventory.updated")]
 pub struct InventoryUpdated {
-    /// For which order.
+    /// The order that the pieces are reserved for.
     pub order_id: String,
-    /// Each sku once, in order.
+    /// Each sku once, sorted.
     pub pieces: Vec<Pieces>,
 }
 
-/// A carrier comes. There is no way back.
+/// The shipment is scheduled: the pivot.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[message(name = "shipping.scheduled")]
 pub struct ShippingScheduled {
-    /// Which order.
+    /// The order that is shipped.
     pub order_id: String,
-    /// How to follow the shipment.
+    /// The tracking id of the shipment.
     pub tracking: String,
 }
 
-/// Events that say no more than which order, and why where something failed.
+/// Declares events with an order's id and, for failures, a code and a reason.
 macro_rules! events {
     ($($about:literal $event:ident $name:literal { $($field:ident)* })+) => {$(
         #[doc = $about]
         #[derive(Clone, Debug, PartialEq, Eq, Message)]
         #[message(name = $name)]
         pub struct $event {
-            /// Which order.
+            /// The order's id.
             pub order_id: String,
             $(
-                #[doc = concat!("Its ", stringify!($field), ".")]
+                #[doc = concat!("The ", stringify!($field), ".")]
                 pub $field: String,
             )*
         }
@@ -116,12 +116,12 @@ macro_rules! events {
 }
 
 events! {
-    "The money could not be taken." PaymentFailed "payment.failed" { code reason }
-    "There are too few pieces." InventoryFailed "inventory.failed" { code reason }
-    "No carrier goes there." ShippingFailed "shipping.failed" { code reason }
-    "The money was given back, if it had been taken." PaymentRefunded "payment.refunded" {}
-    "The pieces are on the shelf again, if they had been set aside." InventoryReleased "inventory.released" {}
-    "The order is off." OrderCancelled "order.cancelled" {}
-    "The order stands." OrderConfirmed "order.confirmed" {}
-    "The order takes too long: if no carrier comes yet, none will." OrderOverdue "fulfilment.overdue" {}
+    "The charge was refused." PaymentFailed "payment.failed" { code reason }
+    "The reservation was refused." InventoryFailed "inventory.failed" { code reason }
+    "The shipment was refused." ShippingFailed "shipping.failed" { code reason }
+    "The charge was refunded, if there was one." PaymentRefunded "payment.refunded" {}
+    "The reservation was released, if there was one." InventoryReleased "inventory.released" {}
+    "The order is cancelled." OrderCancelled "order.cancelled" {}
+    "The order is confirmed." OrderConfirmed "order.confirmed" {}
+    "The order is overdue: a shipment that is not scheduled yet never will be." OrderOverdue "fulfilment.overdue" {}
 }

@@ -1,4 +1,4 @@
-//! The shop's four databases, brought up to date and filled; what can go wrong with them.
+//! The shop's four databases: migration, bulk inserts and errors.
 
 use sagamore::database::Value;
 use sagamore::sdk::{Database, Migration};
@@ -8,13 +8,13 @@ use sagamore::server::problem::{Problem, Transience};
 
 use crate::{inventory, order, payment, shipping};
 
-/// How many rows are loaded in one transaction.
+/// Maximum rows that are inserted in one transaction.
 const ROWS_MAX: usize = 1_000;
 
-/// The version of this program, as schemas count it.
+/// The program's version in the services' schemas.
 const PROGRAM: u32 = 1;
 
-/// What each service keeps, in a database of its own.
+/// The databases of the four services, one each.
 #[derive(Clone)]
 pub struct Databases {
     /// Orders.
@@ -27,24 +27,24 @@ pub struct Databases {
     pub shipping: Database,
 }
 
-/// Why the shop's data could not be read or loaded.
+/// An error while reading or loading the shop's data.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The database.
+    /// The database failed.
     #[error(transparent)]
     Database(#[from] sagamore::database::Error),
-    /// A row holds what this program never writes.
+    /// A stored row has a value that this program never writes.
     #[error("read {row}: {reason}")]
     Stored {
-        /// Which row: `order 10248`.
+        /// The row, for example `order 10248`.
         row: String,
-        /// What is wrong with it.
+        /// The invalid value and the reason.
         reason: String,
     },
 }
 
 impl Error {
-    /// Whether trying again, later, may succeed.
+    /// Whether a retry may succeed.
     pub fn is_transient(&self) -> bool {
         match self {
             Error::Database(error) => error.is_transient(),
@@ -66,7 +66,7 @@ impl From<Error> for Problem {
 }
 
 impl Databases {
-    /// Four new databases for a test.
+    /// Creates four databases for a test.
     #[doc(hidden)]
     pub fn of_tests() -> Databases {
         let [order, payment, inventory, shipping] =
@@ -74,7 +74,8 @@ impl Databases {
         Databases { order, payment, inventory, shipping }
     }
 
-    /// Those of the services in this process; none where one of them runs elsewhere.
+    /// Returns the databases of the services in this process, or `None` if one of them runs
+    /// elsewhere.
     pub fn of(server: &Server) -> Option<Databases> {
         let of = |name: &str| Some(server.service(name)?.database.clone());
         Some(Databases {
@@ -85,7 +86,7 @@ impl Databases {
         })
     }
 
-    /// Each with its service's name.
+    /// Returns each database with its service's name.
     pub fn all(&self) -> [(&'static str, &Database); 4] {
         [
             (order::SERVICE, &self.order),
@@ -95,7 +96,7 @@ impl Databases {
         ]
     }
 
-    /// Makes the services' tables where they are not there yet, so that they can be loaded before the services run.
+    /// Creates missing tables, so that data can be loaded before the services run.
     pub async fn prepare(&self) -> Result<(), Error> {
         let schemas: [&[Migration]; 4] =
             [order::MIGRATIONS, payment::MIGRATIONS, inventory::MIGRATIONS, shipping::MIGRATIONS];
@@ -106,8 +107,8 @@ impl Databases {
     }
 }
 
-/// Runs an insert that leaves alone what is there, once for each row; gives how many rows are new. After an error or a
-/// crash some rows may be there and others not: to do it again is harmless.
+/// Runs an insert with `ON CONFLICT DO NOTHING` once per row, and returns the number of new rows.
+/// An error or a crash may leave a part of the rows inserted. Repeating the call is safe.
 pub(crate) async fn insert(
     database: &Database,
     sql: &str,

@@ -1,4 +1,4 @@
-//! The order as a customer fills it in: what the checkout is started with. What a good one looks like, and its bounds.
+//! The order form, the checkout's input, with its checks and bounds.
 
 use sagamore::core::id::{KEY_BYTES_MAX, check_dots};
 use sagamore::sdk::Message;
@@ -6,25 +6,26 @@ use serde::{Deserialize, Serialize};
 
 mod strict;
 
-/// The most money in any one place, in cents: ten million million. JavaScript can still hold it, and sums do not overflow.
+/// Maximum of any amount of money, in cents: 10^15. JavaScript represents it exactly, and sums do
+/// not overflow.
 pub const CENTS_MAX: i64 = 1_000_000_000_000_000;
-/// The most pieces in any one place.
+/// Maximum of any number of pieces.
 pub const PIECES_MAX: i64 = 1_000_000_000_000;
-/// The most lines of an order.
+/// Maximum lines of an order.
 pub const LINES_MAX: usize = 1_000;
-/// The longest name or line of an address, in bytes.
+/// Maximum length of a name or a line of an address, in bytes.
 pub const TEXT_BYTES_MAX: usize = 500;
 
-/// An order.
+/// An order, as a customer places it.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 pub struct Order {
-    /// The business key of its saga.
+    /// The order's id, and the business key of its saga.
     pub order_id: String,
-    /// Whose account is charged.
+    /// The customer whose account is charged.
     pub customer_id: String,
-    /// What is ordered; a sku may stand in several lines.
+    /// The ordered products. Several lines may have the same sku.
     pub lines: Vec<Line>,
-    /// Where it goes.
+    /// The delivery address.
     pub ship_to: ShipTo,
 }
 
@@ -32,36 +33,36 @@ pub struct Order {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
-    /// What.
+    /// The product.
     pub sku: String,
-    /// How many pieces, at least one.
+    /// The number of pieces, at least one.
     pub quantity: i64,
-    /// For how much apiece, in cents.
+    /// The price of one piece, in cents.
     pub unit_price_cents: i64,
 }
 
-/// An address.
+/// A delivery address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ShipTo {
-    /// Who takes it in.
+    /// The recipient.
     pub name: String,
     /// Street and number.
     pub address: String,
     /// The city.
     pub city: String,
-    /// The region, where addresses have one.
+    /// The region, if the country's addresses have one.
     #[serde(default)]
     pub region: Option<String>,
-    /// The postal code, where addresses have one.
+    /// The postal code, if the country's addresses have one.
     #[serde(default)]
     pub postal_code: Option<String>,
-    /// Decides whether a carrier goes there.
+    /// The country, which decides whether a carrier delivers.
     pub country: String,
 }
 
 impl Order {
-    /// Whether a saga with this business key may be about the order; else what is wrong, in words.
+    /// Checks the order as the input of the saga with this business key. The error names the field.
     pub(crate) fn check_of(key: &str, order: &Order) -> Result<(), String> {
         match order.order_id == key {
             true => order.check(),
@@ -71,12 +72,12 @@ impl Order {
         }
     }
 
-    /// Reads an order of a customer: unlike a message between services it has no field that is not known.
+    /// Reads a customer's order. Rejects unknown fields, unlike messages between services.
     pub fn read(json: &[u8]) -> Result<Order, serde_json::Error> {
         strict::read(json)
     }
 
-    /// Whether the order makes sense by itself; else what is wrong with it, in words.
+    /// Checks the order by itself. The error names the field.
     pub fn check(&self) -> Result<(), String> {
         identifier("orderId", &self.order_id)?;
         check_dots(&self.order_id).map_err(|why| format!("orderId: {why}"))?;
@@ -87,7 +88,7 @@ impl Order {
 }
 
 impl ShipTo {
-    /// Whether it can be kept like this; else what is wrong with it, in words.
+    /// Checks the address for storage. The error names the field.
     pub(crate) fn check(&self) -> Result<(), String> {
         let ShipTo { name, address, city, region, postal_code, country } = self;
         text("shipTo.name", name)?;
@@ -99,10 +100,10 @@ impl ShipTo {
     }
 }
 
-/// What the lines cost together, in cents; else what is wrong with them, in words.
+/// Returns the total of the lines in cents. The error names the line and the field.
 pub fn total_cents(lines: &[Line]) -> Result<i64, String> {
     if lines.is_empty() {
-        return Err("lines: an order has at least one".to_owned());
+        return Err("lines: is empty, and an order needs at least one line".to_owned());
     }
     if lines.len() > LINES_MAX {
         return Err(format!("lines: {} are more than {LINES_MAX}", lines.len()));
@@ -127,7 +128,8 @@ impl Line {
     }
 }
 
-/// A text that names something: not empty, not long, without control characters.
+/// Checks a text that identifies something: not empty, at most [`KEY_BYTES_MAX`] bytes, no control
+/// characters.
 pub(crate) fn identifier(field: &str, value: &str) -> Result<(), String> {
     if value.is_empty() {
         return Err(format!("{field}: is empty"));
@@ -138,7 +140,8 @@ pub(crate) fn identifier(field: &str, value: &str) -> Result<(), String> {
     without(field, value, char::is_control)
 }
 
-/// A text for people: not long, without control characters but line breaks, which stand in old addresses.
+/// Checks a free text: at most [`TEXT_BYTES_MAX`] bytes, no control characters except line breaks,
+/// which old addresses have.
 pub(crate) fn text(field: &str, value: &str) -> Result<(), String> {
     if value.len() > TEXT_BYTES_MAX {
         return Err(format!("{field}: is longer than {TEXT_BYTES_MAX} bytes"));
@@ -146,7 +149,7 @@ pub(crate) fn text(field: &str, value: &str) -> Result<(), String> {
     without(field, value, |letter| letter.is_control() && letter != '\n' && letter != '\r')
 }
 
-/// A figure with bounds.
+/// Checks a number against inclusive bounds.
 pub(crate) fn within(field: &str, value: i64, min: i64, max: i64) -> Result<(), String> {
     if (min..=max).contains(&value) {
         Ok(())
@@ -157,7 +160,7 @@ pub(crate) fn within(field: &str, value: i64, min: i64, max: i64) -> Result<(), 
 
 fn without(field: &str, value: &str, control: impl Fn(char) -> bool) -> Result<(), String> {
     if value.chars().any(control) {
-        Err(format!("{field}: holds a control character"))
+        Err(format!("{field}: contains a control character"))
     } else {
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! The shop's routes: orders, accounts, stock, shipments, and the address of the article. Beside the API in one process, and
-//! at each service's own listener.
+//! The shop's routes: orders, accounts, stock, shipments, and the article's route. They are served
+//! beside the API in one process, and at each service's own listener.
 
 mod article;
 mod choreography;
@@ -25,24 +25,24 @@ pub use service::{of_inventory, of_order, of_payment, of_shipping};
 
 use problems::*;
 
-/// The article's address.
+/// The article's route.
 const STARTS: Contract = READS.query(&[WAIT]).acts();
-/// Where an order is placed.
+/// The route that places an order.
 const PLACES: Contract = READS.body(&shapes::ORDER).waits().keyed();
 
-/// The parts that the routes beside the orchestrator's API work with.
+/// Shared state of the routes beside the orchestrator's API.
 #[derive(Clone)]
 struct Shop {
     handle: sagamore::engine::Handle,
-    /// None where each service is a process of its own.
+    /// `None` if each service is a process of its own.
     databases: Option<Databases>,
 }
 
 impl Shop {
-    /// The databases; elsewhere each service has its own, and an address where it shows it.
+    /// Returns the databases, or a problem that names the services' own addresses.
     fn databases(&self) -> Result<&Databases, Problem> {
         let elsewhere =
-            "the shop's services run elsewhere: ask the one that keeps it, at its own address";
+            "the shop's services run in other processes: send the request to the service's address";
         self.databases.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))
     }
 }
@@ -56,13 +56,16 @@ pub fn orchestrated(server: &Server) -> Routes {
 fn orchestrated_routes() -> Routes<Shop> {
     Routes::new()
         .about(
-            "GET  /saga/start/{orderId}[?wait=10]    start the saga of an order (in `dev` one that was never placed gets a sample)\n\
-             POST /orders                            place an order; Prefer: wait=10 waits for the outcome\n\
-             GET  /orders/{id}                       an order and its saga\n\
-             POST /orders/{id}/cancel                refused while the order's saga is under way\n\
-             POST /orders/{id}/unlock                for an operator, when the saga at rest has left its lock; ?force=true when nobody knows it\n\
-             GET  /accounts, /accounts/{id}          what the customers have\n\
-             GET  /stock, /stock/{sku}               what the shelves have\n",
+            "GET  /saga/start/{orderId}[?wait=10]    start the saga of an order, in `dev` by \
+             default of a sample order\n\
+             POST /orders                            place an order; Prefer: wait=10 waits for \
+             the outcome\n\
+             GET  /orders/{id}                       show an order and its saga\n\
+             POST /orders/{id}/cancel                cancel an order, unless its saga is running\n\
+             POST /orders/{id}/unlock                remove the lock of a saga at rest; \
+             ?force=true if that saga is lost\n\
+             GET  /accounts, /accounts/{id}          list accounts, show one\n\
+             GET  /stock, /stock/{sku}               list products, show one\n",
         )
         .get("/saga/start/{order}", STARTS, article::start)
         .post("/orders", PLACES, orders::place)
@@ -77,6 +80,6 @@ fn orchestrated_routes() -> Routes<Shop> {
 
 /// Returns the routes beside the API of an observer that runs with the services.
 pub fn choreographed(server: &Server) -> Routes {
-    choreography::Choreographed::of(server)
+    choreography::ChoreographyApp::of(server)
         .map_or_else(Routes::new, |app| choreography::routes().with_state(app))
 }

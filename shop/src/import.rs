@@ -1,6 +1,8 @@
-//! Files of JSON lines, read line by line: `accounts.jsonl`, `stock.jsonl`, `destinations.jsonl`, `orders.jsonl`.
+//! Reads files of JSON lines: `accounts.jsonl`, `stock.jsonl`, `destinations.jsonl`,
+//! `orders.jsonl`.
 //!
-//! A line is a good row or a [`BadLine`] that says where and why; one bad line is no reason to stop.
+//! A line is a valid row or a [`BadLine`] with place and reason. Reading continues after a bad
+//! line.
 
 use std::fmt;
 use std::io::{BufRead, Read};
@@ -13,34 +15,34 @@ use crate::inventory::Delivery;
 use crate::payment::Account;
 use crate::shipping::Destination;
 
-/// The longest line, in bytes.
+/// Maximum length of a line, in bytes.
 pub const LINE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// What a line can hold.
+/// A type of row.
 pub trait Record: DeserializeOwned {
-    /// Where it is found in a folder of files: `accounts.jsonl`.
+    /// The file's name in a folder: `accounts.jsonl`.
     const FILE: &'static str;
-    /// Reads one.
+    /// Reads one row.
     fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(json)
     }
-    /// Whether it makes sense; else what is wrong with it, in words.
+    /// Checks the row. The error names the field.
     fn check(&self) -> Result<(), String>;
 }
 
-/// A line that was not taken: nothing came of it.
+/// A line that was rejected, without any effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}: {reason}")]
 pub struct BadLine {
-    /// The file, as it was given.
+    /// The file's name, as the caller passed it.
     pub file: String,
     /// The line's number, from 1.
     pub line: u64,
-    /// What is wrong with it.
+    /// The reason of the rejection.
     pub reason: String,
 }
 
-/// The good and bad lines of a file, one after another. Empty lines are passed over.
+/// The valid and bad lines of a file, in order. Skips empty lines.
 pub struct Lines<T, R> {
     file: String,
     reader: R,
@@ -49,7 +51,7 @@ pub struct Lines<T, R> {
     holds: PhantomData<fn() -> T>,
 }
 
-/// Reads `reader` as lines of `T`; `file` is what it is called in complaints.
+/// Reads `reader` as lines of `T`. Bad lines quote `file` as the file's name.
 pub fn lines<T: Record, R: BufRead>(file: &str, reader: R) -> Lines<T, R> {
     Lines { file: file.to_owned(), reader, line: 0, over: false, holds: PhantomData }
 }
@@ -110,7 +112,7 @@ impl<T: Record, R: BufRead> Iterator for Lines<T, R> {
 }
 
 impl<T, R: BufRead> Lines<T, R> {
-    /// The next line's bytes, without white space at its ends; none when it is empty.
+    /// Returns the next line without surrounding white space, or `None` if it is empty.
     fn read(&mut self) -> Result<Option<Vec<u8>>, String> {
         let mut line = Vec::new();
         let taken = self.reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
@@ -128,7 +130,7 @@ impl<T, R: BufRead> Lines<T, R> {
         Ok(if line.is_empty() { None } else { Some(line.to_vec()) })
     }
 
-    /// Passes over the rest of a line without keeping it.
+    /// Skips the rest of a line without buffering it.
     fn skip_line(&mut self) -> std::io::Result<()> {
         let skipped = self.reader.skip_until(b'\n');
         self.over = skipped.is_err();
@@ -141,7 +143,8 @@ fn row<T: Record>(line: &[u8]) -> Result<T, String> {
     row.check().map(|()| row)
 }
 
-/// serde counts lines too, but it is given one at a time.
+/// Replaces serde's position by the column: serde always counts line 1, because it gets single
+/// lines.
 fn explain(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());

@@ -1,4 +1,4 @@
-//! The inventory service: stock, and what was set aside of it.
+//! The inventory service: stock and reservations.
 
 mod messages;
 

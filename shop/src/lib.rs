@@ -1,8 +1,9 @@
-//! The reference shop: four services with a database each, and the saga that takes an order through them; or the chain of
-//! events that does so without anybody who directs it.
+//! The reference shop: four services with a database each, and the saga that takes an order through
+//! them, or the choreography that does the same with events.
 //!
-//! Each service has its local transactions in `domain.rs`, which know nothing of sagas, and one file for the style in
-//! which they are called. What a service keeps, and how it is loaded and read, is in a file named after it.
+//! The local transactions of a service are in its `domain.rs` and do not depend on sagas. One file
+//! per style connects them to messages. Stored data, and its loading and reading, is in a file
+//! named after it.
 
 pub mod databases;
 mod schema;
@@ -37,12 +38,13 @@ pub use program::program;
 
 use sagamore::sdk::{Body, Service};
 
-/// The four services, in the order in which an order meets them; each has its database in [`Databases`].
+/// Returns the four services of the checkout, in the order of its steps. Each has its database in
+/// [`Databases`].
 pub fn services() -> [Service; 4] {
     [order::service(), payment::service(), inventory::service(), shipping::service()]
 }
 
-/// The same four for a choreography, on the same databases.
+/// Returns the same four services for the choreography, on the same databases.
 pub fn choreographed() -> [Service; 4] {
     [
         order::choreographed::service(),
@@ -52,7 +54,7 @@ pub fn choreographed() -> [Service; 4] {
     ]
 }
 
-/// The sample order with this id, as a saga is started with it.
+/// Returns the sample order with this id, as the input of its saga.
 pub fn sample_order(order_id: &str) -> Body {
-    Body::of(&sample::order(order_id)).expect("an order is written as JSON")
+    Body::of(&sample::order(order_id)).expect("an order serializes to JSON")
 }

@@ -1,4 +1,4 @@
-//! The order service: what was ordered, and whether it stands.
+//! The order service: orders and their status.
 
 mod messages;
 
@@ -10,7 +10,7 @@ mod orders;
 pub use domain::{MIGRATIONS, Rejected};
 pub use messages::{Cancel, Confirm, ConfirmFrom, Create, CreateFrom, Created, CreatedFrom};
 pub use orchestrated::service;
-pub use orders::{Placed, Status, order, orders};
+pub use orders::{Status, StoredOrder, order, orders};
 
 /// The service's name.
 pub const SERVICE: &str = "order";

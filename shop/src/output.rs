@@ -1,4 +1,4 @@
-//! What the shop's verbs print.
+//! Macros that print the output of the shop's commands.
 
 macro_rules! outln {
     ($($text:tt)*) => { ::sagamore::output::write(format_args!("{}\n", format_args!($($text)*))) };

@@ -1,4 +1,4 @@
-//! The payment service: accounts, and what was charged to them.
+//! The payment service: accounts and charges.
 
 mod messages;
 

@@ -1,11 +1,11 @@
-//! The program `shop`: both stories and the verbs of the shop.
+//! The program `shop`: both stories and the shop's own commands.
 
 use sagamore::Program;
 
 use crate::stories::stories;
 use crate::{bench, replay};
 
-/// The reference shop.
+/// Returns the reference shop.
 pub fn program() -> Program {
     let program = stories().command("replay", replay::run).command("bench", bench::run);
     match std::env::var_os(bench::VARIABLE) {

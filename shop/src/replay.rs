@@ -1,5 +1,5 @@
-//! `shop replay`: every order of a folder as a saga, in this process, or with a configuration as a client of
-//! running ones. Run again it goes on where it was.
+//! `shop replay`: runs every order of a folder as a saga, in this process or as a client of running
+//! ones. A repeated run continues.
 
 mod choreographed;
 mod folder;
@@ -29,14 +29,15 @@ use folder::{Folder, PlacedLine};
 use remote::Remote;
 use report::Report;
 
-/// Load accounts, stock and destinations from a folder, and run every order in it as a saga.
+/// Run every order of a folder as a saga
 ///
-/// Run again on the same data it goes on where it was. With --config it is a client of running processes.
+/// Loads accounts, stock and destinations first. A repeated run on the same data continues. With
+/// --config it is a client of running processes.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// The folder with accounts.jsonl, stock.jsonl, destinations.jsonl and orders.jsonl.
+    /// Read accounts.jsonl, stock.jsonl, destinations.jsonl and orders.jsonl from this folder
     folder: PathBuf,
-    /// The directory for all data, made when it is absent.
+    /// Store all data in this directory, created when missing
     #[arg(
         long,
         default_value = "./data",
@@ -45,31 +46,31 @@ pub struct ReplayArgs {
         value_name = "DIR"
     )]
     data: PathBuf,
-    /// Each order waits for the one before it to come to rest.
+    /// Run the orders one after another
     #[arg(long, conflicts_with = "concurrency")]
     sequential: bool,
-    /// Without an orchestrator: the services react to each other's events.
+    /// Run without an orchestrator: the services react to each other's events
     #[arg(long)]
     choreography: bool,
-    /// How many orders are under way at once.
+    /// Set the number of concurrent orders
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000), value_name = "N")]
     concurrency: u16,
     #[command(flatten)]
     format: FormatArgs,
 }
 
-/// How long one wait for an outcome is; it is asked again for ever.
+/// The length of one wait for an outcome. It is repeated indefinitely.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How many orders whose sagas are at rest are compared at once.
+/// The number of finished orders that are compared concurrently.
 const COMPARED_AT_ONCE: usize = 500;
-/// The pause before a start that found the engine busy is tried again.
+/// The pause before a start is retried on a busy engine.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Ends with 1 when a line could not be taken.
+/// Returns exit code 1 if a line was rejected.
 pub async fn run(invocation: Invocation, args: ReplayArgs) -> Result<Exit> {
     let begun = Instant::now();
     let folder = Folder::read(&args.folder)?;
-    folder.bad.iter().for_each(tell);
+    folder.bad.iter().for_each(report_bad_line);
     if invocation.config_file().is_some() {
         let mut settings = invocation.settings()?;
         settings.choreography |= args.choreography;
@@ -84,7 +85,8 @@ pub async fn run(invocation: Invocation, args: ReplayArgs) -> Result<Exit> {
         (running.handle().context("no orchestrator runs")?, databases(&running)?);
     folder.load(&databases).await?;
     let known = at_rest(handle).await?;
-    // those at rest are only compared with what they were started with, all at once whatever the order
+    // Finished orders are only compared with their stored input, concurrently even with
+    // `--sequential`.
     let (known, fresh): (Vec<_>, Vec<_>) =
         folder.orders.iter().partition(|order| known.contains(&order.key));
     let bar = progress(folder.orders.len(), args.sequential);
@@ -99,7 +101,7 @@ pub async fn run(invocation: Invocation, args: ReplayArgs) -> Result<Exit> {
     print(&report, &args, bad_lines)
 }
 
-/// Starts the story in this process, without HTTP.
+/// Starts the shop in this process, without HTTP.
 async fn start(args: &ReplayArgs) -> Result<Running> {
     let options = StartOptions { choreography: args.choreography, ..StartOptions::of(&args.data) };
     Ok(crate::stories::stories().start(options).await?)
@@ -109,14 +111,14 @@ fn databases(running: &Running) -> Result<Databases> {
     Databases::of(running.server()).context("a service of the shop does not run")
 }
 
-/// The same, over HTTP.
+/// Replays as a client of running processes, over HTTP.
 async fn as_client(
     remote: &Remote,
     folder: &Folder,
     args: &ReplayArgs,
     begun: Instant,
 ) -> Result<Exit> {
-    remote.there().await?;
+    remote.wait_until_ready().await?;
     remote.load(folder).await?;
     let bar = progress(folder.orders.len(), args.sequential);
     let bad_lines = folder.bad.len() + remote.run_all(&folder.orders, width(args), &bar).await?;
@@ -166,13 +168,13 @@ async fn each<'a>(
         let Some(outcome) = running.next().await else { return Ok(bad_lines) };
         bar.inc(1);
         if let Some(bad) = outcome? {
-            bar.suspend(|| tell(&bad));
+            bar.suspend(|| report_bad_line(&bad));
             bad_lines += 1;
         }
     }
 }
 
-/// The keys of the checkouts that have come to rest, in this run or an earlier one.
+/// Returns the keys of the checkouts at rest, including those of earlier runs.
 async fn at_rest(handle: &Handle) -> Result<HashSet<String>> {
     let mut keys = HashSet::new();
     let mut filter = Filter {
@@ -200,7 +202,7 @@ impl Passage for Handle {
     }
 }
 
-/// Starts the order's saga, or finds the one there is, and waits for it to come to rest.
+/// Starts the order's saga, or finds the existing one, and waits until it is at rest.
 async fn see_through(handle: &Handle, order: &PlacedLine) -> Result<Option<BadLine>> {
     let id = SagaId::new(&checkout::name(), &order.key)?;
     loop {
@@ -230,7 +232,7 @@ async fn see_through(handle: &Handle, order: &PlacedLine) -> Result<Option<BadLi
     }
 }
 
-fn tell(bad: &BadLine) {
+fn report_bad_line(bad: &BadLine) {
     errln!("{bad}");
 }
 

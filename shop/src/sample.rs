@@ -1,4 +1,5 @@
-//! The sample order, with an account, a product and a country of its own: it always completes, and no sum counts it.
+//! The sample order. Its account, product and country are its own, so it always completes, and
+//! totals exclude them.
 
 use crate::databases::{Databases, Error};
 use crate::form::{CENTS_MAX, Line, Order, PIECES_MAX, ShipTo};
@@ -6,14 +7,14 @@ use crate::inventory::{self, Delivery};
 use crate::payment::{self, Account};
 use crate::shipping::{self, Destination};
 
-/// Who places sample orders.
+/// The customer of sample orders.
 pub const CUSTOMER_ID: &str = "SAMPLE";
-/// What is in them.
+/// The product in sample orders.
 pub const SKU: &str = "SAMPLE";
-/// Where they go.
+/// The country of sample orders.
 pub const COUNTRY: &str = "Sampleland";
 
-/// The sample order with this id: the same one each time.
+/// Returns the sample order with this id, always with the same content.
 pub fn order(order_id: &str) -> Order {
     Order {
         order_id: order_id.to_owned(),
@@ -30,7 +31,7 @@ pub fn order(order_id: &str) -> Order {
     }
 }
 
-/// Makes the account, the product and the country where they are not there yet; what is there is left alone.
+/// Creates the account, the product and the country of sample orders. Keeps existing rows.
 pub async fn load(databases: &Databases) -> Result<(), Error> {
     let account = Account {
         customer_id: CUSTOMER_ID.to_owned(),

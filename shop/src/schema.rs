@@ -1,6 +1,6 @@
-//! How the shop's tables are declared.
+//! The macro that declares a table of the shop.
 
-/// One table as a step of a schema. Its key is a text, so SQLite keeps the rows in the key's own tree.
+/// Declares one table as a migration. The key is a text, so on SQLite the table is `WITHOUT ROWID`.
 macro_rules! table {
     ($id:literal, $sql:literal) => {
         ::sagamore::sdk::Migration::new($id, $sql).on_sqlite(concat!($sql, " WITHOUT ROWID"))

@@ -1,4 +1,4 @@
-//! The shipping service: where carriers go, and what they take along.
+//! The shipping service: destinations and shipments.
 
 mod messages;
 

@@ -1,4 +1,4 @@
-//! The checkout as scripts: every way in which it can go.
+//! The checkout as scripts, one for each outcome.
 
 use sagamore::core::saga::Status::{Compensated, Completed};
 use sagamore::core::script::Script;
@@ -10,7 +10,7 @@ use sagamore_shop::shipping::{Schedule, Scheduled, Unshippable};
 use sagamore_shop::{Line, Order, ShipTo, checkout, sample_order, services};
 
 fn plan() -> Definition {
-    checkout().expect("the plan is a good one")
+    checkout().expect("the definition is valid")
 }
 
 fn an_order(order_id: &str) -> Order {
@@ -50,7 +50,7 @@ fn a_checkout() -> Script {
 }
 
 #[test]
-fn an_order_goes_through() {
+fn a_valid_order_completes() {
     let Order { order_id, customer_id, lines, ship_to } = an_order("10248");
     a_checkout()
         .asks_exactly(Create {
@@ -71,14 +71,14 @@ fn an_order_goes_through() {
 }
 
 #[test]
-fn an_order_that_makes_no_sense_leaves_nothing_to_undo() {
+fn an_invalid_order_needs_no_compensation() {
     a_checkout()
         .asks::<Create>()
         .refused(Rejected::InvalidOrder("lines: too many".into()))
         .ends(Compensated);
 }
 
-/// A business failure is a typed refusal: it is not asked again, it starts the undoing.
+/// A refusal is final: the command is not resent, and compensation starts.
 #[test]
 fn a_customer_without_money_gets_no_order() {
     a_checkout()
@@ -91,12 +91,12 @@ fn a_customer_without_money_gets_no_order() {
         })
         .refused(Declined::NotEnoughMoney)
         .undoes(Cancel)
-        .done() // the refused charge promises that nothing happened: no refund
+        .done() // a refusal guarantees no effect, so nothing is refunded
         .ends(Compensated);
 }
 
 #[test]
-fn what_is_out_of_stock_is_not_paid_for() {
+fn a_charge_is_refunded_when_stock_is_short() {
     a_checkout()
         .asks::<Create>()
         .done(created())
@@ -112,7 +112,7 @@ fn what_is_out_of_stock_is_not_paid_for() {
 }
 
 #[test]
-fn where_no_carrier_goes_everything_is_undone_in_reverse() {
+fn a_refused_shipment_undoes_all_steps_in_reverse() {
     before_the_shipment()
         .asks::<Schedule>()
         .refused(Unshippable::NoCarrier { country: "Ireland".into() })
@@ -126,7 +126,7 @@ fn where_no_carrier_goes_everything_is_undone_in_reverse() {
 }
 
 #[test]
-fn a_charge_without_an_answer_is_asked_again_and_counts_once() {
+fn a_charge_without_a_reply_is_resent_and_applied_once() {
     a_checkout()
         .asks::<Create>()
         .done(created())
@@ -146,7 +146,8 @@ fn a_charge_without_an_answer_is_asked_again_and_counts_once() {
         .ends(Completed);
 }
 
-/// Nobody knows whether the money was taken: it is asked back as if it was, and the payment service knows.
+/// The outcome of the charge is unknown, so it is undone as if it was charged. The barrier of the
+/// payment service decides.
 #[test]
 fn a_charge_of_unknown_outcome_is_refunded_when_the_customer_cancels() {
     a_checkout()
@@ -165,7 +166,7 @@ fn a_charge_of_unknown_outcome_is_refunded_when_the_customer_cancels() {
 }
 
 #[test]
-fn a_refund_that_gets_lost_is_asked_again_until_it_is_done() {
+fn a_lost_refund_is_resent_until_it_is_done() {
     let mut script = a_checkout()
         .asks::<Create>()
         .done(created())
@@ -179,9 +180,9 @@ fn a_refund_that_gets_lost_is_asked_again_until_it_is_done() {
     script.undoes(Refund).done().undoes(Cancel).done().ends(Compensated);
 }
 
-/// An undo that cannot apply, because somebody else has refunded since, overwrites nothing: a person decides.
+/// A refused undo overwrites nothing: an operator decides.
 #[test]
-fn a_refund_that_cannot_apply_leaves_the_saga_stuck_until_a_person_resolves_it() {
+fn a_refused_refund_leaves_the_saga_stuck_until_an_operator_resolves_it() {
     a_checkout()
         .asks::<Create>()
         .done(created())
@@ -198,9 +199,9 @@ fn a_refund_that_cannot_apply_leaves_the_saga_stuck_until_a_person_resolves_it()
         .ends(Compensated);
 }
 
-/// The lock on the order outlives a saga that is stuck; an operator sees whose it is, and decides.
+/// The lock on the order outlives a stuck saga. An operator sees its holder and decides.
 #[test]
-fn an_order_that_somebody_else_has_settled_is_not_cancelled_over_their_heads() {
+fn an_order_that_was_settled_from_outside_is_not_cancelled_again() {
     a_checkout()
         .asks::<Create>()
         .done(created())
@@ -214,7 +215,7 @@ fn an_order_that_somebody_else_has_settled_is_not_cancelled_over_their_heads() {
 }
 
 #[test]
-fn a_shipment_is_asked_for_until_there_is_an_answer_and_nobody_cancels_it() {
+fn a_shipment_is_resent_until_it_is_answered_and_cannot_be_cancelled() {
     before_the_shipment()
         .asks::<Schedule>()
         .silence()
@@ -231,7 +232,7 @@ fn a_shipment_is_asked_for_until_there_is_an_answer_and_nobody_cancels_it() {
 }
 
 #[test]
-fn the_goods_are_out_so_a_refused_confirmation_undoes_nothing() {
+fn a_refused_confirmation_after_the_pivot_undoes_nothing() {
     before_the_shipment()
         .asks::<Schedule>()
         .done(scheduled())
@@ -245,7 +246,7 @@ fn the_goods_are_out_so_a_refused_confirmation_undoes_nothing() {
 }
 
 #[test]
-fn a_customer_may_cancel_until_the_shipment_is_asked_for() {
+fn a_saga_can_be_cancelled_until_the_shipment_is_sent() {
     a_checkout()
         .asks::<Create>()
         .done(created())
@@ -264,20 +265,25 @@ fn a_customer_may_cancel_until_the_shipment_is_asked_for() {
 }
 
 #[test]
-fn the_services_know_every_message_of_the_plan() {
+fn the_services_handle_every_message_of_the_definition() {
     let services = services();
     for step in &plan().steps {
-        for asked in [Some(&step.action), step.compensation.as_ref()].into_iter().flatten() {
-            let service = services.iter().find(|service| *service.name() == asked.participant);
-            let knows = service
-                .is_some_and(|service| service.knows().any(|name| name == asked.message.as_str()));
-            assert!(knows, "{} asks {} for {}", step.name, asked.participant, asked.message);
+        for command in [Some(&step.action), step.compensation.as_ref()].into_iter().flatten() {
+            let service = services.iter().find(|service| *service.name() == command.participant);
+            let knows = service.is_some_and(|service| {
+                service.knows().any(|name| name == command.message.as_str())
+            });
+            assert!(
+                knows,
+                "{}: {} has no handler for {}",
+                step.name, command.participant, command.message
+            );
         }
     }
 }
 
 #[test]
-fn the_shipment_is_the_point_of_no_return() {
+fn the_shipment_is_the_pivot() {
     let kinds: Vec<_> =
         plan().steps.iter().map(|step| (step.name.to_string(), step.kind)).collect();
     let wanted = [
@@ -291,8 +297,8 @@ fn the_shipment_is_the_point_of_no_return() {
 }
 
 #[test]
-fn a_sample_order_is_an_order() {
-    let order: Order = sample_order("12345").read().expect("the sample is an order");
+fn the_sample_order_is_valid() {
+    let order: Order = sample_order("12345").read().expect("the sample is a valid order");
     assert_eq!((order.order_id.as_str(), order.check()), ("12345", Ok(())));
     Script::given(plan(), order).asks::<Create>();
 }

@@ -1,4 +1,4 @@
-//! The files in the docs beside the code of the shop.
+//! Compares the files in the docs with the shop's code.
 
 use std::path::Path;
 
@@ -11,10 +11,14 @@ fn read(name: &str) -> SagaFile {
 }
 
 #[test]
-fn the_files_in_the_docs_are_the_plan_and_the_definition() {
-    let SagaFile::Plan(plan) = read("fulfilment.yaml") else { panic!("no plan") };
+fn the_files_in_the_docs_match_the_plan_and_the_definition() {
+    let SagaFile::Plan(plan) = read("fulfilment.yaml") else {
+        panic!("fulfilment.yaml is not a plan")
+    };
     assert_eq!(plan, sagamore_shop::choreography::plan().unwrap_or_else(|error| panic!("{error}")));
-    let SagaFile::Definition(draft) = read("checkout.yaml") else { panic!("no definition") };
-    let read = Definition::check(draft).expect("a definition");
-    assert_eq!(read, sagamore_shop::checkout().expect("the shop's definition"));
+    let SagaFile::Definition(draft) = read("checkout.yaml") else {
+        panic!("checkout.yaml is not a definition")
+    };
+    let read = Definition::check(draft).expect("the definition is valid");
+    assert_eq!(read, sagamore_shop::checkout().expect("the shop's definition is valid"));
 }

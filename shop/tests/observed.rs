@@ -1,5 +1,5 @@
-//! What is wrong with a chain is seen from outside: a fault of every sort is planted in the real shop, over the log of one process
-//! and, where `SAGAMORE_TEST_KAFKA` names brokers (`cargo xtask services env`), over Kafka.
+//! An observer detects failed chains. Each fault is planted in the shop, over the log in one
+//! process and over Kafka if `SAGAMORE_TEST_KAFKA` names brokers (`cargo xtask services env`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,13 +20,13 @@ use sagamore_shop::payment::{self, Account};
 use sagamore_shop::shipping::{self, Destination};
 use sagamore_shop::{Databases, Line, Order, ShipTo, order};
 
-/// More than the plan's deadline.
+/// Longer than the plan's deadline.
 const LATE: Duration = Duration::from_secs(61);
-/// A wait that takes this long has missed something.
+/// The time after which a missing status fails the test.
 const PATIENCE: Duration = Duration::from_secs(60);
 const NOW: Timestamp = Timestamp(1_000_000);
 
-/// The shop with these services, and an observer.
+/// The shop with some of its services, and an observer.
 struct Street {
     shop: Databases,
     transport: Arc<dyn Transport>,
@@ -43,7 +43,7 @@ impl Street {
         services: impl IntoIterator<Item = Service>,
     ) -> Street {
         let shop = Databases::of_tests();
-        shop.prepare().await.expect("the tables are made");
+        shop.prepare().await.expect("the tables are created");
         let account =
             Account { customer_id: "VINET".into(), name: "Vins".into(), balance_cents: 1_000 };
         payment::load(&shop.payment, &[account]).await.expect("load");
@@ -51,25 +51,25 @@ impl Street {
         inventory::load(&shop.inventory, &[chai]).await.expect("load");
         let france = Destination { country: "France".into(), served: true };
         shipping::load(&shop.shipping, &[france]).await.expect("load");
-        let plan = choreography::plan().expect("a plan");
+        let plan = choreography::plan().expect("the plan is valid");
         let options = ObserverOptions { partitions: 1, ..ObserverOptions::default() };
         let database = sagamore::database::testing::database();
         let (observer, chains) = Observer::open(options, database, transport.clone(), vec![plan])
             .await
-            .expect("an observer");
+            .expect("the observer opens");
         let (participants, outbox) = (Vec::new(), Outbox::default());
         let mut street =
             Street { shop, transport, participants, outbox, observer, chains, now: NOW };
-        services.into_iter().for_each(|service| street.starts(service));
+        services.into_iter().for_each(|service| street.start(service));
         street
     }
 
-    fn starts(&mut self, service: Service) {
+    fn start(&mut self, service: Service) {
         let all = self.shop.all();
         let database = all
             .into_iter()
             .find(|(name, _)| *name == service.name().as_str())
-            .expect("one of four")
+            .expect("the service exists")
             .1
             .clone();
         let options = sagamore::sdk::Options { partitions: 1, ..sagamore::sdk::Options::default() };
@@ -82,7 +82,7 @@ impl Street {
     }
 
     async fn place(&mut self, id: &str, quantity: i64) {
-        self.turn().await; // the tables of the outbox are made
+        self.turn().await; // creates the tables of the outbox
         let ship_to = ShipTo {
             name: "Vins et alcools".into(),
             address: "59 rue de l'Abbaye".into(),
@@ -95,7 +95,7 @@ impl Street {
         let order = Order { order_id: id.into(), customer_id: "VINET".into(), lines, ship_to };
         let placed =
             start_alone(&self.shop.order, &self.outbox, StartRequest::new(order, self.now)).await;
-        placed.expect("no fault").expect("a good order");
+        placed.expect("no fault").expect("the order is valid");
     }
 
     async fn turn(&mut self) {
@@ -106,15 +106,15 @@ impl Street {
         self.observer.turn(self.now).await.expect("observe");
     }
 
-    /// Until a chain stands so, and this service, if any, is the one that is waited for.
+    /// Runs turns until a chain has this status and waits for this service, if any.
     async fn until(&mut self, id: &str, status: ChainStatus, waits_for: Option<&str>) {
         let (chain, begun): (SagaId, Instant) =
-            (format!("fulfilment:{id}").parse().expect("an id"), Instant::now());
+            (format!("fulfilment:{id}").parse().expect("the id is valid"), Instant::now());
         let mut seen = None;
         while seen.as_ref() != Some(&(status, waits_for.map(str::to_owned))) {
             assert!(
                 begun.elapsed() < PATIENCE,
-                "chain {id} is {seen:?}, and not {status:?} for {waits_for:?}"
+                "chain {id} is {seen:?} instead of {status:?} waiting for {waits_for:?}"
             );
             self.turn().await;
             tokio::task::yield_now().await;
@@ -138,14 +138,19 @@ impl Street {
         name: &str,
         causation: &str,
     ) {
-        let saga = format!("fulfilment:{id}").parse().expect("an id");
-        let key = StepKey { saga, step: step.parse().expect("a name"), direction, generation: 1 };
-        let name: Name = name.parse().expect("a name");
+        let saga = format!("fulfilment:{id}").parse().expect("the id is valid");
+        let key = StepKey {
+            saga,
+            step: step.parse().expect("the name is valid"),
+            direction,
+            generation: 1,
+        };
+        let name: Name = name.parse().expect("the name is valid");
         let (causation, body) = (Some(causation.to_owned()), Body::empty());
         let event =
             Event { key, version: 1, name, causation, hop: 2, at: self.now, body, trace: None };
-        let nobody = "nobody".parse().expect("a name");
-        self.transport.publish(vec![encode_event(&event, &nobody)]).await.expect("publish");
+        let producer = "stranger".parse().expect("the name is valid");
+        self.transport.publish(vec![encode_event(&event, &producer)]).await.expect("publish");
     }
 }
 
@@ -157,12 +162,13 @@ fn but(name: &str) -> Vec<Service> {
     all().into_iter().filter(|service| service.name().as_str() != name).collect()
 }
 
-/// Over the log, and over Kafka if there is one.
+/// Runs a test over the log, and over Kafka if it is available.
 async fn on_each<F: Future<Output = ()>>(fault: impl Fn(Arc<dyn Transport>) -> F) {
-    let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
+    let log =
+        Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("the disk is empty");
     fault(Arc::new(log)).await;
     let Ok(brokers) = std::env::var("SAGAMORE_TEST_KAFKA") else {
-        eprintln!("left out on Kafka: SAGAMORE_TEST_KAFKA is not set (cargo xtask services up)");
+        eprintln!("skipped on Kafka: SAGAMORE_TEST_KAFKA is not set (cargo xtask services up)");
         return;
     };
     let namespace = Some(format!("observed-{}-{:x}", std::process::id(), fastrand::u32(..)));
@@ -174,27 +180,27 @@ async fn on_each<F: Future<Output = ()>>(fault: impl Fn(Arc<dyn Transport>) -> F
     kafka
         .delete_topics(&topics.iter().map(|topic| &*topic.name).collect::<Vec<_>>())
         .await
-        .expect("remove them");
+        .expect("remove the topics");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_service_that_is_stopped_leaves_a_chain_stuck_until_it_comes() {
+async fn a_stopped_service_leaves_a_chain_stuck_until_it_starts() {
     on_each(async |transport| {
         let mut street = Street::of(transport, but(shipping::SERVICE)).await;
         street.place("1", 3).await;
         street.until("1", ChainStatus::Running, Some("shipping")).await;
         street.now = street.now.plus(LATE);
         street.until("1", ChainStatus::Stuck, Some("shipping")).await;
-        let shipping = all().pop().expect("the fourth");
-        street.starts(shipping);
+        let shipping = all().pop().expect("there are four services");
+        street.start(shipping);
         street.until("1", ChainStatus::Completed, None).await;
     })
     .await;
 }
 
-/// `sagamore check` refuses its plan before anything runs; this is what would come of it.
+/// `sagamore check` rejects such a plan before it runs. This test bypasses the check.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_compensator_that_is_not_there_leaves_a_chain_half_compensated() {
+async fn a_missing_compensation_leaves_a_chain_half_compensated() {
     async fn charge(_: Tx, order: OrderCreated) -> Decided<PaymentSuccess, Never> {
         let OrderCreated { order_id, customer_id, total_cents, .. } = order;
         done(PaymentSuccess { order_id, customer_id, amount_cents: total_cents })
@@ -204,7 +210,7 @@ async fn a_compensator_that_is_not_there_leaves_a_chain_half_compensated() {
             .reaction(Reaction::named("charge").to(charge).fails::<PaymentFailed>());
         let services = but(payment::SERVICE).into_iter().chain([forgetful]);
         let mut street = Street::of(transport, services).await;
-        street.place("1", 9).await; // there are five
+        street.place("1", 9).await; // five are on hand
         street.until("1", ChainStatus::Compensating, Some("payment")).await;
         street.now = street.now.plus(LATE);
         street.until("1", ChainStatus::HalfCompensated, Some("payment")).await;
@@ -228,7 +234,8 @@ async fn an_event_of_another_reaction_moves_no_chain_and_one_without_its_cause_i
             .await;
         street.now = street.now.plus(LATE);
         street.until("2", ChainStatus::Anomalous, None).await;
-        street.until("1", ChainStatus::Completed, None).await; // by then the observer has read all events
+        // the observer has read all events by now
+        street.until("1", ChainStatus::Completed, None).await;
     })
     .await;
 }

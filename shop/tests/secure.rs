@@ -1,18 +1,20 @@
-//! The wire's security, with the real servers: a Kafka that asks for a password or a certificate by TLS, and a PostgreSQL
-//! likewise. They are found by `SAGAMORE_TEST_SECURE` (`cargo xtask services env`).
+//! TLS and authentication against real servers: Kafka and PostgreSQL, each with passwords and with
+//! client certificates. `SAGAMORE_TEST_SECURE` is their folder (`cargo xtask services env`).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// What a line says of a thing that is well.
+/// The part of a line without a problem.
 const FINE: &str = ": ";
 
-/// The folder with the certificates and the two configurations; says so when there is none.
+/// Returns the folder with the certificates and the two configurations. Reports a skipped test
+/// without it.
 fn folder() -> Option<PathBuf> {
     let folder = std::env::var_os("SAGAMORE_TEST_SECURE").map(PathBuf::from);
     if folder.is_none() {
         eprintln!(
-            "left out: SAGAMORE_TEST_SECURE is not set (cargo xtask services up; eval \"$(cargo xtask services env)\")"
+            "skipped: SAGAMORE_TEST_SECURE is not set (cargo xtask services up; eval \"$(cargo \
+             xtask services env)\")"
         );
     }
     folder
@@ -24,25 +26,26 @@ fn sagamore(config: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ou
     command.output().expect("run sagamore")
 }
 
-/// What `doctor` says of the brokers and of the payment service's database, after `ok` or `WRONG`.
+/// Returns the lines of `doctor` about the brokers and the payment service's database.
 fn diagnosis(config: &Path, variables: &[(&str, &str)]) -> (String, String) {
     let output = sagamore(config, variables, &["doctor"]);
-    let told = String::from_utf8(output.stdout).expect("text");
-    let all = format!("{told}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(!all.contains("p@ss") && !all.contains("p%40ss"), "the password is told: {all}");
+    let stdout = String::from_utf8(output.stdout).expect("text");
+    let all = format!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!all.contains("p@ss") && !all.contains("p%40ss"), "the password is stdout: {all}");
     let line = |what: &str, whose: &str| {
-        let found = told.lines().find(|line| line.contains(what) && line.contains(whose));
+        let found = stdout.lines().find(|line| line.contains(what) && line.contains(whose));
         found.unwrap_or_else(|| panic!("{what} {whose} in {all}")).to_owned()
     };
-    (line(" brokers:", ""), line(" database", "payment")) // one cause is told once, for all databases that have it
+    // databases with the same cause share a line
+    (line(" brokers:", ""), line(" database", "payment"))
 }
 
-/// A copy of a configuration without the lines that begin with one of these words.
+/// Writes a copy of a configuration without the lines that start with one of these words.
 fn without(config: &Path, words: &[&str]) -> tempfile::NamedTempFile {
     let text = std::fs::read_to_string(config).expect("read the configuration");
     let kept: Vec<&str> =
         text.lines().filter(|line| !words.iter().any(|word| line.starts_with(word))).collect();
-    let file = tempfile::Builder::new().suffix(".toml").tempfile().expect("make a file");
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().expect("create a file");
     std::fs::write(file.path(), kept.join("\n")).expect("write the configuration");
     file
 }
@@ -56,29 +59,29 @@ fn with_a_password_or_a_certificate_the_whole_shop_runs_encrypted() {
             &[],
             &["bench", "--sagas", "40", "--clients", "8", "-o", "json"],
         );
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
             output.status.success(),
-            "{name}: {told}{}",
+            "{name}: {stdout}{}",
             String::from_utf8_lossy(&output.stderr)
         );
         let figures: serde_json::Value =
-            serde_json::from_str(&told).unwrap_or_else(|why| panic!("{why}: {told}"));
+            serde_json::from_str(&stdout).unwrap_or_else(|why| panic!("{why}: {stdout}"));
         assert_eq!(figures["completed"], 40, "{name}: {figures}");
     }
 }
 
 #[test]
-fn who_is_wrong_is_refused_and_told_why() {
+fn wrong_certificates_and_passwords_are_diagnosed() {
     let Some(folder) = folder() else { return };
     let (password, mutual) = (folder.join("password.toml"), folder.join("mutual.toml"));
     let other = folder.join("other-ca.pem").display().to_string();
-    let wrong = tempfile::NamedTempFile::new().expect("make a file");
+    let wrong = tempfile::NamedTempFile::new().expect("create a file");
     std::fs::write(wrong.path(), "wrong\n").expect("write a password");
     let wrong = wrong.path().display().to_string();
     let check = |config: &Path, variables: &[(&str, &str)], brokers: &str, database: &str| {
-        let told = diagnosis(config, variables);
-        for (line, part) in [(told.0, brokers), (told.1, database)] {
+        let lines = diagnosis(config, variables);
+        for (line, part) in [(lines.0, brokers), (lines.1, database)] {
             let verdict = if part == FINE { "ok " } else { "WRONG " };
             assert!(
                 line.starts_with(verdict) && line.contains(part),
@@ -108,11 +111,11 @@ fn who_is_wrong_is_refused_and_told_why() {
         "password authentication failed",
     );
 
-    // the same servers by another name than their certificates have
+    // the same servers under a name that their certificates lack
     let text = std::fs::read_to_string(&password).expect("read the configuration");
     let of = |key: &str| {
-        let line = text.lines().find(|line| line.starts_with(key)).expect("a value");
-        line.split('"').nth(1).expect("a text").replace("localhost", "127.0.0.1")
+        let line = text.lines().find(|line| line.starts_with(key)).expect("the key exists");
+        line.split('"').nth(1).expect("the value is quoted").replace("localhost", "127.0.0.1")
     };
     check(
         &password,
@@ -127,7 +130,7 @@ fn who_is_wrong_is_refused_and_told_why() {
         "not valid for name \"127.0.0.1\"",
     );
 
-    // nothing to show, and a wish for TLS that nobody fulfils
+    // no client certificate, and no TLS
     let bare = without(&mutual, &["certificate", "key"]);
     check(bare.path(), &[], "may require a `certificate`", "requires a valid client certificate");
     let plain = without(

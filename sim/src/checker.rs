@@ -1,4 +1,4 @@
-//! Who watches: reads what was committed as soon as it is, and knows what may follow from what.
+//! Observes a run: reads every commit at once, and checks it against the invariants.
 
 mod agreement;
 mod barriers;
@@ -20,7 +20,7 @@ use sagamore_core::{Definition, Direction, Event, Plan};
 use sagamore_database::Database;
 use sagamore_transport::{Delivered, Record, wire};
 
-use crate::store::{Owner, look};
+use crate::store::{Owner, read_rows};
 use crate::world::World;
 
 use barriers::Barriers;
@@ -35,60 +35,60 @@ use verbs::Verbs;
 pub use barriers::TRIGGERS;
 pub use effects::{Audit, EFFECTS};
 pub use journal::get;
-pub use ledger::{Ledger, Passed};
+pub use ledger::{CommittedOffsets, Ledger};
 
-/// All that was seen.
+/// Everything observed in one run.
 #[derive(Default)]
 pub struct Checker {
     definitions: BTreeMap<String, Arc<Definition>>,
     sagas: BTreeMap<String, Shadow>,
-    /// Where nobody directs.
+    /// The chains of a choreographed run.
     chains: Option<Chains>,
     services: Vec<Watch>,
-    /// For each saga, in the order of their commits: step and direction.
+    /// The effects of each saga in commit order, as step and direction.
     effects: BTreeMap<String, Vec<(String, Direction)>>,
-    /// Counts everything that happens.
+    /// Counts every observed event.
     tick: u64,
-    /// Whether every saga had ended, and at which tick.
+    /// Whether every saga had ended at this tick, cached.
     rest: Option<(u64, bool)>,
     owners: Owners,
     barriers: Barriers,
     verbs: Verbs,
     rejections: Rejections,
-    /// Process -> when it last set a saga aside that could not be stored.
+    /// The time at which each process last set a saga aside that could not be stored.
     set_aside: BTreeMap<usize, i64>,
-    /// Idempotency keys of requests that were refused.
+    /// Idempotency keys of refused requests.
     refused_keys: BTreeSet<String>,
-    /// A command's id -> when its latest asking was committed.
+    /// The tick at which the latest request for each command was committed.
     asked: BTreeMap<String, u64>,
-    /// A command's id -> when the transport acknowledged it last.
+    /// The tick at which each command was last acknowledged by the transport.
     sent: BTreeMap<String, u64>,
     patience: Patience,
-    /// Ids of commands that were answered.
+    /// Ids of answered commands.
     answered: BTreeSet<String>,
-    /// Sagas whose start was acknowledged.
+    /// Sagas with an acknowledged start.
     accepted: BTreeSet<String>,
-    /// Sagas whose cancel was acknowledged.
+    /// Sagas with an acknowledged cancel.
     cancelled: BTreeSet<String>,
 }
 
 impl Checker {
-    /// Sagas may run by this plan.
-    pub fn knows(&mut self, definition: &Definition) {
+    /// Adds a definition that sagas may run by.
+    pub fn add_definition(&mut self, definition: &Definition) {
         self.definitions.insert(definition.hash().to_owned(), Arc::new(definition.clone()));
     }
 
-    /// Chains run by this plan.
-    pub fn follows(&mut self, plan: Plan) {
+    /// Sets the plan that chains run by.
+    pub fn set_plan(&mut self, plan: Plan) {
         self.chains = Some(Chains::of(plan));
     }
 
-    /// The next service, with what has to hold in its database at any moment.
-    pub fn watches(&mut self, audit: Audit) {
+    /// Adds the next service, with the check of its database.
+    pub fn add_service(&mut self, audit: Audit) {
         self.services.push(Watch { last: 0, audit });
     }
 
-    /// Somebody has committed: to be called while nobody else can.
+    /// Reads a commit. The caller must ensure that no process runs meanwhile.
     pub fn committed(&mut self, world: &World, owner: Owner, database: &Database, who: &str) {
         self.tick += 1;
         match owner {
@@ -103,31 +103,32 @@ impl Checker {
         }
     }
 
-    /// These records are about to leave: every command among them was asked by a committed entry.
-    pub fn leaves(&mut self, world: &World, records: &[Record]) {
-        self.tick += 1; // an event of a deadline counts from here on
+    /// Checks records before they are published: a committed entry must have requested every
+    /// command among them.
+    pub fn publishing(&mut self, world: &World, records: &[Record]) {
+        self.tick += 1; // a deadline's event counts from here on
         for record in records {
             if let Some(chains) = &mut self.chains {
-                chains.leaves(world, record);
+                chains.publishing(world, record);
             }
             let Some(id) = command_id(record) else {
-                self.answer_leaves(world, record);
+                self.publishing_reply(world, record);
                 continue;
             };
             if !self.asked.contains_key(&id) {
                 world.violate(
                     "sent-before-commit",
-                    format!("{id} leaves, and no committed entry asks for it"),
+                    format!("{id} is published, but no committed entry requests it"),
                 );
             }
             if self.sent.contains_key(&id) {
                 world.count("command sent again");
             }
-            world.tell(|| format!("sends {id}"));
+            world.log(|| format!("sends {id}"));
         }
     }
 
-    fn answer_leaves(&mut self, world: &World, record: &Record) {
+    fn publishing_reply(&mut self, world: &World, record: &Record) {
         if record.topic.ends_with("-dlt") {
             world.count("dead letter");
             return;
@@ -145,9 +146,10 @@ impl Checker {
         }
     }
 
-    /// An orchestrator has taken these replies: counts those that no longer matter. A fault shows that its command was
-    /// delivered, whatever its publisher was told, and the command pauses without an entry in the journal.
-    pub fn taken(&mut self, world: &World, taken: &[Delivered]) {
+    /// Counts replies without effect among those that an orchestrator consumed. A fault proves the
+    /// delivery of its command, whatever the publisher's result, and the command backs off without
+    /// a journal entry.
+    pub fn delivered(&mut self, world: &World, taken: &[Delivered]) {
         for reply in taken.iter().filter_map(|delivered| wire::decode_reply(&delivered.record).ok())
         {
             if matches!(reply.outcome, Outcome::Fault(_)) {
@@ -165,7 +167,7 @@ impl Checker {
         }
     }
 
-    /// The transport has acknowledged these records to who published them.
+    /// Records that the transport acknowledged these records.
     pub fn acknowledged(&mut self, world: &World, records: &[Record]) {
         self.tick += 1;
         if let Some(chains) = &mut self.chains {
@@ -177,157 +179,158 @@ impl Checker {
         }
     }
 
-    /// A turn of this orchestrator has ended, well or not.
+    /// Records the end of a turn of this orchestrator, successful or not.
     pub fn turn_ended(&mut self, who: &str) {
         self.owners.turn_ended(who);
     }
 
-    /// A turn has ended well: of the sagas that are its orchestrator's, what is outstanding is sent.
-    pub fn turned(&mut self, world: &World, who: &str) {
+    /// Checks that a successful turn has sent all outstanding commands of the sagas that its
+    /// orchestrator owns.
+    pub fn turn_succeeded(&mut self, world: &World, who: &str) {
         let gained = self.owners.checked(who);
         let is_open = |shadow: &&Shadow| {
-            let is_due = !shadow.is_of_crowd() || gained.contains_key(&shadow.partition);
+            let is_due = !shadow.belongs_to_crowd() || gained.contains_key(&shadow.partition);
             is_due && !shadow.saga.status.has_ended() && self.owners.has(who, shadow.partition)
         };
         for shadow in self.sagas.values().filter(is_open) {
-            // of another saga a fault may have come first: then it pauses, and no journal tells
+            // other sagas may have met a fault first: they back off, without a journal entry
             let since = gained
                 .get(&shadow.partition)
                 .copied()
-                .filter(|_| shadow.is_of_crowd())
+                .filter(|_| shadow.belongs_to_crowd())
                 .unwrap_or(0);
             for id in shadow.outstanding() {
                 let asked = self.asked.get(&id).copied().unwrap_or(0);
                 if self.sent.get(&id).is_none_or(|sent| *sent < asked.max(since)) {
                     world.violate(
                         "unsent-command",
-                        format!("{id} is asked and committed, and was not sent"),
+                        format!("{id} is requested and committed, but was not sent"),
                     );
                 }
             }
         }
     }
 
-    /// Offsets were committed past these replies: what they say is stored.
-    pub fn passed(&self, world: &World, replies: &[String]) {
+    /// Checks that the replies behind committed offsets are stored.
+    pub fn offsets_committed(&self, world: &World, replies: &[String]) {
         for shadow in self.sagas.values() {
-            // it waits in memory with its saga, and is asked for again by a takeover
+            // the reply waits in memory with its saga, and a takeover resends the command
             if self.set_aside.get(&world.current()).is_some_and(|at| *at >= shadow.changed_at) {
                 continue;
             }
             for id in shadow.outstanding().into_iter().filter(|id| replies.contains(id)) {
                 world.violate(
                     "offset-before-commit",
-                    format!("the answer to {id} is passed, and not stored"),
+                    format!("the reply to {id} is behind the committed offset, but is not stored"),
                 );
             }
         }
     }
 
-    /// The current process sets a saga aside that cannot be stored.
+    /// Records that the current process sets a saga aside that cannot be stored.
     pub fn set_aside(&mut self, world: &World) {
         self.set_aside.insert(world.current(), world.now());
     }
 
-    /// A customer was told that an order is accepted.
-    pub fn placed(&mut self, world: &World, id: &str) {
+    /// Checks that an order whose acceptance was reported is stored.
+    pub fn order_accepted(&mut self, world: &World, id: &str) {
         let Some(chains) = &mut self.chains else { return };
         if !chains.chains.contains_key(id) {
             world
-                .violate("ack-before-durable", format!("{id} was acknowledged, and is not stored"));
+                .violate("ack-before-durable", format!("{id} was acknowledged, but is not stored"));
         }
         chains.accepted.insert(id.to_owned());
     }
 
-    /// Whether events wait in some inbox, to be sent, or to become dead letters.
+    /// Whether events wait in an inbox, in an outbox, or for a dead letter.
     pub fn events_wait(&self) -> bool {
         self.chains.as_ref().is_some_and(Chains::events_wait)
     }
 
-    /// The events that began chains.
-    pub fn begun(&self) -> Vec<Event> {
+    /// Returns the first event of each chain.
+    pub fn first_events(&self) -> Vec<Event> {
         let events = self.chains.iter().flat_map(|chains| chains.events.values());
         events.filter(|event| event.causation.is_none()).cloned().collect()
     }
 
-    /// A client was told that its start is accepted.
+    /// Checks that a saga whose start was acknowledged is stored.
     pub fn accepted(&mut self, world: &World, id: &str) {
         if !self.sagas.contains_key(id) {
             world
-                .violate("ack-before-durable", format!("{id} was acknowledged, and is not stored"));
+                .violate("ack-before-durable", format!("{id} was acknowledged, but is not stored"));
         }
         self.accepted.insert(id.to_owned());
     }
 
-    /// A client was told that its cancel is accepted.
+    /// Records an acknowledged cancel.
     pub fn cancel_accepted(&mut self, id: &str) {
         self.cancelled.insert(id.to_owned());
     }
 
-    /// Whether this saga was cancelled before anything was asked for it: any start gets it as it is.
+    /// Whether this saga was cancelled before its first command. Any start returns it.
     pub fn was_cancelled_early(&self, id: &str) -> bool {
-        self.sagas.get(id).is_some_and(Shadow::asked_nothing)
+        self.sagas.get(id).is_some_and(Shadow::is_cancelled_before_start)
     }
 
-    /// Sagas that wait for a person, and those that show one a fault that lasts; each with whether it is stuck, and the
-    /// steps.
-    pub fn for_people(&self, now: i64) -> Vec<(String, bool, Vec<String>)> {
+    /// Returns stuck sagas and sagas with a lasting fault, each with whether it is stuck, and with
+    /// its steps that need an operator.
+    pub fn awaiting_operator(&self, now: i64) -> Vec<(String, bool, Vec<String>)> {
         let open = self
             .sagas
             .iter()
-            .filter(|(_, shadow)| !shadow.saga.status.has_ended() && !shadow.is_of_crowd());
+            .filter(|(_, shadow)| !shadow.saga.status.has_ended() && !shadow.belongs_to_crowd());
         let steps = open.map(|(id, shadow)| {
             (id.clone(), shadow.saga.status == Status::Stuck, shadow.stuck_steps(now))
         });
         steps.filter(|(_, stuck, steps)| *stuck || !steps.is_empty()).collect()
     }
 
-    /// An orchestrator has renewed its leases.
+    /// Records that an orchestrator has renewed its leases.
     pub fn renewed(&mut self, world: &World, who: &str, moments: (i64, i64), lease_ms: i64) {
         self.owners.renewed(world, who, moments, lease_ms);
     }
 
-    /// A publish of an orchestrator has failed, or was acknowledged.
+    /// Records the result of an orchestrator's publish.
     pub fn publishes(&mut self, who: &str, is_failed: bool) {
         self.owners.publishes(who, is_failed);
     }
 
-    /// A clock has jumped.
+    /// Records a jump of a clock.
     pub fn clock_jumped(&mut self, world: &World) {
         self.owners.clock_jumped(world);
         self.patience.clock_jumped(world);
     }
 
-    /// The brokers do not take this record, however often it is sent.
+    /// Records that the brokers reject this record in every attempt.
     pub fn rejected(&mut self, world: &World, record: &Record) {
         if let Ok(command) = wire::decode_command(record) {
             self.tick += 1;
-            self.sent.insert(command.id(), self.tick); // as far as anybody can
+            self.sent.insert(command.id(), self.tick); // as far as possible
             self.rejections.rejected(world, &command);
         }
     }
 
-    /// An operator was told that a verb has run.
+    /// Checks that an accepted verb has run.
     pub fn verb_accepted(&self, world: &World, reason: &str) {
         self.verbs.accepted(world, reason);
     }
 
-    /// An operator was told that a verb is not allowed.
+    /// Checks that a refused verb has not run.
     pub fn verb_refused(&mut self, world: &World, reason: &str) {
         self.verbs.refused(world, reason);
     }
 
-    /// A client was told that its start is refused: its idempotency key is free.
+    /// Records a refused start, which leaves its idempotency key free.
     pub fn key_refused(&mut self, key: &str) {
         self.refused_keys.insert(key.to_owned());
     }
 
-    /// The sagas that come to an end.
+    /// Returns the sagas that must end.
     fn awaited(&self) -> impl Iterator<Item = &Shadow> {
-        self.sagas.values().filter(|shadow| !shadow.is_of_crowd())
+        self.sagas.values().filter(|shadow| !shadow.belongs_to_crowd())
     }
 
-    /// Whether every saga has ended. Found anew only after something has happened.
+    /// Whether every saga has ended. Computed only after new events.
     pub fn is_at_rest(&mut self) -> bool {
         match self.rest {
             Some((tick, is_at_rest)) if tick == self.tick => is_at_rest,
@@ -341,13 +344,13 @@ impl Checker {
         }
     }
 
-    /// Whether every saga has ended, or waits for a person.
-    pub fn waits_for_people(&self) -> bool {
+    /// Whether every saga has ended or is stuck.
+    pub fn is_waiting_for_operators(&self) -> bool {
         self.awaited()
             .all(|shadow| shadow.saga.status.has_ended() || shadow.saga.status == Status::Stuck)
     }
 
-    /// How many sagas there are, and how many ended as completed.
+    /// Returns the number of sagas, and of completed ones.
     pub fn tally(&self) -> (usize, usize) {
         let completed =
             self.sagas.values().filter(|shadow| shadow.saga.status == Status::Completed).count();
@@ -355,17 +358,17 @@ impl Checker {
         (self.sagas.len() + chains.0, completed + chains.1)
     }
 
-    /// What is not at rest, for the report.
+    /// Describes what is not at rest, for the report.
     pub fn unfinished(&self) -> String {
         let unfinished = self
             .sagas
             .iter()
-            .filter(|(_, shadow)| !shadow.saga.status.has_ended() && !shadow.is_of_crowd());
+            .filter(|(_, shadow)| !shadow.saga.status.has_ended() && !shadow.belongs_to_crowd());
         let sagas = unfinished.map(|(id, shadow)| format!("{id} {}", shadow.describe()));
         sagas.chain(self.chains.as_ref().map(Chains::unfinished)).collect::<Vec<_>>().join("; ")
     }
 
-    /// Everything is over and nobody is writing: what has to hold at the end.
+    /// Checks the final state. No process runs any more.
     pub fn finally(
         &mut self,
         world: &World,
@@ -373,9 +376,9 @@ impl Checker {
         services: &[Database],
         observer: &Database,
     ) {
-        self.journal_is_what_it_was(world, engine);
+        self.check_journals_unchanged(world, engine);
         if !self.refused_keys.is_empty() {
-            let keys = look(engine, "SELECT key FROM idempotency");
+            let keys = read_rows(engine, "SELECT key FROM idempotency");
             for key in keys
                 .iter()
                 .map(|row| get::<String>(row, 0))
@@ -383,7 +386,7 @@ impl Checker {
             {
                 world.violate(
                     "key-without-saga",
-                    format!("{key} is stored, and its request was refused"),
+                    format!("{key} is stored, but its request was refused"),
                 );
             }
         }
@@ -392,44 +395,43 @@ impl Checker {
         }
         for (number, database) in services.iter().enumerate() {
             self.service_committed(world, number, database);
-            for row in look(database, "SELECT status FROM barrier") {
+            for row in read_rows(database, "SELECT status FROM barrier") {
                 match get::<String>(&row, 0).as_str() {
                     "tombstone" => world.count("tombstone left"),
-                    "claimed" => world.violate(
-                        "mere-claim",
-                        "a row that is only claimed was committed".to_owned(),
-                    ),
+                    "claimed" => {
+                        world.violate("mere-claim", "a claimed row was committed".to_owned())
+                    }
                     _ => {}
                 }
             }
         }
         for id in &self.accepted {
             if !self.sagas.contains_key(id) {
-                world.violate("lost-saga", format!("{id} was acknowledged, and is gone"));
+                world.violate("lost-saga", format!("{id} was acknowledged, but is missing"));
             }
         }
         for id in &self.cancelled {
             if self.sagas.get(id).is_none_or(|shadow| shadow.saga.status == Status::Completed) {
                 world.violate(
                     "split-outcome",
-                    format!("{id}: its cancel was accepted, and it completed"),
+                    format!("{id}: its cancel was accepted, but it completed"),
                 );
             }
         }
         for (id, shadow) in &self.sagas {
-            self.whole(world, id, shadow);
+            self.check_complete(world, id, shadow);
         }
         let chains = self.chains.as_ref().map(|chains| &chains.chains);
         let is_known = |id: &String| {
             self.sagas.contains_key(id) || chains.is_some_and(|known| known.contains_key(id))
         };
         for id in self.effects.keys().filter(|id| !is_known(id)) {
-            world.violate("vanished-saga", format!("{id} has effects, and no saga"));
+            world.violate("vanished-saga", format!("{id} has effects, but no saga"));
         }
     }
 }
 
-/// The id of a command's record.
+/// Returns the id of a command's record.
 fn command_id(record: &Record) -> Option<String> {
     if !record.topic.ends_with(".commands") {
         return None;

@@ -1,5 +1,5 @@
-//! Those who start sagas, start them again, change their minds, and look. What they were told is what the checker holds
-//! the system to.
+//! Clients that start, repeat, cancel and read sagas. The checker compares the system with the
+//! responses that they received.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::shop;
 use crate::site::Site;
 use crate::theme::Theme;
 
-/// How long a client waits for an answer before it asks again.
+/// The time that a client waits for a response before it retries.
 pub const PATIENCE_MS: i64 = 20_000;
 
-/// One saga that is wanted.
+/// A saga that a client starts.
 #[derive(Clone, Debug)]
 pub struct Wish {
     definition: Name,
@@ -28,14 +28,14 @@ pub struct Wish {
 }
 
 impl Wish {
-    /// Orders, parties and feasts, by chance.
+    /// Draws an order, a party or a feast.
     pub fn draw(number: usize, theme: Theme, rng: &mut fastrand::Rng) -> Wish {
         let idempotency_key = rng.bool().then(|| format!("request-{number}"));
         let key = format!("{}", 10_248 + number);
         let of = |value: Result<Body, _>| {
             value.unwrap_or_else(|_: sagamore_core::body::Unreadable| Body::empty())
         };
-        // of ten wishes so many are orders, of eight others so many are feasts
+        // orders out of ten wishes, and feasts out of eight others
         let (orders, feasts) = match theme {
             Theme::Verbs => (1, 5),
             Theme::Retention => (4, 1),
@@ -62,7 +62,7 @@ impl Wish {
     }
 
     fn id(&self) -> SagaId {
-        SagaId::new(&self.definition, &self.key).expect("the key is one")
+        SagaId::new(&self.definition, &self.key).expect("the key is valid")
     }
 
     fn start(&self) -> Start {
@@ -71,7 +71,7 @@ impl Wish {
     }
 }
 
-/// Sees its wishes through, one after another, and comes back to earlier ones in between.
+/// Starts the sagas one after another, and repeats, cancels or reads earlier ones in between.
 pub async fn client(site: Arc<Site>, wishes: Vec<Wish>) {
     let world = site.world.clone();
     let mut revisions = BTreeMap::new();
@@ -83,7 +83,7 @@ pub async fn client(site: Arc<Site>, wishes: Vec<Wish>) {
         start(&site, wish).await;
         if wish.definition.as_str() == "feast" && world.percent(30) {
             world.sleep(world.between(0, 400)).await;
-            cancel(&site, wish).await; // while something is on its way
+            cancel(&site, wish).await; // while commands are in flight
         }
         while world.percent(60) {
             world.sleep(world.between(0, 800)).await;
@@ -99,7 +99,7 @@ pub async fn client(site: Arc<Site>, wishes: Vec<Wish>) {
     site.client_is_done();
 }
 
-/// Asks until it is accepted.
+/// Repeats a start until it is accepted.
 async fn start(site: &Site, wish: &Wish) {
     let (world, id) = (&site.world, wish.id());
     loop {
@@ -107,13 +107,10 @@ async fn start(site: &Site, wish: &Wish) {
         site.nudge();
         match world.patience(PATIENCE_MS, handle.start(wish.start())).await {
             Some(Ok(started)) => {
-                world.tell(|| format!("start of {id} accepted, existed: {}", started.existed));
+                world.log(|| format!("start of {id} accepted, existed: {}", started.existed));
                 world.checker().accepted(world, id.as_str());
                 if started.id != id {
-                    world.violate(
-                        "key-reuse",
-                        format!("{id} was asked for, {} was given", started.id),
-                    );
+                    world.violate("key-reuse", format!("a start of {id} returned {}", started.id));
                 }
                 if started.existed {
                     world.count("start repeated");
@@ -125,10 +122,7 @@ async fn start(site: &Site, wish: &Wish) {
                 world.count("start made again")
             }
             Some(Err(why)) => {
-                world.violate(
-                    "key-reuse",
-                    format!("{id}, started with what it was started with: {why}"),
-                );
+                world.violate("key-reuse", format!("{id} was refused for its own input: {why}"));
                 return;
             }
         }
@@ -136,7 +130,8 @@ async fn start(site: &Site, wish: &Wish) {
     }
 }
 
-/// The same key with another body has to be refused, unless the saga was cancelled before its start.
+/// Sends the same key with another input, which must be refused unless the saga was cancelled
+/// before its start.
 async fn start_otherwise(site: &Site, wish: &Wish) {
     let (world, id) = (&site.world, wish.id());
     let handle = handle(site).await;
@@ -148,7 +143,9 @@ async fn start_otherwise(site: &Site, wish: &Wish) {
     site.nudge();
     match world.patience(PATIENCE_MS, handle.start(start)).await {
         Some(Ok(_)) if world.checker().was_cancelled_early(id.as_str()) => {}
-        Some(Ok(_)) => world.violate("key-reuse", format!("{id} was given for another body")),
+        Some(Ok(_)) => {
+            world.violate("key-reuse", format!("a start with another body returned {id}"))
+        }
         Some(Err(StartError::OtherInput(_))) => {
             world.count("other body refused");
             if let Some(key) = key.filter(|key| key.starts_with("other")) {
@@ -166,12 +163,13 @@ async fn cancel(site: &Site, wish: &Wish) {
     site.nudge();
     match world.patience(PATIENCE_MS, handle.cancel(id.clone())).await {
         Some(Ok(status)) => {
-            world.tell(|| format!("cancel of {id} accepted: {}", status.as_str()));
+            world.log(|| format!("cancel of {id} accepted: {}", status.as_str()));
             world.count("cancel accepted");
             if world.checker().was_cancelled_early(id.as_str()) {
                 world.count("cancel before the start");
             }
-            // A saga that waits for a person, forward, cannot be cancelled; one that goes back is going back already.
+            // A stuck saga that goes forward cannot be cancelled, and a compensating one already
+            // compensates.
             world.checker().cancel_accepted(id.as_str());
         }
         Some(Err(VerbError::Ignored(Ignored::TooLate))) => world.count("cancel too late"),
@@ -179,7 +177,7 @@ async fn cancel(site: &Site, wish: &Wish) {
     }
 }
 
-/// What is read never goes back.
+/// Reads a saga. Its revision must not decrease.
 async fn show(site: &Site, wish: &Wish, revisions: &mut BTreeMap<String, u64>) {
     let (world, id) = (&site.world, wish.id());
     let handle = handle(site).await;
@@ -188,7 +186,7 @@ async fn show(site: &Site, wish: &Wish, revisions: &mut BTreeMap<String, u64>) {
         if detail.header.revision < *known {
             world.violate(
                 "time-travel",
-                format!("{id} was read at {known}, then at {}", detail.header.revision),
+                format!("{id} was read at revision {known}, then at {}", detail.header.revision),
             );
         }
         *known = detail.header.revision;
@@ -196,7 +194,7 @@ async fn show(site: &Site, wish: &Wish, revisions: &mut BTreeMap<String, u64>) {
     }
 }
 
-/// The door of the youngest orchestrator, or sometimes of an older one.
+/// Returns a handle of an open orchestrator, usually of the youngest one.
 pub async fn handle(site: &Site) -> Handle {
     loop {
         if let Some(handle) = site.handle() {
@@ -206,7 +204,7 @@ pub async fn handle(site: &Site) -> Handle {
     }
 }
 
-/// A name, of a text that is one.
+/// Parses a valid name.
 pub fn name(text: &str) -> Name {
-    Name::new(text).expect("a name")
+    Name::new(text).expect("the name is valid")
 }

@@ -1,5 +1,5 @@
-//! A crowd: in some runs there are a hundred sagas before anything else begins, and now and then more than a thousand.
-//! Nobody answers them, so that each takeover reads all of them and sends again what they have asked.
+//! A crowd: some runs start with a hundred sagas, a few with more than a thousand. No participant
+//! answers these sagas, so each takeover reads all of them and resends their commands.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,25 +16,25 @@ use sagamore_transport::log::{self, Log, MemoryDisk};
 use crate::client::name;
 use crate::world::Shared;
 
-/// How the ids of these sagas begin.
+/// The prefix of these sagas' ids.
 pub const PREFIX: &str = "vigil:";
 
-/// What a vigil is started with.
+/// The input of a vigil.
 #[derive(Clone, Debug, Message)]
 pub struct Vigil {
     /// The business key.
     pub vigil_id: String,
 }
 
-/// Asks for the one step. No service has it.
+/// The command of the only step, which no service handles.
 #[derive(Clone, Debug, Message)]
 #[message(to = "sentry")]
 pub struct Watch {
-    /// Which vigil.
+    /// The vigil's key.
     pub vigil_id: String,
 }
 
-/// The plan: one step, with more patience than a run takes.
+/// Returns the definition: one step with a timeout longer than any run.
 pub fn vigil() -> Result<Definition, definition::Error> {
     let mut saga = Definition::named("vigil").version(1);
     let VigilFrom { vigil_id } = saga.input::<Vigil>();
@@ -42,7 +42,8 @@ pub fn vigil() -> Result<Definition, definition::Error> {
     saga.build()
 }
 
-/// Starts so many sagas in an engine's database by an orchestrator that nothing happens to, and whose messages are lost.
+/// Starts sagas in the engine's database, by an orchestrator without faults whose messages are
+/// discarded.
 pub fn gather(world: &Shared, database: &Database, partitions: u32, count: usize) {
     let disk = Arc::new(MemoryDisk::new());
     let log = Log::on(disk, log::Options::default()).expect("open a log");
@@ -50,24 +51,25 @@ pub fn gather(world: &Shared, database: &Database, partitions: u32, count: usize
         Options { owner: "before".to_owned(), reply_partitions: partitions, ..Options::default() };
     let (now, mut rng) = (world.clock(0), world.fork());
     let started = async {
-        let definitions = vec![vigil().expect("the vigil is sound")];
+        let definitions = vec![vigil().expect("the definition is valid")];
         let opened =
             Orchestrator::open(options, database.clone(), Arc::new(log), definitions).await;
         let (mut orchestrator, handle) = opened.expect("open an orchestrator");
         let start = |number: usize| Start {
             definition: name("vigil"),
             key: number.to_string(),
-            input: Body::of(&Vigil { vigil_id: number.to_string() }).expect("it is JSON"),
+            input: Body::of(&Vigil { vigil_id: number.to_string() })
+                .expect("the input serializes to JSON"),
             idempotency_key: None,
             trace: None,
         };
         let mut started = pin!(join_all((0..count).map(|number| handle.start(start(number)))));
-        assert!(started.as_mut().now_or_never().is_none(), "they wait for a turn");
+        assert!(started.as_mut().now_or_never().is_none(), "starts wait for a turn");
         for _ in 0..=count / 500 {
-            orchestrator.turn(now, &mut rng).await.expect("nothing fails");
+            orchestrator.turn(now, &mut rng).await.expect("the turn succeeds");
         }
         let started = started.await;
-        assert!(started.iter().all(Result::is_ok), "a vigil was not started");
+        assert!(started.iter().all(Result::is_ok), "a start failed");
     };
-    started.now_or_never().expect("a database and a log in memory answer at once");
+    started.now_or_never().expect("in memory, nothing blocks");
 }

@@ -1,5 +1,5 @@
-//! Those who place orders in a choreographed shop, place them again, and others under the same id; and those who say that an
-//! order takes too long.
+//! Customers of the choreographed shop: they place orders, repeat them, and place others under the
+//! same id. An impatient one reports orders as overdue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use crate::shop;
 use crate::site::Site;
 use crate::theme::Theme;
 
-/// Orders by chance, so many.
+/// Draws orders.
 pub fn orders(count: usize, rng: &mut fastrand::Rng) -> Vec<Order> {
     (0..count).map(|number| shop::order(&format!("{}", 10_248 + number), rng)).collect()
 }
 
-/// Places its orders, one after another or some together, and comes back to earlier ones in between.
+/// Places the orders, singly or several together, and repeats or reads earlier ones in between.
 pub async fn customer(site: Arc<Site>, orders: Vec<Order>) {
     let world = site.world.clone();
     let mut placed = 0;
@@ -40,14 +40,14 @@ pub async fn customer(site: Arc<Site>, orders: Vec<Order>) {
             match world.below(3) {
                 0 => insist(&site, std::slice::from_ref(earlier)).await,
                 1 => order_otherwise(&site, earlier).await,
-                _ => look_at(&site, earlier).await,
+                _ => read_order(&site, earlier).await,
             }
         }
     }
     site.client_is_done();
 }
 
-/// Asks until all are accepted.
+/// Repeats orders until all are accepted.
 async fn insist(site: &Site, wanted: &[Order]) {
     let world = &site.world;
     let mut wanted: Vec<&Order> = wanted.iter().collect();
@@ -58,17 +58,18 @@ async fn insist(site: &Site, wanted: &[Order]) {
             let id = id(order);
             match answer {
                 Some(Ok(StartOutcome::Never)) => {
-                    return world.violate("lost-saga", format!("{id} is said never to begin"));
+                    return world
+                        .violate("lost-saga", format!("{id} is refused as one that never starts"));
                 }
                 Some(Ok(begun @ (StartOutcome::New | StartOutcome::Before))) => {
-                    world.tell(|| format!("{id} accepted: {begun:?}"));
-                    world.checker().placed(world, &id);
+                    world.log(|| format!("{id} accepted: {begun:?}"));
+                    world.checker().order_accepted(world, &id);
                     if begun == StartOutcome::Before {
                         world.count("order placed again");
                     }
                 }
                 Some(Err(why)) => {
-                    let why = format!("{id}, ordered with what it was ordered with: {why}");
+                    let why = format!("{id} was refused for its own order: {why}");
                     return world.violate("key-reuse", why);
                 }
                 None => left.push(order),
@@ -81,32 +82,33 @@ async fn insist(site: &Site, wanted: &[Order]) {
     }
 }
 
-/// The same id with another order has to be refused.
+/// Places another order under the same id, which must be refused.
 async fn order_otherwise(site: &Site, wanted: &Order) {
     let mut other = wanted.clone();
     other.ship_to.city = "Lille".to_owned();
     match ask(site, &[&other]).await.pop().flatten() {
         Some(Err(Rejected::OrderExists(_))) => site.world.count("other order refused"),
-        Some(given) => {
-            site.world.violate("key-reuse", format!("{}, ordered otherwise: {given:?}", id(wanted)))
-        }
+        Some(given) => site
+            .world
+            .violate("key-reuse", format!("another order under {} returned {given:?}", id(wanted))),
         None => {}
     }
 }
 
-/// What was accepted is there.
-async fn look_at(site: &Site, wanted: &Order) {
+/// Reads an accepted order, which must exist.
+async fn read_order(site: &Site, wanted: &Order) {
     let database = site.services[0].1.for_process(&"customer".into());
     match order::order(&database, &wanted.order_id).await {
         Ok(Some(_)) => site.world.count("order read"),
         Ok(None) => {
-            site.world.violate("lost-saga", format!("{} was accepted, and is gone", id(wanted)))
+            site.world.violate("lost-saga", format!("{} was accepted, but is missing", id(wanted)))
         }
         Err(_) => {}
     }
 }
 
-/// What comes of placing them; none where that is not known. Sometimes it is given up half-way.
+/// Places orders and returns the results, `None` where the result is unknown. Sometimes gives up
+/// half-way.
 async fn ask(site: &Site, wanted: &[&Order]) -> Vec<Option<Result<StartOutcome, Rejected>>> {
     let world = &site.world;
     let (database, outbox) = (site.services[0].1.for_process(&"customer".into()), site.outbox());
@@ -127,14 +129,14 @@ async fn ask(site: &Site, wanted: &[&Order]) -> Vec<Option<Result<StartOutcome, 
     answers
 }
 
-/// Says now and then of some order that it takes too long, whether that is so or not.
+/// Publishes the overdue event of random orders from time to time, regardless of their age.
 pub async fn impatient(site: Arc<Site>) {
-    let (world, plan) = (site.world.clone(), choreography::plan().expect("the plan is sound"));
+    let (world, plan) = (site.world.clone(), choreography::plan().expect("the plan is valid"));
     let transport = site.hub.for_process(&"impatient".into(), &ProcessClock::right(&world));
-    let impatient = "impatient".parse().expect("a name");
+    let impatient = "impatient".parse().expect("the name is valid");
     while !world.is_healed() {
         world.sleep(world.between(100, 8_000)).await;
-        let begun = world.checker().begun();
+        let begun = world.checker().first_events();
         let Some(event) = begun.get(world.below(begun.len() as u64) as usize) else { continue };
         let Some(overdue) = overdue(&plan, event) else { return };
         let record = encode_event(&overdue, &impatient);
@@ -145,20 +147,20 @@ pub async fn impatient(site: Arc<Site>) {
     }
 }
 
-/// Publishes the deadline's event; whether it survives the machine. Nobody but its sender would send it again: what it led
-/// to would be committed, and lost with the log.
+/// Publishes the deadline's event. Returns whether it is durable: no other process would publish it
+/// again, and its effects would be lost with the log.
 async fn insists(site: &Site, transport: &dyn Transport, record: &Record) -> bool {
     let deaths = site.hub.deaths();
-    let told = async {
+    let published = async {
         transport.create_topic(&record.topic, 2).await?;
         transport.publish(vec![record.clone()]).await
     };
-    let told = told.await.is_ok();
+    let published = published.await.is_ok();
     site.hub.sync();
-    told && !site.hub.is_failing() && site.hub.deaths() == deaths
+    published && !site.hub.is_failing() && site.hub.deaths() == deaths
 }
 
-/// As the observer tells it.
+/// Builds the event that the observer would publish.
 fn overdue(plan: &Plan, begun: &Event) -> Option<Event> {
     let name = plan.overdue.clone()?;
     Some(Event {

@@ -1,73 +1,73 @@
-//! What can go wrong, and how often: drawn anew for each seed, so that some worlds know one fault only, and much of it.
+//! The faults and their odds, drawn for each seed, so that some worlds have few faults but often.
 
 use crate::style::Style;
 use crate::theme::Theme;
 
-/// One sort of fault.
+/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A statement or a transaction finds no database.
+    /// A statement or a transaction cannot reach the database.
     StoreDown,
-    /// A statement is to be tried again.
+    /// A statement fails with a conflict.
     StoreConflict,
-    /// The commit happened, and the caller saw a timeout.
+    /// The commit succeeds, but the caller sees a timeout.
     CommitUnknownDone,
-    /// The commit did not happen, and the caller saw a timeout.
+    /// The commit fails, and the caller sees a timeout.
     CommitUnknownLost,
-    /// Nothing was published.
+    /// A publish fails.
     PublishFailed,
-    /// All was published, and the caller saw an error.
+    /// A publish succeeds, but the caller sees an error.
     PublishTimedOut,
-    /// The transport gives nothing.
+    /// A poll fails.
     PollFailed,
-    /// The offsets were not stored.
+    /// A commit of offsets fails.
     OffsetsFailed,
-    /// A record is acknowledged, and never delivered.
+    /// A record is acknowledged but never delivered.
     Drop,
-    /// A record comes twice.
+    /// A record is delivered twice.
     Duplicate,
-    /// A record comes late, behind others.
+    /// A record is delivered late, after newer ones.
     Delay,
-    /// A process stands still for a while.
+    /// A process stalls for a while.
     Stall,
-    /// An orchestrator stands still before a transaction, for longer than any lease perhaps.
+    /// An orchestrator stalls before a transaction, possibly for longer than a lease.
     LateBegin,
-    /// A process dies.
+    /// A process crashes.
     Crash,
-    /// The machine dies, and the log's unsynced tail with it.
+    /// The machine crashes, and the log's unsynced tail is lost.
     MachineCrash,
-    /// A second orchestrator begins while the first is alive.
+    /// A second orchestrator starts while the first one runs.
     Zombie,
-    /// A handler breaks.
+    /// A handler fails.
     HandlerFault,
-    /// A handler goes on, though its statement has failed.
+    /// A handler ignores a failed statement.
     Swallowed,
     /// A commit that joined transactions share fails.
     OuterLost,
     /// One process cannot publish for a while.
     CutFromPublishing,
-    /// One process is given nothing for a while.
+    /// One process cannot poll for a while.
     CutFromPolling,
-    /// One process does not reach its database for a while.
+    /// One process cannot reach its database for a while.
     CutFromDatabase,
     /// One process may not write to a topic for a while.
     Denied,
-    /// The log's sync fails: whoever uses it is started again.
+    /// The log's sync fails, and all processes that use it restart.
     SyncFailed,
-    /// The log's sync is said to have happened, and has not.
+    /// The log's sync reports success without syncing.
     SyncLies,
-    /// An orchestrator cannot publish for a while, and others can.
+    /// An orchestrator cannot publish for a while, but others can.
     Mute,
-    /// A process's clock is set ahead or back.
+    /// A process's clock jumps forward or back.
     ClockJump,
-    /// All commands to one service are acknowledged and lost, for a while.
+    /// All commands to one service are acknowledged and lost for a while.
     Blackout,
-    /// The answer to a verb that another orchestrator has handed over is not written.
+    /// The answer to a verb handed over by another orchestrator is not stored.
     AnswerLost,
 }
 
 impl Fault {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Fault; 29] = [
         Fault::StoreDown,
         Fault::StoreConflict,
@@ -100,7 +100,7 @@ impl Fault {
         Fault::AnswerLost,
     ];
 
-    /// Whether there is something in runs of this style that it can strike.
+    /// Whether this fault can occur in runs of this style.
     pub fn strikes_in(self, style: Style) -> bool {
         let of_sagas = matches!(
             self,
@@ -117,7 +117,7 @@ impl Fault {
         style == Style::Orchestrated || !of_sagas
     }
 
-    /// As it is counted.
+    /// Returns the counter's name.
     pub fn name(self) -> &'static str {
         match self {
             Fault::StoreDown => "fault: database down",
@@ -152,7 +152,7 @@ impl Fault {
         }
     }
 
-    /// In so many of ten thousand cases, where it strikes often.
+    /// The odds of a frequent fault, in ten thousandths.
     fn most(self) -> u32 {
         match self {
             Fault::StoreDown | Fault::StoreConflict => 100,
@@ -182,11 +182,12 @@ impl Fault {
     }
 }
 
-/// How often each fault strikes in one world, in ten thousandths.
+/// The odds of each fault in one world, in ten thousandths.
 pub struct Odds([u32; Fault::ALL.len()]);
 
 impl Odds {
-    /// Some faults never, some seldom, some often; but those of the theme often, and those that it silences never.
+    /// Draws the odds: some faults never, some rarely, some often. The theme makes some frequent
+    /// and suppresses others.
     pub fn draw(theme: Theme, rng: &mut fastrand::Rng) -> Odds {
         Odds(Fault::ALL.map(|fault| match rng.u32(0..4) {
             _ if theme.absent().contains(&fault) => 0,
@@ -197,7 +198,7 @@ impl Odds {
         }))
     }
 
-    /// Of one fault.
+    /// Returns the odds of a fault.
     pub fn of(&self, fault: Fault) -> u32 {
         Fault::ALL.iter().position(|other| *other == fault).map_or(0, |index| self.0[index])
     }

@@ -1,5 +1,5 @@
-//! A third domain, whose messages are long: a feast. Input and outputs are within their bounds; what a command combines of
-//! them may be more than the brokers take, or more than a record can be.
+//! A third domain with long messages: a feast. Input and outputs are within their bounds, but a
+//! command that combines them may exceed the brokers' limit or the size of a record.
 
 use sagamore_core::{Definition, definition};
 use sagamore_sdk::{Decided, Fault, Message, Never, Refusal, Service, Tx, done, refused};
@@ -9,49 +9,50 @@ use serde::{Deserialize, Serialize};
 use crate::party::Outside;
 use crate::theme::Theme;
 
-/// What the brokers take of a command, in bytes.
+/// The brokers' limit for a command, in bytes.
 pub const BROKER_BYTES_MAX: usize = 84 * 1024;
-/// What a client of the brokers lets pass. It was configured apart from them.
+/// The client's limit, in bytes. It is configured independently of the brokers.
 pub const CLIENT_BYTES_MAX: usize = 100 * 1024;
 
-/// Lengths of texts: any fits alone. Of two together some fit, some are rejected, and some are never sent.
+/// Lengths of texts. Each fits alone. Of the sums, some fit, some are rejected by the brokers, and
+/// some by the client.
 const LENGTHS: [usize; 4] = [10, 20_000, 44_000, 60_000];
-/// Lengths of menu and speech where people are to decide: all fits, the brokers reject `print-menu`, it is never sent, they
-/// reject its undo, and that is never sent.
+/// Lengths of menu and speech that need an operator: all fits, the brokers or the client reject
+/// `print-menu`, the brokers or the client reject its undo.
 const TROUBLE: [(usize, usize); 5] =
     [(10, 10), (44_000, 44_000), (60_000, 60_000), (10, 44_000), (10, 60_000)];
 
-/// What a feast is started with.
+/// The input of a feast.
 #[derive(Clone, Debug, Message)]
 pub struct Feast {
     /// The business key.
     pub feast_id: String,
-    /// Goes into every second command.
+    /// A text in every second command.
     pub speech: String,
-    /// How long the menu will be.
+    /// The length of the menu.
     pub menu_bytes: usize,
     /// Whether the cook refuses.
     pub refused: bool,
-    /// How the menu is written.
+    /// The outcome of writing the menu.
     pub pen: Pen,
 }
 
-/// How a menu is written.
+/// The outcome of writing a menu.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pen {
-    /// With letters.
+    /// Plain letters.
     Plain,
-    /// With a character that the engine's database does not take at times.
+    /// A text with a character that the engine's database rejects sometimes.
     Foreign,
-    /// Not at all: it is refused, with such a character.
+    /// A refusal with such a character.
     ForeignNo,
-    /// With letters; but to tear the menu up is refused, with such a character, until a person has mended something.
+    /// Plain letters, but the undo is refused with such a character until an operator repairs it.
     ForeignUndo,
-    /// Only once a person has mended something, or the world has healed; it is a fault before.
+    /// A fault, until an operator repairs it or the world has healed.
     Broken,
 }
 
-/// The engine's database refuses texts with this character at times.
+/// The character that the engine's database rejects sometimes.
 pub const FOREIGN: char = '\u{2620}';
 
 /// The output of the step `write-menu`.
@@ -62,34 +63,41 @@ pub struct Menu {
 }
 
 macro_rules! asks {
-    ($action:ident $({ $($field:ident: $type:ty),* })? $(yields $output:ident)? $(undone by $undo:ident { $($of:ident: $kind:ty),* })?) => {
-        #[doc = "Asks for a step."]
+    (
+        $action:ident $({ $($field:ident: $type:ty),* })?
+        $(yields $output:ident)?
+        $(undone by $undo:ident { $($of:ident: $kind:ty),* })?
+    ) => {
+        #[doc = "A command of a step."]
         #[derive(Clone, Debug, Message)]
         #[message(to = "kitchen" $(, yields = $output)?)]
         pub struct $action {
-            #[doc = "Which feast."]
+            #[doc = "The feast's key."]
             pub feast_id: String,
-            $($(#[doc = "More of it."] pub $field: $type,)*)?
+            $($(#[doc = "A field of the step."] pub $field: $type,)*)?
         }
         $(
-            #[doc = "Asks to undo a step."]
+            #[doc = "The undo of a step."]
             #[derive(Clone, Debug, Message)]
             #[message(to = "kitchen", undoes = $action)]
             pub struct $undo {
-                #[doc = "Which feast."]
+                #[doc = "The feast's key."]
                 pub feast_id: String,
-                $(#[doc = "More of it."] pub $of: $kind,)*
+                $(#[doc = "A field of the undo."] pub $of: $kind,)*
             }
         )?
     };
 }
 
 asks!(WriteMenu { menu_bytes: usize, pen: Pen } yields Menu undone by TearMenu { pen: Pen });
-asks!(PrintMenu { menu: String, speech: String } undone by PulpMenu { menu: String, speech: String, echo: String });
+asks!(
+    PrintMenu { menu: String, speech: String }
+    undone by PulpMenu { menu: String, speech: String, echo: String }
+);
 asks!(Cook { menu: String, refused: bool });
 asks!(Serve { menu: String, speech: String });
 
-/// The plan: one step after another.
+/// Returns the definition: four steps in sequence.
 pub fn feast() -> Result<Definition, definition::Error> {
     let mut saga = Definition::named("feast").version(1);
     let FeastFrom { feast_id, speech, menu_bytes, refused, pen } = saga.input::<Feast>();
@@ -122,7 +130,7 @@ pub fn feast() -> Result<Definition, definition::Error> {
 }
 
 impl Feast {
-    /// A feast by chance.
+    /// Draws a feast.
     pub fn draw(feast_id: &str, theme: Theme, rng: &mut fastrand::Rng) -> Feast {
         let mut length = || LENGTHS[rng.usize(0..LENGTHS.len())];
         let (is_trouble, lengths) = (theme == Theme::Verbs, (length(), length()));
@@ -154,18 +162,18 @@ async fn effect(tx: &Tx, feast_id: &str, step: &str, direction: &str) -> Result<
     Ok(())
 }
 
-/// The refusal of every service, with a character that stands behind its text.
+/// The refusal of every service. Its text ends with a character.
 #[derive(Debug, Refusal)]
 #[refusal(code = "not-today", message = "not today {0}")]
 struct NotToday(char);
 
-async fn write(outside: Outside, tx: Tx, asked: WriteMenu) -> Decided<Menu, NotToday> {
-    let WriteMenu { feast_id, menu_bytes, pen } = asked;
-    let mended = outside.is_mended(&feast_id);
-    if pen == Pen::ForeignNo && !mended {
+async fn write(outside: Outside, tx: Tx, command: WriteMenu) -> Decided<Menu, NotToday> {
+    let WriteMenu { feast_id, menu_bytes, pen } = command;
+    let repaired = outside.is_repaired(&feast_id);
+    if pen == Pen::ForeignNo && !repaired {
         return refused(NotToday(FOREIGN));
     }
-    if pen == Pen::Broken && !mended && !outside.world.is_healed() {
+    if pen == Pen::Broken && !repaired && !outside.world.is_healed() {
         return Err(Fault::new("the pen is broken"));
     }
     effect(&tx, &feast_id, "write-menu", "action").await?;
@@ -181,7 +189,7 @@ async fn tear(
     tx: Tx,
     TearMenu { feast_id, pen }: TearMenu,
 ) -> Decided<(), NotToday> {
-    if pen == Pen::ForeignUndo && !outside.is_mended(&feast_id) {
+    if pen == Pen::ForeignUndo && !outside.is_repaired(&feast_id) {
         return refused(NotToday(FOREIGN));
     }
     effect(&tx, &feast_id, "write-menu", "compensation").await?;
@@ -203,20 +211,20 @@ async fn serve(tx: Tx, Serve { feast_id, .. }: Serve) -> Decided<(), Never> {
     done(())
 }
 
-async fn cook(outside: Outside, tx: Tx, asked: Cook) -> Decided<(), NotToday> {
-    if asked.refused && !outside.is_mended(&asked.feast_id) {
+async fn cook(outside: Outside, tx: Tx, command: Cook) -> Decided<(), NotToday> {
+    if command.refused && !outside.is_repaired(&command.feast_id) {
         return refused(NotToday('!'));
     }
-    effect(&tx, &asked.feast_id, "cook", "action").await?;
+    effect(&tx, &command.feast_id, "cook", "action").await?;
     done(())
 }
 
-/// Those who cook.
+/// Returns the service of the kitchen.
 pub fn kitchen(outside: &Outside) -> Service {
     let (writing, tearing, cooking) = (outside.clone(), outside.clone(), outside.clone());
-    let write = move |tx: Tx, asked: WriteMenu| write(writing.clone(), tx, asked);
-    let tear = move |tx: Tx, asked: TearMenu, _: Menu| tear(tearing.clone(), tx, asked);
-    let cook = move |tx: Tx, asked: Cook| cook(cooking.clone(), tx, asked);
+    let write = move |tx: Tx, command: WriteMenu| write(writing.clone(), tx, command);
+    let tear = move |tx: Tx, command: TearMenu, _: Menu| tear(tearing.clone(), tx, command);
+    let cook = move |tx: Tx, command: Cook| cook(cooking.clone(), tx, command);
     Service::named("kitchen")
         .action(write)
         .compensation_with(tear)

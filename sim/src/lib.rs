@@ -1,6 +1,7 @@
-//! The whole system under one seed: the real core, orchestrator, SDK and shop on a simulated clock, with faults.
+//! The whole system under one seed: the real core, orchestrator, SDK and shop on a simulated clock,
+//! with faults.
 //!
-//! The same seed always leads to the same trace. Nothing in here is used by the program itself.
+//! The same seed always gives the same trace. The program itself uses nothing in here.
 
 extern crate sagamore_sdk as sagamore; // for the derives
 

@@ -1,4 +1,5 @@
-//! `sagamore-sim`: runs seeds, counts what was reached, and says how to run a failing one again.
+//! `sagamore-sim`: runs seeds, counts the reached points, and prints the command that replays a
+//! failing seed.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -10,38 +11,38 @@ use sagamore_core::planted::Bug;
 use sagamore_sim::sweep::{Options, Sweep, command, seeds};
 use sagamore_sim::{Report, Style, points, run_in};
 
-/// Runs the whole system under seeds: the same seed, the same run.
+/// Run the whole system under seeds: the same seed, the same run
 #[derive(Parser)]
 #[command(name = "sagamore-sim")]
 struct Arguments {
-    /// Run this one seed.
+    /// Run this seed only
     #[arg(long, conflicts_with_all = ["seeds", "base"])]
     seed: Option<u64>,
-    /// Run so many seeds.
+    /// Set the number of seeds
     #[arg(long, default_value_t = 100)]
     seeds: u64,
-    /// What the seeds are derived from, in hexadecimal digits.
+    /// Derive the seeds from this number, in hexadecimal digits
     #[arg(long, default_value = "0", value_parser = base)]
     base: u64,
-    /// Print every event.
+    /// Print every event
     #[arg(long)]
     trace: bool,
-    /// Run them all in this style; each seed has one of its own.
+    /// Run all seeds in this style, instead of the style of each seed
     #[arg(long)]
     style: Option<Style>,
-    /// Plant this bug; needs the feature `planted-bugs`.
+    /// Plant this bug (requires the feature `planted-bugs`)
     #[arg(long)]
     bug: Option<String>,
-    /// Fail when a row of the tables, or a case of the barrier, is never reached.
+    /// Fail if a row of the tables, or a case of the barrier, is never reached
     #[arg(long)]
     complete: bool,
-    /// How many seeds run at a time.
+    /// Set the number of concurrent runs
     #[arg(long, default_value_t = 2)]
     threads: usize,
 }
 
 fn main() -> ExitCode {
-    match obey(&Arguments::parse()) {
+    match execute(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(why) => {
@@ -51,8 +52,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether nothing was found.
-fn obey(arguments: &Arguments) -> Result<bool> {
+/// Returns whether no run failed.
+fn execute(arguments: &Arguments) -> Result<bool> {
     let bug = match &arguments.bug {
         Some(name) => Some(named(name)?),
         None => None,
@@ -73,7 +74,7 @@ fn obey(arguments: &Arguments) -> Result<bool> {
     };
     print!("{}", reports.text());
     for report in &reports.failed {
-        tell(report, bug);
+        print_failure(report, bug);
     }
     let gaps = if arguments.complete { points::gaps(&reports.counters) } else { Vec::new() };
     gaps.iter().for_each(|gap| println!("{gap}"));
@@ -82,12 +83,12 @@ fn obey(arguments: &Arguments) -> Result<bool> {
 
 fn named(name: &str) -> Result<Bug> {
     if !cfg!(feature = "planted-bugs") {
-        bail!("this build holds no bugs: add --features planted-bugs");
+        bail!("this build contains no bugs: add --features planted-bugs");
     }
     match Bug::named(name) {
         Some(bug) => Ok(bug),
         None => {
-            bail!("there is no bug '{name}'; there are: {}", Bug::ALL.map(Bug::name).join(", "))
+            bail!("'{name}' is not a bug: choose one of {}", Bug::ALL.map(Bug::name).join(", "))
         }
     }
 }
@@ -101,7 +102,7 @@ fn sweep(arguments: &Arguments, bug: Option<Bug>) -> Sweep {
                 arguments.seeds,
                 begun.elapsed().as_secs_f64()
             );
-            let _ = std::io::stderr().flush(); // a progress line that stays away harms nobody
+            let _ = std::io::stderr().flush(); // a missing progress line is harmless
         }
     };
     let Arguments { threads, style, trace: print, .. } = *arguments;
@@ -119,7 +120,7 @@ fn sweep(arguments: &Arguments, bug: Option<Bug>) -> Sweep {
     sweep
 }
 
-fn tell(report: &Report, bug: Option<Bug>) {
+fn print_failure(report: &Report, bug: Option<Bug>) {
     let Some(violation) = &report.violation else { return };
     println!("\nseed {} FAILED: {}: {}", report.seed, violation.name, violation.detail);
     println!("  replay it: {} --trace", command(report.seed, report.style, bug));
@@ -128,5 +129,5 @@ fn tell(report: &Report, bug: Option<Bug>) {
 fn base(text: &str) -> Result<u64, String> {
     let digits = text.get(..text.len().min(16)).unwrap_or_default();
     u64::from_str_radix(digits, 16)
-        .map_err(|error| format!("'{text}' is no hexadecimal number: {error}"))
+        .map_err(|error| format!("'{text}' is not a hexadecimal number: {error}"))
 }

@@ -1,5 +1,5 @@
-//! What else a service's process does with its database: transactions that no message asks for. Where transactions share a
-//! commit, those of the service join them, or are joined by them.
+//! Other transactions of a service's process. Where transactions share a commit, those of the
+//! service join them, or they join those of the service.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use crate::theme::Theme;
 
 const TABLE: &str = "CREATE TABLE sim_note (id INTEGER PRIMARY KEY, text TEXT NOT NULL)";
 
-/// Makes the table of notes.
+/// Creates the table of notes.
 pub fn prepare(site: &Site) {
     site.services.iter().for_each(|(_, store)| store.prepare(TABLE));
 }
 
-/// Writes notes, slowly, into one database or another, as long as things go wrong.
+/// Writes notes slowly into the services' databases until the world has healed.
 pub async fn neighbour(site: Arc<Site>) {
     let world = &site.world;
     while !world.is_healed() {
-        // the first service is the busiest: orders are placed there beside its turns
+        // the first service is the busiest, because orders are placed there beside its turns
         let (of_first, gap_max) = if world.theme == Theme::Outbox { (100, 400) } else { (50, 300) };
         world.sleep(world.between(0, gap_max)).await;
         let number =
@@ -26,13 +26,14 @@ pub async fn neighbour(site: Arc<Site>) {
         let database = store.for_process(&format!("neighbour of {}", service.name()).into());
         let Ok(open) = database.begin().await else { continue };
         let pause_max = match world.theme {
-            Theme::Outbox => 120, // so that others stand in line behind it, and there is time without anybody
+            Theme::Outbox => 120, // others queue up, and there is idle time as well
             _ if world.percent(40) => 500,
             _ => 20,
         };
         for _ in 0..=world.below(3) {
             world.sleep(world.between(0, pause_max)).await;
-            let _ = open.tx().execute("INSERT INTO sim_note (text) VALUES ($1)", ("a note",)).await; // or it is rolled back
+            // fails if the transaction was rolled back
+            let _ = open.tx().execute("INSERT INTO sim_note (text) VALUES ($1)", ("a note",)).await;
         }
         let ended = if world.percent(70) { open.commit().await } else { open.rollback().await };
         if ended.is_ok() {

@@ -1,5 +1,5 @@
-//! Operators: they decide about what is stuck and about faults that last. They mend and send again, pass over, or do it by
-//! hand; each by a view that may be old, and beside another one who decides otherwise.
+//! Operators decide about stuck steps and lasting faults: they retry, skip or resolve. Each acts on
+//! a view that may be stale, concurrently with another operator.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::party::Outside;
 use crate::site::Site;
 use crate::theme::Theme;
 
-/// How old an operator's view may be.
+/// The maximum age of an operator's view.
 const STALE_MS_MAX: i64 = 3_000;
 
-/// The operator with this number.
+/// Runs the operator with this number.
 pub async fn operator(site: Arc<Site>, outside: Outside, number: usize) {
     let world = site.world.clone();
     let mut verbs = 0;
@@ -29,17 +29,17 @@ pub async fn operator(site: Arc<Site>, outside: Outside, number: usize) {
         if site.is_operator_away() {
             continue;
         }
-        let seen = world.checker().for_people(world.now());
+        let seen = world.checker().awaiting_operator(world.now());
         for (id, is_stuck, steps) in seen {
-            let id: SagaId = id.parse().expect("the checker knows ids");
+            let id: SagaId = id.parse().expect("the checker has valid ids");
             let step = steps.get(world.below(steps.len() as u64) as usize);
             let Some(step) = step else {
-                world.violate("hopeless", format!("{id} is stuck, and no step waits for a person"));
+                world.violate("hopeless", format!("{id} is stuck, but no step needs an operator"));
                 continue;
             };
             let waits = if world.theme == Theme::Verbs { 20 } else { 70 };
             if !is_stuck && world.percent(waits) {
-                continue; // it may end by itself
+                continue; // the fault may end without an operator
             }
             if world.percent(30) {
                 world.sleep(world.between(1, STALE_MS_MAX)).await;
@@ -59,13 +59,13 @@ async fn decide(site: &Site, outside: &Outside, id: &SagaId, step: &str, reason:
         _ => Verb::Retry,
     };
     if verb == Verb::Retry && world.percent(80) {
-        outside.mend(id.key());
+        outside.repair(id.key());
     }
     let rescue = Rescue { step: name(step), verb, reason: reason.clone() };
     let handle = handle(site).await;
     site.nudge();
     let answer = world.patience(PATIENCE_MS, handle.rescue(id.clone(), rescue)).await;
-    world.tell(|| format!("{reason}: {} {id} {step}: {answer:?}", verb.as_str()));
+    world.log(|| format!("{reason}: {} {id} {step}: {answer:?}", verb.as_str()));
     match answer {
         Some(Ok(_)) => world.checker().verb_accepted(world, &reason),
         Some(Err(VerbError::Ignored(_))) => {

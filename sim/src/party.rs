@@ -1,4 +1,5 @@
-//! A second, trivial domain: a party. Its plan branches, its steps may be given up, and its services have moods.
+//! A second, trivial domain: a party. Its definition branches, its steps may be given up, and its
+//! handlers have chosen outcomes.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -11,46 +12,46 @@ use serde::{Deserialize, Serialize};
 
 use crate::checker::{Audit, get};
 use crate::faults::Fault as Odd;
-use crate::store::look;
+use crate::store::read_rows;
 use crate::theme::Theme;
 use crate::world::Shared;
 
-/// How a handler ends.
+/// The outcome of a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mood {
-    /// Well.
+    /// Success.
     Calm,
-    /// With a refusal, before anything is written.
+    /// A refusal, before any write.
     Refuses,
-    /// With a refusal, after something was written.
+    /// A refusal after a write.
     WritesAndRefuses,
-    /// Well; but its undo is refused, until a person has mended something.
+    /// Success, but the undo is refused until an operator repairs it.
     Clings,
-    /// With a fault, until a person has mended something or the world has healed.
+    /// A fault, until an operator repairs it or the world has healed.
     Breaks,
-    /// Well; but its undo ends with a fault, likewise.
+    /// Success, but the undo is a fault until an operator repairs it or the world has healed.
     Sticks,
 }
 
-/// What a party is started with.
+/// The input of a party.
 #[derive(Clone, Debug, Message)]
 pub struct Party {
     /// The business key.
     pub party_id: String,
-    /// Of the step `book-hall`, and so on.
+    /// The outcome of `book-hall`.
     pub hall: Mood,
-    /// Of `hire-band`.
+    /// The outcome of `hire-band`.
     pub band: Mood,
-    /// Of `order-food`.
+    /// The outcome of `order-food`.
     pub food: Mood,
-    /// Of `pay-all`.
+    /// The outcome of `pay-all`.
     pub pay: Mood,
-    /// Of `send-cards`.
+    /// The outcome of `send-cards`.
     pub cards: Mood,
 }
 
 impl Mood {
-    /// Another one.
+    /// Returns a different outcome.
     pub fn other(self) -> Mood {
         if self == Mood::Calm { Mood::Refuses } else { Mood::Calm }
     }
@@ -66,7 +67,7 @@ impl Mood {
         }
     }
 
-    /// Its undo goes well.
+    /// Returns the same outcome with a successful undo.
     fn without_undo(self) -> Mood {
         match self {
             Mood::Clings | Mood::Sticks => Mood::Calm,
@@ -76,7 +77,7 @@ impl Mood {
 }
 
 impl Party {
-    /// A party by chance: mostly a calm one, but where people are to decide a troubled one, and some where they are away.
+    /// Draws a party. Most are calm. Themes with operators' decisions have troubled ones.
     pub fn draw(party_id: &str, theme: Theme, rng: &mut fastrand::Rng) -> Party {
         let party_id = party_id.to_owned();
         if theme == Theme::Verbs || theme == Theme::Retention && rng.bool() {
@@ -97,46 +98,46 @@ impl Party {
     }
 }
 
-/// What was booked.
+/// The output of a booking.
 #[derive(Clone, Debug, Message)]
-pub struct Held {
-    /// By which party.
+pub struct Booking {
+    /// The party's key.
     pub party_id: String,
-    /// How the undo will go.
+    /// The outcome of the undo.
     pub mood: Mood,
 }
 
 macro_rules! asks {
     ($action:ident $to:literal $(yields $output:ident)? $(undone by $undo:ident)?) => {
-        #[doc = "Asks for a step."]
+        #[doc = "A command of a step."]
         #[derive(Clone, Debug, Message)]
         #[message(to = $to $(, yields = $output)?)]
         pub struct $action {
-            #[doc = "Which party."]
+            #[doc = "The party's key."]
             pub party_id: String,
-            #[doc = "How it will go."]
+            #[doc = "The outcome of the handler."]
             pub mood: Mood,
         }
         $(
-            #[doc = "Asks to undo a step."]
+            #[doc = "The undo of a step."]
             #[derive(Clone, Debug, Message)]
             #[message(to = $to, undoes = $action)]
             pub struct $undo {
-                #[doc = "Which party."]
+                #[doc = "The party's key."]
                 pub party_id: String,
             }
         )?
     };
 }
 
-asks!(BookHall "hall" yields Held undone by FreeHall);
+asks!(BookHall "hall" yields Booking undone by FreeHall);
 asks!(HireBand "guild" undone by SendBandHome);
-asks!(OrderFood "guild" yields Held undone by CancelFood);
+asks!(OrderFood "guild" yields Booking undone by CancelFood);
 asks!(PayAll "hall");
 asks!(SendCards "guild");
 asks!(TidyUp "hall");
 
-/// The plan: the band and the food side by side, the cards and the tidying too.
+/// Returns the definition. Band and food run in parallel, as do cards and tidying.
 pub fn party() -> Result<Definition, definition::Error> {
     let (soon, late) = (Duration::from_millis(200), Duration::from_secs(2));
     let mut saga = Definition::named("party").version(1).deadline(Duration::from_secs(40));
@@ -178,29 +179,32 @@ pub fn party() -> Result<Definition, definition::Error> {
     saga.build()
 }
 
-/// The outside of the services: what chance and people do to them.
+/// The environment of the handlers: chance and repairs.
 #[derive(Clone)]
 pub struct Outside {
-    /// For chance.
+    /// The source of chance.
     pub world: Shared,
-    /// Parties and steps that a person has mended something for.
-    pub mended: Arc<Mutex<BTreeSet<String>>>,
+    /// Parties and feasts that an operator has repaired.
+    pub repaired: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Outside {
-    /// Nothing is mended.
+    /// Creates an environment without repairs.
     pub fn new(world: &Shared) -> Outside {
-        Outside { world: world.clone(), mended: Arc::default() }
+        Outside { world: world.clone(), repaired: Arc::default() }
     }
 
-    /// From now on nothing is refused to this party.
-    pub fn mend(&self, party_id: &str) {
-        self.mended.lock().expect("nothing panics while this is held").insert(party_id.to_owned());
+    /// Lets all handlers of this party succeed from now on.
+    pub fn repair(&self, party_id: &str) {
+        self.repaired
+            .lock()
+            .expect("nothing panics while this is held")
+            .insert(party_id.to_owned());
     }
 
-    /// Whether nothing is refused to it any more.
-    pub fn is_mended(&self, party_id: &str) -> bool {
-        self.mended.lock().expect("nothing panics while this is held").contains(party_id)
+    /// Whether all handlers of this party succeed.
+    pub fn is_repaired(&self, party_id: &str) -> bool {
+        self.repaired.lock().expect("nothing panics while this is held").contains(party_id)
     }
 }
 
@@ -215,10 +219,10 @@ async fn effect(tx: &Tx, party_id: &str, step: &str, direction: &str) -> Result<
     Ok(())
 }
 
-/// The key of all commands that book helpers, or let them go.
+/// The key of all commands that book or release helpers.
 const HELPERS: &str = "helpers";
 
-/// Fails: an effect needs a saga.
+/// A failing statement: an effect needs a saga.
 const BROKEN: &str = "INSERT INTO sim_effect (saga, step, direction) VALUES (NULL, $1, 'action')";
 
 async fn act(
@@ -228,23 +232,23 @@ async fn act(
     party_id: &str,
     mood: Mood,
 ) -> Decided<(), NotToday> {
-    let mended = outside.is_mended(party_id);
-    if mood == Mood::Refuses && !mended {
+    let repaired = outside.is_repaired(party_id);
+    if mood == Mood::Refuses && !repaired {
         return refused(NotToday);
     }
-    if mood == Mood::Breaks && !mended && !outside.world.is_healed() {
+    if mood == Mood::Breaks && !repaired && !outside.world.is_healed() {
         return Err(Fault::new("it is broken"));
     }
     if outside.world.strikes(Odd::Swallowed) {
-        let _ = tx.execute(BROKEN, (step,)).await; // it should look
+        let _ = tx.execute(BROKEN, (step,)).await; // ignores the failed statement
         return done(());
     }
     effect(&tx, party_id, step, "action").await?;
-    if mood == Mood::WritesAndRefuses && !mended {
+    if mood == Mood::WritesAndRefuses && !repaired {
         return refused(NotToday);
     }
     if outside.world.strikes(Odd::HandlerFault) {
-        return Err(Fault::new("as the simulator wants it"));
+        return Err(Fault::new("injected by the simulator"));
     }
     done(())
 }
@@ -256,21 +260,21 @@ async fn undo(
     party_id: &str,
     mood: Mood,
 ) -> Decided<(), NotToday> {
-    if mood == Mood::Clings && !outside.is_mended(party_id) {
+    if mood == Mood::Clings && !outside.is_repaired(party_id) {
         return refused(NotToday);
     }
-    if mood == Mood::Sticks && !outside.is_mended(party_id) && !outside.world.is_healed() {
+    if mood == Mood::Sticks && !outside.is_repaired(party_id) && !outside.world.is_healed() {
         return Err(Fault::new("it sticks"));
     }
     effect(&tx, party_id, step, "compensation").await?;
     if outside.world.strikes(Odd::HandlerFault) {
-        return Err(Fault::new("as the simulator wants it"));
+        return Err(Fault::new("injected by the simulator"));
     }
     done(())
 }
 
-/// Books helpers, or lets them go: reads how many are booked, and writes how many are then. Commands that share their key run
-/// one after another, or else a booking would be lost.
+/// Books or releases helpers by reading and writing their number. Commands with the same key run
+/// one after another, otherwise a booking would be lost.
 async fn book(tx: &Tx, helpers: i64) -> Result<(), Fault> {
     let booked: i64 = match tx.query("SELECT booked FROM sim_helpers", ()).await?.first() {
         Some(row) => row.get(0)?,
@@ -280,125 +284,128 @@ async fn book(tx: &Tx, helpers: i64) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn hire(outside: Outside, tx: Tx, asked: HireBand) -> Decided<(), NotToday> {
-    let acted = act(outside, tx.clone(), "hire-band", &asked.party_id, asked.mood).await?;
+async fn hire(outside: Outside, tx: Tx, command: HireBand) -> Decided<(), NotToday> {
+    let acted = act(outside, tx.clone(), "hire-band", &command.party_id, command.mood).await?;
     if acted.is_ok() {
         book(&tx, 1).await?;
     }
     Ok(acted)
 }
 
-async fn send_home(outside: Outside, tx: Tx, asked: SendBandHome) -> Decided<(), NotToday> {
-    let undone = undo(outside, tx.clone(), "hire-band", &asked.party_id, Mood::Calm).await?;
+async fn send_home(outside: Outside, tx: Tx, command: SendBandHome) -> Decided<(), NotToday> {
+    let undone = undo(outside, tx.clone(), "hire-band", &command.party_id, Mood::Calm).await?;
     if undone.is_ok() {
         book(&tx, -1).await?;
     }
     Ok(undone)
 }
 
-async fn order_food(outside: Outside, tx: Tx, asked: OrderFood) -> Decided<Held, NotToday> {
-    let OrderFood { party_id, mood } = asked;
+async fn order_food(outside: Outside, tx: Tx, command: OrderFood) -> Decided<Booking, NotToday> {
+    let OrderFood { party_id, mood } = command;
     let acted = act(outside, tx.clone(), "order-food", &party_id, mood).await?;
     if acted.is_ok() {
         book(&tx, 1).await?;
     }
-    Ok(acted.map(|()| Held { party_id, mood }))
+    Ok(acted.map(|()| Booking { party_id, mood }))
 }
 
 async fn cancel_food(
     outside: Outside,
     tx: Tx,
-    asked: CancelFood,
-    held: Held,
+    command: CancelFood,
+    held: Booking,
 ) -> Decided<(), NotToday> {
-    let undone = undo(outside, tx.clone(), "order-food", &asked.party_id, held.mood).await?;
+    let undone = undo(outside, tx.clone(), "order-food", &command.party_id, held.mood).await?;
     if undone.is_ok() {
         book(&tx, -1).await?;
     }
     Ok(undone)
 }
 
-/// For the hall, the guild and the kitchen: their own tables, and what has to hold in them.
+/// Returns the tables and checks of the hall, the guild and the kitchen.
 pub fn audits() -> [(&'static str, Audit); 3] {
-    let helpers = "CREATE TABLE sim_helpers (booked INTEGER NOT NULL); INSERT INTO sim_helpers (booked) VALUES (0)";
+    let helpers = "CREATE TABLE sim_helpers (booked INTEGER NOT NULL); INSERT INTO sim_helpers \
+        (booked) VALUES (0)";
     [("", Box::new(|_| None)), (helpers, Box::new(booked)), ("", Box::new(|_| None))]
 }
 
-/// As many helpers are booked as were asked and not let go.
+/// Checks that the booked helpers equal the effects.
 fn booked(database: &Database) -> Option<(&'static str, String)> {
     let sql = "SELECT (SELECT booked FROM sim_helpers), \
         (SELECT COALESCE(SUM(CASE direction WHEN 'action' THEN 1 ELSE -1 END), 0) \
         FROM sim_effect WHERE status IS NULL AND step IN ('hire-band', 'order-food'))";
-    let rows = look(database, sql);
-    let (booked, asked): (i64, i64) = (get(&rows[0], 0), get(&rows[0], 1));
-    (booked != asked)
-        .then(|| ("lost-update", format!("{booked} helpers are booked, and {asked} were asked")))
+    let rows = read_rows(database, sql);
+    let (booked, command): (i64, i64) = (get(&rows[0], 0), get(&rows[0], 1));
+    (booked != command).then(|| {
+        ("lost-update", format!("{booked} helpers are booked, but the effects sum to {command}"))
+    })
 }
 
-macro_rules! acts {
+macro_rules! action_handler {
     ($service:ident, $outside:ident, $action:ident, $step:literal) => {
         $service.action({
             let outside = $outside.clone();
-            move |tx: Tx, asked: $action| {
+            move |tx: Tx, command: $action| {
                 let outside = outside.clone();
-                async move { act(outside, tx, $step, &asked.party_id, asked.mood).await }
+                async move { act(outside, tx, $step, &command.party_id, command.mood).await }
             }
         })
     };
-    ($service:ident, $outside:ident, $action:ident, $step:literal, Held) => {
+    ($service:ident, $outside:ident, $action:ident, $step:literal, Booking) => {
         $service.action({
             let outside = $outside.clone();
-            move |tx: Tx, asked: $action| {
+            move |tx: Tx, command: $action| {
                 let outside = outside.clone();
                 async move {
-                    let $action { party_id, mood } = asked;
+                    let $action { party_id, mood } = command;
                     let acted = act(outside, tx, $step, &party_id, mood).await?;
-                    Ok(acted.map(|()| Held { party_id, mood }))
+                    Ok(acted.map(|()| Booking { party_id, mood }))
                 }
             }
         })
     };
 }
 
-macro_rules! undoes {
+macro_rules! undo_handler {
     ($service:ident, $outside:ident, $undo:ident, $step:literal, $output:ty, $mood:expr) => {
         $service.compensation_with({
             let outside = $outside.clone();
-            move |tx: Tx, asked: $undo, output: $output| {
+            move |tx: Tx, command: $undo, output: $output| {
                 let outside = outside.clone();
-                async move { undo(outside, tx, $step, &asked.party_id, $mood(output)).await }
+                async move { undo(outside, tx, $step, &command.party_id, $mood(output)).await }
             }
         })
     };
 }
 
-/// The hall, and those who work for it.
+/// Returns the service of the hall.
 pub fn hall(outside: &Outside) -> Service {
     let service = Service::named("hall");
-    let service = acts!(service, outside, BookHall, "book-hall", Held);
-    let service = undoes!(service, outside, FreeHall, "book-hall", Held, |held: Held| held.mood);
-    let service = acts!(service, outside, PayAll, "pay-all");
-    acts!(service, outside, TidyUp, "tidy-up")
+    let service = action_handler!(service, outside, BookHall, "book-hall", Booking);
+    let service =
+        undo_handler!(service, outside, FreeHall, "book-hall", Booking, |held: Booking| held.mood);
+    let service = action_handler!(service, outside, PayAll, "pay-all");
+    action_handler!(service, outside, TidyUp, "tidy-up")
 }
 
-/// The musicians, the cooks and the printers.
+/// Returns the service of musicians, cooks and printers.
 pub fn guild(outside: &Outside) -> Service {
     let service = Service::named("guild");
     let (hires, sends_home, orders, cancels) =
         (outside.clone(), outside.clone(), outside.clone(), outside.clone());
     let service = service
-        .action(move |tx: Tx, asked: HireBand| hire(hires.clone(), tx, asked))
-        .compensation_with(move |tx: Tx, asked: SendBandHome, (): ()| {
-            send_home(sends_home.clone(), tx, asked)
+        .action(move |tx: Tx, command: HireBand| hire(hires.clone(), tx, command))
+        .compensation_with(move |tx: Tx, command: SendBandHome, (): ()| {
+            send_home(sends_home.clone(), tx, command)
         })
-        .action(move |tx: Tx, asked: OrderFood| order_food(orders.clone(), tx, asked))
-        .compensation_with(move |tx: Tx, asked: CancelFood, held: Held| {
-            cancel_food(cancels.clone(), tx, asked, held)
+        .action(move |tx: Tx, command: OrderFood| order_food(orders.clone(), tx, command))
+        .compensation_with(move |tx: Tx, command: CancelFood, held: Booking| {
+            cancel_food(cancels.clone(), tx, command, held)
         })
         .keyed_by(|_: &HireBand| HELPERS)
         .keyed_by(|_: &SendBandHome| HELPERS)
         .keyed_by(|_: &OrderFood| HELPERS)
         .keyed_by(|_: &CancelFood| HELPERS)
         .keyed_by(|cards: &SendCards| &cards.party_id);
-    acts!(service, outside, SendCards, "send-cards")
+    action_handler!(service, outside, SendCards, "send-cards")
 }

@@ -1,5 +1,5 @@
-//! Points that a sweep has to reach: one for each row of core's transition tables and of the shop's plan, and one for
-//! each case of the barrier. They are read off the tables, so that none can be forgotten.
+//! Points that a sweep must reach: the rows of core's transition tables and of the shop's plan, and
+//! the cases of the barrier. They are derived from the tables, so that none is missing.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -13,9 +13,10 @@ use sagamore_shop::choreography;
 
 use crate::world::Counters;
 
-/// The rows that no run reaches, each with the reason. A run that reaches one is wrong, or the reason is.
+/// Rows that no run can reach, with the reason. Reaching one is an error in the run or in the
+/// reason.
 const UNREACHABLE: &[(&str, &str)] = &[
-    ("barrier: damaged", "nothing damages a row"),
+    ("barrier: damaged", "no fault damages a row"),
     ("barrier: action-superseded", SUPERSEDED),
     ("barrier: compensation-superseded", SUPERSEDED),
     ("plan: reserve, order.created -> inventory.updated", NEARER),
@@ -24,15 +25,16 @@ const UNREACHABLE: &[(&str, &str)] = &[
     ("plan: schedule, order.created -> shipping.failed", NEARER),
     (
         "table: held step undoing, undone -> undone",
-        "an undo is set aside because it is never sent, or because it was refused: this generation is never done",
+        "an undo is set aside because it is never sent or was refused, so this generation is \
+         never done",
     ),
 ];
 
-const NEARER: &str = "of the events that it waits for, the one that is furthest from the start is named as its cause";
-const SUPERSEDED: &str =
-    "a generation follows only the stored refusal of the one before, which answers that one again";
+const NEARER: &str = "an event with several causes names the one with the highest hop";
+const SUPERSEDED: &str = "a generation follows only a stored refusal of the previous one, which \
+    answers a repeated command";
 
-/// All points, with the reason why one is unreachable.
+/// All points, with the reason if one is unreachable.
 struct Points {
     cells: BTreeMap<Cell, &'static str>,
     rows: BTreeMap<String, &'static str>,
@@ -42,7 +44,7 @@ struct Points {
 fn points() -> &'static Points {
     static POINTS: OnceLock<Points> = OnceLock::new();
     POINTS.get_or_init(|| {
-        let plan = choreography::plan().expect("the plan is sound");
+        let plan = choreography::plan().expect("the plan is valid");
         let cells: BTreeMap<Cell, &'static str> =
             cells().into_iter().map(|cell| (cell, of_cell(&cell))).collect();
         let rows =
@@ -59,7 +61,7 @@ fn reason(name: &str) -> Option<&'static str> {
     UNREACHABLE.iter().find(|(unreachable, _)| *unreachable == name).map(|(_, reason)| *reason)
 }
 
-/// Called once for each cell: the name lives as long as the program.
+/// Returns the point of a cell. Called once per cell, because the name is leaked.
 fn of_cell(cell: &Cell) -> &'static str {
     let Cell { subject, from, change, to } = cell;
     format!("table: {subject} {from}, {change} -> {to}").leak()
@@ -77,33 +79,34 @@ fn of_case(case: Case) -> &'static str {
     NAMES.get_or_init(|| Case::ALL.into_iter().map(named).collect())[case.as_str()]
 }
 
-/// The rows of core's tables that a change of this saga uses.
+/// Returns the points of the rows that this change uses.
 pub fn of_change(saga: &Saga, change: &Change) -> impl Iterator<Item = &'static str> {
     used(saga, change).into_iter().map(|cell| points().cells[&cell])
 }
 
-/// The row of the plan by which an event follows from its cause. None: the plan does not let it follow.
+/// Returns the point of the plan's row by which an event follows from its cause, or `None` if the
+/// plan has none.
 pub fn of_event(plan: &Plan, event: &Event, cause: Option<&Event>) -> Option<&'static str> {
     let on = cause.map(|cause| &cause.name);
     let row = plan.rows().into_iter().find(|row| *row.emits == event.name && row.on == on)?;
     points().rows.get(&of_row(&row)).copied()
 }
 
-/// The case of the barrier with this name.
+/// Returns the point of the barrier's case with this label.
 pub fn of_label(label: &str) -> Option<&'static str> {
     Case::ALL.into_iter().find(|case| case.as_str() == label).map(of_case)
 }
 
-/// Returns the points that were never reached, and those that were reached against the reason why they cannot be.
+/// Returns points that were never reached, and unreachable ones that were reached.
 pub fn gaps(reached: &Counters) -> Vec<String> {
     let names = UNREACHABLE.iter().map(|(name, _)| *name);
     let unknown = names.filter(|name| !points().all.contains_key(name));
-    let unknown = unknown.map(|name| format!("no table has this row any more: {name}"));
+    let unknown = unknown.map(|name| format!("no table has this row: {name}"));
     let missed =
         points().all.iter().filter_map(|(name, reason)| match (reached.get(name), reason) {
             (None, None) => Some(format!("never reached: {name}")),
             (Some(count), Some(reason)) => {
-                Some(format!("reached {count} times: {name}, though {reason}"))
+                Some(format!("reached {count} times: {name}, although {reason}"))
             }
             (Some(_), None) | (None, Some(_)) => None,
         });
@@ -115,8 +118,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_is_a_point_of_its_own_and_a_sweep_without_it_has_a_gap() {
-        let plan = choreography::plan().expect("the plan is sound");
+    fn every_row_is_a_distinct_point_and_a_missing_one_is_a_gap() {
+        let plan = choreography::plan().expect("the plan is valid");
         assert_eq!(
             points().all.len(),
             cells().len() + plan.rows().len() + Case::ALL.len(),

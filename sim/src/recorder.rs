@@ -1,5 +1,5 @@
-//! A recorder of metrics: of all that the program counts, the cases of the barrier are counted by the world, and the
-//! checker is told of sagas that are set aside.
+//! A recorder of the program's metrics: the world counts the cases of the barrier, and the checker
+//! receives sagas that are set aside.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use metrics::{
 use crate::points;
 use crate::world::Shared;
 
-/// Counts for one world.
+/// The recorder of one world.
 pub struct Counts(pub Shared);
 
 struct Tally {
@@ -18,10 +18,10 @@ struct Tally {
     name: &'static str,
 }
 
-/// Sagas that cannot be stored: their replies wait in memory.
-struct SetsAside(Shared);
+/// Counts sagas that cannot be stored, whose replies wait in memory.
+struct SetAsideCounter(Shared);
 
-impl CounterFn for SetsAside {
+impl CounterFn for SetAsideCounter {
     fn increment(&self, _: u64) {
         self.0.count("saga set aside that cannot be stored");
         self.0.checker().set_aside(&self.0);
@@ -47,7 +47,7 @@ impl Recorder for Counts {
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
         if key.name() == "sagamore_unstored_total" {
-            return Counter::from_arc(Arc::new(SetsAside(self.0.clone())));
+            return Counter::from_arc(Arc::new(SetAsideCounter(self.0.clone())));
         }
         if key.name() != "sagamore_barrier_total" {
             return Counter::noop();

@@ -1,4 +1,5 @@
-//! One run: processes that are polled in an order drawn from the seed, and that die between any two awaits.
+//! One run: processes that are polled in an order drawn from the seed, and that crash between any
+//! two awaits.
 
 mod end;
 mod month;
@@ -21,29 +22,29 @@ use crate::world::{Counters, Shared, Violation, World};
 use end::End;
 use month::Month;
 
-/// How long everything may take to come to rest once nothing goes wrong any more.
+/// The time limit for all sagas to end after the last fault.
 const REST_MS_MAX: i64 = 400_000;
-/// A run that polls more often than this goes round in circles.
+/// The number of polls above which a run counts as livelocked.
 const POLLS_MAX: u64 = 1_000_000;
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// What was drawn from.
+    /// The seed of the run.
     pub seed: u64,
-    /// Whether somebody directed.
+    /// The style of the shop.
     pub style: Style,
-    /// The first thing that must never be seen.
+    /// The first violation, if any.
     pub violation: Option<Violation>,
-    /// The trace's hash and number of events: the same for the same seed.
+    /// The trace's hash and number of events, the same for the same seed.
     pub trace: (u64, u64),
-    /// What was reached.
+    /// The counters of reached points.
     pub counters: Counters,
-    /// Sagas, and how many of them completed.
+    /// The number of sagas, and of completed ones.
     pub sagas: (usize, usize),
 }
 
-/// Runs the world of this seed to its end, in the style that the seed has.
+/// Runs the world of this seed to its end, in the seed's own style.
 pub fn run(seed: u64, print: bool) -> Report {
     run_in(Style::of(seed), seed, print)
 }
@@ -65,7 +66,7 @@ enum Role {
     Orchestrator,
     Participant(usize),
     Observer,
-    /// A client, a customer or the operator: never dies.
+    /// A client, a customer or an operator, which never crashes.
     Person,
 }
 
@@ -81,19 +82,19 @@ struct Run {
     counts: Counts,
     processes: Vec<Process>,
     clients: usize,
-    /// How many orchestrators live.
+    /// The number of running orchestrators.
     orchestrators: Arc<AtomicUsize>,
     heals_at: i64,
     month: Month,
     end: End,
 }
 
-/// How long things go wrong.
+/// Draws the time until all faults stop.
 fn heals_after(world: &World) -> i64 {
     match world.theme {
-        // longer than a fault lasts until it is shown to people
+        // longer than the time after which a fault needs an operator
         Theme::Verbs => world.between(50_000, 90_000),
-        // while sagas are under way
+        // while sagas run
         Theme::Clocks => world.between(6_000, 30_000),
         Theme::General | Theme::Leases | Theme::Retention | Theme::Outbox => {
             world.between(5_000, 60_000)
@@ -117,8 +118,8 @@ impl Run {
             site,
         };
         match style {
-            Style::Orchestrated => run.people_a_directed_site(outside),
-            Style::Choreographed => run.people_an_undirected_site(),
+            Style::Orchestrated => run.populate_orchestrated(outside),
+            Style::Choreographed => run.populate_choreographed(),
         }
         run
     }
@@ -153,16 +154,16 @@ impl Run {
                 break;
             }
             if self.is_over() {
-                self.look_back();
+                self.check_final_state();
                 break;
             }
-            self.misfortune();
+            self.inject_process_faults();
             self.step();
         }
     }
 
-    /// Everything is over, and nobody writes any more.
-    fn look_back(&mut self) {
+    /// Checks the final state. No process runs any more.
+    fn check_final_state(&mut self) {
         self.processes.iter_mut().for_each(|process| process.life = None);
         let services: Vec<_> =
             self.site.services.iter().map(|(_, store)| store.inner.clone()).collect();
@@ -170,7 +171,8 @@ impl Run {
         self.world.checker().finally(&self.world, &self.site.engine.inner, &services, &observed);
     }
 
-    /// Heals when it is time; at rest, has everything repeated; then watches for a while.
+    /// Stops the faults when it is time. At rest, starts the end of the run. Returns whether the
+    /// run is over.
     fn is_over(&mut self) -> bool {
         let now = self.world.now();
         if !self.world.is_healed() {
@@ -180,10 +182,10 @@ impl Run {
             return false;
         }
         if self.end != End::Ahead {
-            return self.is_at_its_end();
+            return self.is_finished();
         }
         if self.month != Month::Over {
-            self.month_passes();
+            self.advance_month();
             return false;
         }
         let is_done = self.site.clients_done() == self.clients && !self.site.hub.is_failing();
@@ -199,8 +201,8 @@ impl Run {
         false
     }
 
-    /// What happens to processes from outside.
-    fn misfortune(&mut self) {
+    /// Injects crashes of processes and of the machine, and second orchestrators.
+    fn inject_process_faults(&mut self) {
         if self.world.strikes(Fault::Crash) {
             let index = self.world.below(self.processes.len() as u64) as usize;
             self.crash(index);
@@ -227,7 +229,7 @@ impl Run {
 
     fn crash(&mut self, index: usize) {
         if self.processes[index].role != Role::Person {
-            self.world.tell(|| format!("{:?} dies", self.processes[index].role));
+            self.world.log(|| format!("{:?} dies", self.processes[index].role));
             self.stop(index);
             self.restart(index);
         }
@@ -239,7 +241,7 @@ impl Run {
         }
     }
 
-    /// Again in a while; but of orchestrators that are too many only one.
+    /// Restarts a process after a while, but of surplus orchestrators only one.
     fn restart(&mut self, index: usize) {
         let role = self.processes[index].role;
         let living = self
@@ -255,7 +257,7 @@ impl Run {
         }
     }
 
-    /// Polls one process that is due; when none is, time jumps to when one will be.
+    /// Polls one due process. If none is due, advances the time to the next one.
     fn step(&mut self) {
         self.count_orchestrators();
         self.site.hub.release(false);
@@ -287,7 +289,7 @@ impl Run {
         }
     }
 
-    /// There is always one that lives, or that is about to.
+    /// Ensures that at least one orchestrator runs or is about to start.
     fn count_orchestrators(&mut self) {
         if self.site.style == Style::Choreographed {
             return;

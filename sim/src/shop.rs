@@ -1,4 +1,4 @@
-//! The real shop in the simulator: what it is filled with, which orders come, what is audited.
+//! The real shop in the simulator: its data, its orders and its checks.
 
 use sagamore_database::Database;
 use sagamore_shop::inventory::Delivery;
@@ -10,14 +10,14 @@ use serde::Deserialize;
 use futures_util::FutureExt;
 
 use crate::checker::{Audit, get};
-use crate::store::look;
+use crate::store::read_rows;
 use crate::style::Style;
 
 const CUSTOMERS: [&str; 3] = ["ALFKI", "VINET", "HANAR"];
 const SKUS: [&str; 3] = ["11", "42", "72"];
 const COUNTRIES: [(&str, bool); 3] = [("France", true), ("Norway", true), ("Atlantis", false)];
 
-/// What an orchestrated shop's sagas and steps are called, and a choreographed one's.
+/// The names of sagas and steps in an orchestrated shop and in a choreographed one.
 const NAMES: [(&str, &str); 6] = [
     ("checkout:", "fulfilment:"),
     ("create-order", "create"),
@@ -27,9 +27,10 @@ const NAMES: [(&str, &str); 6] = [
     ("confirm-order", "confirm"),
 ];
 
-/// For each service, what tells the checker of effects, with the names that they have in an orchestrated shop.
+/// The triggers of each service that report effects to the checker, with the orchestrated names.
 const TRIGGERS: [&str; 4] = [
-    "CREATE TRIGGER sim_1 AFTER INSERT ON orders BEGIN INSERT INTO sim_effect (saga, step, direction)
+    "CREATE TRIGGER sim_1 AFTER INSERT ON orders BEGIN
+     INSERT INTO sim_effect (saga, step, direction)
          VALUES ('checkout:' || NEW.order_id, 'create-order', 'action'); END;
      CREATE TRIGGER sim_2 AFTER UPDATE OF status ON orders WHEN NEW.status = 'cancelled' BEGIN
          INSERT INTO sim_effect (saga, step, direction)
@@ -37,16 +38,20 @@ const TRIGGERS: [&str; 4] = [
      CREATE TRIGGER sim_3 AFTER UPDATE OF status ON orders WHEN NEW.status = 'confirmed' BEGIN
          INSERT INTO sim_effect (saga, step, direction)
          VALUES ('checkout:' || NEW.order_id, 'confirm-order', 'action'); END;",
-    "CREATE TRIGGER sim_1 AFTER INSERT ON charge BEGIN INSERT INTO sim_effect (saga, step, direction)
+    "CREATE TRIGGER sim_1 AFTER INSERT ON charge BEGIN
+     INSERT INTO sim_effect (saga, step, direction)
          VALUES ('checkout:' || NEW.order_id, 'charge-payment', 'action'); END;
-     CREATE TRIGGER sim_2 AFTER UPDATE OF refunded ON charge BEGIN INSERT INTO sim_effect (saga, step, direction)
+     CREATE TRIGGER sim_2 AFTER UPDATE OF refunded ON charge BEGIN
+     INSERT INTO sim_effect (saga, step, direction)
          VALUES ('checkout:' || NEW.order_id, 'charge-payment', 'compensation'); END;",
-    "CREATE TRIGGER sim_1 AFTER INSERT ON reservation BEGIN INSERT INTO sim_effect (saga, step, direction)
+    "CREATE TRIGGER sim_1 AFTER INSERT ON reservation BEGIN
+     INSERT INTO sim_effect (saga, step, direction)
          VALUES ('checkout:' || NEW.order_id, 'reserve-stock', 'action'); END;
      CREATE TRIGGER sim_2 AFTER UPDATE OF released ON reservation BEGIN
          INSERT INTO sim_effect (saga, step, direction)
          VALUES ('checkout:' || NEW.order_id, 'reserve-stock', 'compensation'); END;",
-    "CREATE TRIGGER sim_1 AFTER INSERT ON shipment BEGIN INSERT INTO sim_effect (saga, step, direction)
+    "CREATE TRIGGER sim_1 AFTER INSERT ON shipment BEGIN
+     INSERT INTO sim_effect (saga, step, direction)
          VALUES ('checkout:' || NEW.order_id, 'schedule-shipment', 'action'); END;",
 ];
 
@@ -56,7 +61,7 @@ struct Pieces {
     quantity: i64,
 }
 
-/// Makes the tables, the triggers and the shop's possessions. Gives what is to be audited of each service.
+/// Creates tables, triggers and data. Returns the triggers and the check of each service.
 pub fn prepare(
     databases: &Databases,
     style: Style,
@@ -75,12 +80,12 @@ pub fn prepare(
     let destinations =
         COUNTRIES.map(|(country, served)| Destination { country: country.to_owned(), served });
     let load = async {
-        databases.prepare().await.expect("make the shop's tables");
+        databases.prepare().await.expect("create the shop's tables");
         payment::load(&databases.payment, &accounts).await.expect("load accounts");
         inventory::load(&databases.inventory, &stock).await.expect("load stock");
         shipping::load(&databases.shipping, &destinations).await.expect("load destinations");
     };
-    load.now_or_never().expect("databases in memory answer at once");
+    load.now_or_never().expect("databases in memory never block");
     let cents = accounts.iter().map(|account| account.balance_cents).sum();
     let audits: [Audit; 4] = [
         Box::new(|_| None),
@@ -106,7 +111,7 @@ fn money(database: &Database, cents: i64) -> Option<(&'static str, String)> {
     let sql =
         "SELECT (SELECT SUM(balance_cents) FROM account), (SELECT MIN(balance_cents) FROM account),
         (SELECT COALESCE(SUM(amount_cents), 0) FROM charge WHERE refunded = FALSE)";
-    let rows = look(database, sql);
+    let rows = read_rows(database, sql);
     let (balances, least, charged): (i64, i64, i64) =
         (get(&rows[0], 0), get(&rows[0], 1), get(&rows[0], 2));
     let sum = balances + charged;
@@ -123,13 +128,14 @@ fn money(database: &Database, cents: i64) -> Option<(&'static str, String)> {
 
 fn pieces(database: &Database, stock: &[Delivery]) -> Option<(&'static str, String)> {
     let mut reserved = Vec::<Pieces>::new();
-    for row in look(database, "SELECT pieces FROM reservation WHERE released = FALSE") {
+    for row in read_rows(database, "SELECT pieces FROM reservation WHERE released = FALSE") {
         let pieces: String = get(&row, 0);
         reserved.extend(
-            serde_json::from_str::<Vec<Pieces>>(&pieces).expect("a reservation lists pieces"),
+            serde_json::from_str::<Vec<Pieces>>(&pieces)
+                .expect("the reservation has a list of pieces"),
         );
     }
-    for row in look(database, "SELECT sku, on_hand FROM stock ORDER BY sku") {
+    for row in read_rows(database, "SELECT sku, on_hand FROM stock ORDER BY sku") {
         let (sku, on_hand): (String, i64) = (get(&row, 0), get(&row, 1));
         let taken: i64 =
             reserved.iter().filter(|pieces| pieces.sku == sku).map(|pieces| pieces.quantity).sum();
@@ -153,7 +159,7 @@ fn pieces(database: &Database, stock: &[Delivery]) -> Option<(&'static str, Stri
     None
 }
 
-/// An order by chance: some too dear, some too large, some to where nobody goes.
+/// Draws an order. Some are too expensive, some exceed the stock, and some have no carrier.
 pub fn order(order_id: &str, rng: &mut fastrand::Rng) -> Order {
     let line = |rng: &mut fastrand::Rng| Line {
         sku: SKUS[rng.usize(0..SKUS.len())].to_owned(),

@@ -1,4 +1,5 @@
-//! The place of one run: databases, hub, doors, and the processes that are built on them, again and again.
+//! The site of one run: databases, transport, handles, and the processes that use them, one
+//! incarnation after another.
 
 mod observing;
 
@@ -16,34 +17,35 @@ use crate::crowd;
 use crate::feast;
 use crate::party::{self, Outside};
 use crate::shop;
-use crate::store::{Owner, Store, look};
+use crate::store::{Owner, Store, read_rows};
 use crate::style::Style;
 use crate::theme::Theme;
 use crate::wire::Hub;
 use crate::world::{LATE_MS_MAX, Shared, World};
 
-/// How long an orchestrator may be silent where they share.
+/// The lease of orchestrators that share partitions.
 const LEASE: Duration = Duration::from_secs(3);
 
 const REPLY_PARTITIONS: u32 = 2;
-/// How many sagas a crowd has at least: more than one turn may take.
+/// The minimum size of a crowd, more than one turn can take.
 const CROWD_MIN: u64 = 60;
-/// One crowd of so many is as large as the pages of takeovers, and larger.
+/// One of this many crowds exceeds the pages of takeovers.
 const LARGE_ONE_OF: u64 = 30;
 
-/// Sagas that could not be stored and are tried again in one turn.
+/// Sagas that could not be stored and are retried in one turn.
 const TRIES_MAX: usize = 16;
 
-/// How long a process stalls at once.
+/// The longest stall of a process.
 const LATE: Duration = Duration::from_millis(LATE_MS_MAX as u64);
 
-/// How long an event waits for another one: a run's end is longer.
+/// The maximum wait of an early event, shorter than the end of a run.
 const EARLY_MAX: Duration = Duration::from_secs(600);
-/// Longer than any run, so that the checker finds all journals at the end.
+/// The retention of journals, longer than any run, so that the checker can read all of them at the
+/// end.
 const JOURNALS_KEPT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Whether the orchestrators share the partitions. Where they do, a jump of the clock moves partitions, and a takeover
-/// waits for no old due time.
+/// Draws whether the orchestrators share the partitions. If they do, a jump of the clock moves
+/// partitions, and a takeover does not wait for old due times.
 fn shares(world: &World) -> bool {
     let percent = match world.theme {
         Theme::Leases => 100,
@@ -57,31 +59,32 @@ fn shares(world: &World) -> bool {
 pub struct Site {
     /// Clock, chance, trace and checker.
     pub world: Shared,
-    /// Whether somebody directs.
+    /// The style of the shop.
     pub style: Style,
-    /// The log.
+    /// The transport.
     pub hub: Hub,
     /// The engine's database.
     pub engine: Store,
-    /// Each service with its database.
+    /// The services and their databases.
     pub services: Vec<(Service, Store)>,
     definitions: Vec<Definition>,
-    /// How far a process's clock may be off.
+    /// The maximum skew of a process's clock.
     skew_ms_max: i64,
-    /// Whether the orchestrators share the partitions; otherwise each takes all of them from the one before.
+    /// The lease, if the orchestrators share the partitions. Otherwise each new one takes all of
+    /// them.
     lease: Option<Duration>,
-    /// The clock of the engine's database: that of orchestrators which share.
+    /// The clock of the engine's database, used by orchestrators that share partitions.
     server: ProcessClock,
     desk: Mutex<Desk>,
 }
 
 #[derive(Default)]
 struct Desk {
-    /// Where the order service begins chains: that of its youngest process.
+    /// The outbox of the order service's youngest process, which starts chains.
     outbox: Outbox,
-    /// What the observer keeps, and how often it has begun anew.
+    /// The observer's database, and the number of its resets.
     observer: Option<(Store, u32)>,
-    /// The youngest last.
+    /// Handles of the orchestrators, the youngest last.
     handles: Vec<Handle>,
     incarnations: u64,
     clients_done: usize,
@@ -89,16 +92,16 @@ struct Desk {
 }
 
 impl Site {
-    /// A site with everything prepared and nothing running.
+    /// Creates a site with prepared databases and without processes.
     pub fn new(world: &Shared, outside: &Outside, style: Style) -> Arc<Site> {
         let mut definitions = vec![
-            sagamore_shop::checkout().expect("the checkout is sound"),
-            party::party().expect("the party is sound"),
-            feast::feast().expect("the feast is sound"),
+            sagamore_shop::checkout().expect("the checkout is valid"),
+            party::party().expect("the party is valid"),
+            feast::feast().expect("the feast is valid"),
         ];
         let is_crowded = world.theme == Theme::Leases;
-        definitions.extend(is_crowded.then(|| crowd::vigil().expect("the vigil is sound")));
-        definitions.iter().for_each(|definition| world.checker().knows(definition));
+        definitions.extend(is_crowded.then(|| crowd::vigil().expect("the vigil is valid")));
+        definitions.iter().for_each(|definition| world.checker().add_definition(definition));
         let services: Vec<Service> = match style {
             Style::Orchestrated => {
                 let parties =
@@ -106,7 +109,7 @@ impl Site {
                 sagamore_shop::services().into_iter().chain(parties).collect()
             }
             Style::Choreographed => {
-                world.checker().follows(choreography::plan().expect("the plan is sound"));
+                world.checker().set_plan(choreography::plan().expect("the plan is valid"));
                 sagamore_shop::choreographed().into()
             }
         };
@@ -127,11 +130,11 @@ impl Site {
         let prepared = shop::prepare(&databases, style, &mut world.fork());
         for (store, (triggers, audit)) in stores.iter().zip(prepared) {
             store.prepare(&triggers);
-            world.checker().watches(audit);
+            world.checker().add_service(audit);
         }
         for (store, (tables, audit)) in stores.iter().skip(4).zip(party::audits()) {
             store.prepare(tables);
-            world.checker().watches(audit);
+            world.checker().add_service(audit);
         }
         let server = ProcessClock::right(world);
         let site = Site {
@@ -160,10 +163,10 @@ impl Site {
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().expect("nothing panics while the desk is held")
+        self.desk.lock().expect("the desk's mutex is not poisoned")
     }
 
-    /// A way in: mostly the youngest one.
+    /// Returns a handle, usually the youngest one.
     pub fn handle(&self) -> Option<Handle> {
         let mut desk = self.desk();
         desk.handles.retain(Handle::is_open);
@@ -172,41 +175,41 @@ impl Site {
         if older { desk.handles.first().cloned() } else { desk.handles.last().cloned() }
     }
 
-    /// Something waits for the orchestrator.
+    /// Wakes resting processes.
     pub fn nudge(&self) {
         self.world.nudge();
     }
 
-    /// One client has all that it wanted.
+    /// Records that a client has finished.
     pub fn client_is_done(&self) {
         self.desk().clients_done += 1;
-        self.world.tell(|| "client done".to_owned());
+        self.world.log(|| "client done".to_owned());
     }
 
-    /// How many clients have.
+    /// Returns the number of finished clients.
     pub fn clients_done(&self) -> usize {
         self.desk().clients_done
     }
 
-    /// The operator goes away, or comes back.
+    /// Sends the operator away, or calls it back.
     pub fn send_operator_away(&self, away: bool) {
         self.desk().operator_is_away = away;
     }
 
-    /// Whether nobody decides about what is stuck.
+    /// Whether the operator is away.
     pub fn is_operator_away(&self) -> bool {
         self.desk().operator_is_away
     }
 
-    /// How many rows all barriers have.
+    /// Returns the number of rows of all barriers.
     pub fn barrier_rows(&self) -> i64 {
         let count = |store: &Store| -> i64 {
-            get(&look(&store.inner, "SELECT count(*) FROM barrier")[0], 0)
+            get(&read_rows(&store.inner, "SELECT count(*) FROM barrier")[0], 0)
         };
         self.services.iter().map(|(_, store)| count(store)).sum()
     }
 
-    /// Whether there is a crowd of sagas to take over.
+    /// Whether there is a crowd of sagas.
     pub fn is_crowded(&self) -> bool {
         self.definitions.iter().any(|definition| definition.name.as_str() == "vigil")
     }
@@ -222,12 +225,13 @@ impl Site {
         format!("{role}-{}", desk.incarnations).into()
     }
 
-    /// One life of an orchestrator; ends when it is fenced off. `alone` says whether it is the only one now.
+    /// Runs one incarnation of an orchestrator until it is fenced off. `alone` returns whether it
+    /// is the only one.
     pub async fn orchestrate(self: Arc<Site>, born_in_ms: i64, alone: impl Fn() -> bool + Send) {
         let world = &self.world;
         world.sleep(born_in_ms).await;
         let who = self.incarnation("orchestrator");
-        // leases go by the server's clock, which is nobody's own
+        // leases use the server's clock
         let clock = match self.lease {
             Some(_) => self.server.clone(),
             None => ProcessClock::draw(world, self.skew_ms_max),
@@ -236,7 +240,7 @@ impl Site {
         let (mut orchestrator, handle, inputs_max) = loop {
             let (batch_max, takeover_page) = self.sizes();
             let options = sagamore_engine::Options {
-                // longer than a process stalls between two steps of a turn
+                // longer than the stalls of a turn
                 turn_max: 20 * LATE,
                 owner: who.to_string(),
                 lease: self.lease,
@@ -247,7 +251,8 @@ impl Site {
                 retention: JOURNALS_KEPT,
                 ..sagamore_engine::Options::default()
             };
-            // requests, replies, what is due, and what was rejected; sagas that could not be stored
+            // requests, replies, due steps and rejected commands, and sagas that could not be
+            // stored
             let inputs_max = 4 * options.batch_max + options.takeover_page + TRIES_MAX;
             let (database, transport) =
                 (self.engine.for_process(&who), self.hub.for_orchestrator(&who, &clock));
@@ -259,7 +264,7 @@ impl Site {
         };
         let mid_turn = clock.clone();
         orchestrator.set_clock(move || mid_turn.now());
-        world.tell(|| format!("{who} is open"));
+        world.log(|| format!("{who} is open"));
         self.desk().handles.push(handle);
         let (renewal, probe) = (orchestrator.renewal(), orchestrator.probe());
         let turns = self.turn_on(orchestrator, (&*who, inputs_max), &clock, rng, alone);
@@ -272,7 +277,7 @@ impl Site {
             .await;
     }
 
-    /// How much an orchestrator takes in one turn, and in one page of a takeover. A crowd is always more than that.
+    /// Draws the batch size and the page size of a takeover. A crowd exceeds both.
     fn sizes(&self) -> (usize, usize) {
         let one_of = |sizes: &[usize]| sizes[self.world.below(sizes.len() as u64) as usize];
         match self.is_crowded() {
@@ -281,7 +286,7 @@ impl Site {
         }
     }
 
-    /// Turns until the orchestrator is fenced off for good.
+    /// Runs turns until the orchestrator is fenced off.
     async fn turn_on(
         &self,
         mut orchestrator: Orchestrator,
@@ -300,7 +305,7 @@ impl Site {
                 Ok(turned) => {
                     if turned.inputs > inputs_max {
                         let detail = format!(
-                            "{who} took {} inputs in one turn, and may take {inputs_max}",
+                            "{who} took {} inputs in one turn, but the bound is {inputs_max}",
                             turned.inputs
                         );
                         world.violate("turn-unbounded", detail);
@@ -308,23 +313,24 @@ impl Site {
                     if orchestrator.takes_over() {
                         world.count("takeover goes on beside other work");
                     } else {
-                        world.checker().turned(world, who);
+                        world.checker().turn_succeeded(world, who);
                     }
                     idle = if turned.inputs > 0 { 1 } else { (idle * 2).min(1_000) };
                     world.rest(idle).await;
                 }
                 Err(error) if is_fenced_off(&error) && !orchestrator.outlives(&error) => {
                     world.count("orchestrator fenced off");
-                    world.tell(|| format!("{who} is fenced off"));
+                    world.log(|| format!("{who} is fenced off"));
                     return;
                 }
                 Err(error) if orchestrator.outlives(&error) => {
-                    world.tell(|| format!("{who}: {error}"));
+                    world.log(|| format!("{who}: {error}"));
                     world.count("turn failed");
                     if is_fenced_off(&error) {
                         world.count("orchestrator fenced off, goes on");
                     }
-                    // Whoever shares nothing gives up beside a younger one: a program would be started again.
+                    // An orchestrator without shared partitions exits beside a younger one. A real
+                    // program would be restarted.
                     if self.lease.is_none() && !alone() {
                         return;
                     }
@@ -335,7 +341,7 @@ impl Site {
         }
     }
 
-    /// Renews the leases, whatever the turns do.
+    /// Renews the leases, independently of the turns.
     async fn renew(&self, mut renewal: Renewal, who: &str, clock: &ProcessClock) {
         let pause = Timestamp::default().plus(renewal.pause()).0;
         loop {
@@ -362,7 +368,7 @@ impl Site {
         }
     }
 
-    /// One life of a participant.
+    /// Runs one incarnation of a participant.
     pub async fn participate(self: Arc<Site>, number: usize, born_in_ms: i64) {
         let world = &self.world;
         world.sleep(born_in_ms).await;
@@ -388,7 +394,7 @@ impl Site {
                     world.rest(idle).await;
                 }
                 Err(error) if error.is_transient() => {
-                    world.tell(|| format!("{who}: {error}"));
+                    world.log(|| format!("{who}: {error}"));
                     let pause = i64::try_from(participant.pause().as_millis()).unwrap_or(i64::MAX);
                     world.sleep(pause).await;
                 }
@@ -398,7 +404,7 @@ impl Site {
     }
 }
 
-/// Whether another orchestrator has taken over what this one wanted to do.
+/// Whether another orchestrator has taken over the affected partitions.
 fn is_fenced_off(error: &Error) -> bool {
     matches!(
         error,

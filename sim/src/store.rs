@@ -1,4 +1,5 @@
-//! A database that fails on purpose: every call is an await, and what was committed is shown to the checker at once.
+//! A database with injected faults: every call is an await, and every commit is reported to the
+//! checker at once.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -18,70 +19,70 @@ use idle::Slot;
 mod idle;
 mod line;
 
-/// Whose database it is.
+/// The owner of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// The engine's.
+    /// The engine.
     Engine,
-    /// The service's with this number.
+    /// The service with this number.
     Service(usize),
-    /// The observer's.
+    /// The observer.
     Observer,
 }
 
-/// One database, and the line of those who want to write. Clones share it.
+/// A database and the queue of its writers. Clones share it.
 #[derive(Clone)]
 pub struct Store {
-    /// The database itself, where nothing fails.
+    /// The database itself, without faults.
     pub inner: Database,
     owner: Owner,
-    /// How many write, or wait for that.
+    /// The number of writers, including waiting ones.
     writers: Arc<AtomicUsize>,
-    /// Whether transactions that wait for the writer share its commit, as they do in a file of SQLite's.
+    /// Whether transactions that wait for the writer share its commit, as in an SQLite file.
     joins: bool,
-    /// The open transaction, where it is ended when it is idle for too long.
+    /// The open transaction, if the server ends idle ones.
     limited: Option<Arc<Mutex<Weak<Slot>>>>,
-    /// How many commits the checker has seen.
+    /// The number of commits that the checker has seen.
     seen: Arc<AtomicU64>,
-    /// Until when every handler that works on it breaks; none where handlers break by themselves.
+    /// The time until which every handler fails. `None` if handlers fail on their own.
     broken_until: Option<Arc<AtomicI64>>,
-    /// The clock of its server, where it has one.
+    /// The clock of the database's server, if there is one.
     server: Option<ProcessClock>,
     world: Shared,
 }
 
-/// Words that only the shop's own statements have.
+/// Words of the shop's own statements.
 const SHOP: [&str; 7] =
     ["orders", "account", "charge", "stock", "reservation", "destination", "shipment"];
 
-/// The store as one process sees it.
+/// The store, as used by one process.
 struct Wrapper {
     store: Store,
-    /// Until when the process does not reach it.
+    /// The time until which the process cannot reach the database.
     cut_until: Mutex<i64>,
-    /// Who that process is.
+    /// The process's name.
     who: Arc<str>,
 }
 
 /// An open transaction.
-struct Held {
+struct OpenTransaction {
     store: Store,
     who: Arc<str>,
     tx: Tx,
     slot: Arc<Slot>,
 }
 
-/// The right to write; dropped, it is given back.
-struct Gate(Arc<AtomicUsize>);
+/// The right to write, released on drop.
+struct WriteGuard(Arc<AtomicUsize>);
 
-impl Drop for Gate {
+impl Drop for WriteGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Store {
-    /// A new database in memory.
+    /// Creates a database in memory.
     pub fn new(world: &Shared, owner: Owner) -> Store {
         let (inner, world) = (Database::memory(), world.clone());
         Store {
@@ -97,17 +98,17 @@ impl Store {
         }
     }
 
-    /// The same, where the shop's statements fail now and then, and then for a while.
+    /// Lets the shop's statements fail from time to time, for a while each.
     pub fn with_broken_handlers(self) -> Store {
         Store { broken_until: Some(Arc::default()), ..self }
     }
 
-    /// The same, in a server with this clock.
+    /// Puts the database into a server with this clock.
     pub fn in_server(self, clock: ProcessClock) -> Store {
         Store { server: Some(clock), ..self }
     }
 
-    /// The same database in the hands of a process.
+    /// Returns the database for a process.
     pub fn for_process(&self, who: &Arc<str>) -> Database {
         Database::new(Arc::new(Wrapper {
             store: self.clone(),
@@ -116,19 +117,19 @@ impl Store {
         }))
     }
 
-    /// Reads at once: nobody may be writing.
-    pub fn look(&self, sql: &str) -> Vec<Row> {
-        look(&self.inner, sql)
+    /// Reads at once. No transaction may be writing.
+    pub fn read_rows(&self, sql: &str) -> Vec<Row> {
+        read_rows(&self.inner, sql)
     }
 
-    /// Changes at once, before anything runs.
+    /// Runs a statement at once, before any process runs.
     pub fn prepare(&self, sql: &str) {
         let done = async {
             let open = self.inner.begin().await?;
             open.tx().batch(sql).await?;
             open.commit().await
         };
-        done.now_or_never().expect("nobody writes yet").expect("prepare a database");
+        done.now_or_never().expect("no process writes yet").expect("prepare a database");
         self.skip();
     }
 
@@ -137,18 +138,18 @@ impl Store {
         self.seen.store(self.inner.stats().commits, Ordering::Relaxed);
     }
 
-    async fn gate(&self) -> Gate {
+    async fn guard(&self) -> WriteGuard {
         if !self.joins {
             self.quiet().await;
         }
         self.writers.fetch_add(1, Ordering::Relaxed);
-        Gate(self.writers.clone())
+        WriteGuard(self.writers.clone())
     }
 
-    /// Waits until nobody writes.
+    /// Waits until no transaction writes.
     async fn quiet(&self) {
         while self.writers.load(Ordering::Relaxed) > 0 {
-            self.end_what_idles();
+            self.end_idle_transaction();
             self.world.sleep(1).await;
         }
     }
@@ -156,10 +157,10 @@ impl Store {
     async fn before(&self) -> Result<(), Error> {
         self.world.pause().await;
         if self.world.strikes(Fault::StoreDown) {
-            return Err(Error::Unavailable("as the simulator wants it".into()));
+            return Err(Error::Unavailable("injected by the simulator".into()));
         }
         if self.world.strikes(Fault::StoreConflict) {
-            return Err(Error::Conflict("as the simulator wants it".into()));
+            return Err(Error::Conflict("injected by the simulator".into()));
         }
         Ok(())
     }
@@ -172,32 +173,32 @@ impl Store {
         }
         let now = self.world.now();
         if now >= broken_until.load(Ordering::Relaxed) {
-            // a handler has few statements
+            // a handler runs few statements
             if !(0..4).any(|_| self.world.strikes(Fault::HandlerFault)) {
                 return Ok(());
             }
             broken_until.store(now + self.world.between(1, 10_000), Ordering::Relaxed);
         }
-        Err(Error::Statement("as the simulator wants it".into()))
+        Err(Error::Statement("injected by the simulator".into()))
     }
 }
 
-/// Reads from a database in memory that nobody writes to at the moment.
-pub fn look(database: &Database, sql: &str) -> Vec<Row> {
+/// Reads from a database in memory, in which no transaction may be writing.
+pub fn read_rows(database: &Database, sql: &str) -> Vec<Row> {
     database
         .query(sql, ())
         .now_or_never()
-        .expect("nobody is writing")
-        .expect("read for the checker")
+        .expect("no transaction is writing")
+        .expect("the checker's query succeeds")
 }
 
 impl Wrapper {
-    /// Before the process begins to use the database.
+    /// Injects the faults of a process that starts to use the database.
     async fn before(&self) -> Result<(), Error> {
         self.store.before().await?;
         let mut until = self.cut_until.lock().unwrap_or_else(PoisonError::into_inner);
         match holds(&self.store.world, Fault::CutFromDatabase, &mut until) {
-            true => Err(Error::Unavailable("as the simulator wants it".into())),
+            true => Err(Error::Unavailable("injected by the simulator".into())),
             false => Ok(()),
         }
     }
@@ -214,13 +215,13 @@ impl Backend for Wrapper {
             if self.store.owner == Owner::Engine && self.store.world.strikes(Fault::LateBegin) {
                 self.store.world.sleep(self.store.world.between(1, LATE_MS_MAX)).await;
             }
-            let gate = self.store.gate().await;
+            let guard = self.store.guard().await;
             let open = self.store.in_line(&self.who, self.store.inner.begin()).await?;
-            let held = Held {
+            let held = OpenTransaction {
                 store: self.store.clone(),
                 who: self.who.clone(),
                 tx: open.tx(),
-                slot: self.store.slot(open, gate),
+                slot: self.store.slot(open, guard),
             };
             Ok(Arc::new(held) as Arc<dyn Transaction>)
         })
@@ -245,56 +246,57 @@ impl Backend for Wrapper {
     }
 }
 
-impl Held {
-    /// Savepoints are there or not at once, in memory.
+impl OpenTransaction {
+    /// Runs an operation on the open transaction, which never blocks in memory.
     fn with(&self, act: impl FnOnce(&Open) -> Option<Result<(), Error>>) -> Result<(), Error> {
-        self.slot.with(|open| act(open).expect("a database in memory answers at once"))
+        self.slot.with(|open| act(open).expect("databases in memory never block"))
     }
 
-    fn end(&self) -> Result<(Open, Gate), Error> {
+    fn end(&self) -> Result<(Open, WriteGuard), Error> {
         self.slot.end()
     }
 
-    /// Before a statement.
+    /// Injects the faults of a statement.
     async fn before_statement(&self, sql: &str) -> Result<(), Error> {
         self.store.before_statement(sql).await?;
-        self.store.heard_of(&self.slot)
+        self.store.touch(&self.slot)
     }
 
-    /// Before anything else in the transaction.
+    /// Injects the faults of another call in the transaction.
     async fn before(&self) -> Result<(), Error> {
         self.store.before().await?;
-        self.store.heard_of(&self.slot)
+        self.store.touch(&self.slot)
     }
 
     async fn finish(&self) -> Result<(), Error> {
         let world = &self.store.world;
         self.before().await?;
         if world.strikes(Fault::CommitUnknownLost) {
-            let (open, gate) = self.end()?;
-            let _ = self.store.in_line(&self.who, open.rollback()).await; // whatever it comes to is not known
-            drop(gate);
+            let (open, guard) = self.end()?;
+            let _ = self.store.in_line(&self.who, open.rollback()).await; // the result is unknown
+            drop(guard);
             world.pause().await;
-            return Err(Error::CommitUnknown("as the simulator wants it".into()));
+            return Err(Error::CommitUnknown("injected by the simulator".into()));
         }
         self.doom().await?;
-        let (open, gate) = self.end()?;
+        let (open, guard) = self.end()?;
         let committed = self.store.in_line(&self.who, open.commit()).await;
-        drop(gate);
+        drop(guard);
         world.pause().await;
         committed.map_err(|error| self.store.lost(error))?;
         if world.strikes(Fault::CommitUnknownDone) {
-            return Err(Error::CommitUnknown("as the simulator wants it".into()));
+            return Err(Error::CommitUnknown("injected by the simulator".into()));
         }
         Ok(())
     }
 }
 
-/// How long the engine's database takes every text, or refuses some.
+/// The length of the periods in which the engine's database alternates between accepting and
+/// rejecting the character.
 const STRICT_MS: i64 = 700;
 
-impl Held {
-    /// The engine's database refuses a journal's entry with a character that it cannot store, at times.
+impl OpenTransaction {
+    /// Rejects a journal entry with the foreign character in every second period.
     fn check(&self, sql: &str, sets: &[Vec<Value>]) -> Result<(), Error> {
         let Store { world, owner, .. } = &self.store;
         let is_strict = !world.is_healed() && (world.now() / STRICT_MS) % 2 == 0;
@@ -305,13 +307,13 @@ impl Held {
             |value: &Value| matches!(value, Value::Text(text) if text.contains(FOREIGN));
         if sets.iter().flatten().any(is_foreign) {
             world.count("engine's database refuses a text");
-            return Err(Error::Constraint("as the simulator wants it".into()));
+            return Err(Error::Constraint("injected by the simulator".into()));
         }
         Ok(())
     }
 }
 
-impl Transaction for Held {
+impl Transaction for OpenTransaction {
     fn execute<'a>(
         &'a self,
         sql: &'a str,
@@ -357,7 +359,7 @@ impl Transaction for Held {
                 && !sets.is_empty()
                 && self.store.world.strikes(Fault::AnswerLost)
             {
-                return Err(Error::Unavailable("as the simulator wants it".into()));
+                return Err(Error::Unavailable("injected by the simulator".into()));
             }
             self.tx.execute_each(sql, sets).await
         })
@@ -409,20 +411,20 @@ impl Transaction for Held {
     fn rollback(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
             self.store.world.pause().await;
-            let (open, gate) = self.end()?;
+            let (open, guard) = self.end()?;
             let undone = self.store.in_line(&self.who, open.rollback()).await;
-            drop(gate);
+            drop(guard);
             undone.map_err(|error| self.store.lost(error))
         })
     }
 
     fn abandon(&self) {
-        drop(self.end()); // nothing when it is over
+        drop(self.end()); // nothing happens if the transaction has ended
         self.store.notice(&self.who);
     }
 }
 
-impl Drop for Held {
+impl Drop for OpenTransaction {
     fn drop(&mut self) {
         Transaction::abandon(self);
     }

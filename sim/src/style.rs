@@ -1,19 +1,19 @@
-//! In which of its two forms the shop runs: directed by an orchestrator, or by events that services react to.
+//! The two styles of the shop: orchestrated, or choreographed with events.
 
-/// How a run's sagas come about.
+/// The style of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Style {
-    /// An orchestrator asks the services.
+    /// An orchestrator sends commands.
     Orchestrated,
-    /// Nobody directs.
+    /// Services react to events.
     Choreographed,
 }
 
-/// Drawn apart from all else, so that a seed's run stays what it is however styles are drawn.
+/// Separates this draw from all others, so that runs do not depend on the distribution of styles.
 const APART: u64 = 0x0c0d_e0e5;
 
 impl Style {
-    /// As it is given on the command line.
+    /// Returns the name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Style::Orchestrated => "orchestrated",
@@ -21,7 +21,7 @@ impl Style {
         }
     }
 
-    /// The style of this seed's run: a third of them is choreographed.
+    /// Returns the style of this seed. A third of them are choreographed.
     pub fn of(seed: u64) -> Style {
         match fastrand::Rng::with_seed(seed ^ APART).u8(0..3) {
             0 => Style::Choreographed,

@@ -1,4 +1,4 @@
-//! Many runs: seeds derived from one base, several at a time, and what they reached together.
+//! Many runs: seeds derived from one base, several at a time, and their joint counters.
 
 use std::fmt::Write;
 use std::sync::Mutex;
@@ -10,16 +10,16 @@ use crate::run::{Report, run_in};
 use crate::style::Style;
 use crate::world::Counters;
 
-/// How many runs are made.
+/// The options of a sweep.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// How many at a time.
+    /// The number of concurrent runs.
     pub threads: usize,
-    /// In which style; none: in that of each seed.
+    /// The style of all runs. `None`: the style of each seed.
     pub style: Option<Style>,
-    /// What is planted.
+    /// The planted bug.
     pub bug: Option<Bug>,
-    /// Whether every event is written to standard output.
+    /// Whether every event is printed.
     pub print: bool,
 }
 
@@ -29,27 +29,27 @@ impl Default for Options {
     }
 }
 
-/// What came of many runs.
+/// The results of many runs.
 #[derive(Debug, Default)]
 pub struct Sweep {
-    /// How many.
+    /// The number of runs.
     pub runs: u64,
-    /// Those in which something was seen that must never be, in the order of their seeds.
+    /// The runs with a violation, sorted by seed.
     pub failed: Vec<Report>,
-    /// What all of them reached, added up.
+    /// The sums of all counters.
     pub counters: Counters,
-    /// How many of them reached it.
+    /// The number of runs that reached each counter.
     pub reached_in: Counters,
-    /// Sagas, and how many of them completed.
+    /// The number of sagas, and of completed ones.
     pub sagas: (usize, usize),
 }
 
-/// So many seeds, all different, the same ones for the same base.
+/// Returns distinct seeds, always the same ones for the same base.
 pub fn seeds(base: u64, count: u64) -> Vec<u64> {
     (0..count).map(|number| mix(base.wrapping_add(number))).collect()
 }
 
-/// The command that runs a seed again.
+/// Returns the command that replays a seed.
 pub fn command(seed: u64, style: Style, bug: Option<Bug>) -> String {
     let features = bug.map_or("", |_| " --features planted-bugs");
     let mut command = format!("cargo run --release -p sagamore-sim{features} -- --seed {seed}");
@@ -62,16 +62,16 @@ pub fn command(seed: u64, style: Style, bug: Option<Bug>) -> String {
     command
 }
 
-/// Plants a bug in what this thread runs from now on. Without the feature there is none to be planted.
+/// Plants a bug in all later runs of this thread. Requires the feature `planted-bugs`.
 pub fn plant(bug: Option<Bug>) {
     #[cfg(feature = "planted-bugs")]
     sagamore_core::planted::plant(bug);
     #[cfg(not(feature = "planted-bugs"))]
-    assert!(bug.is_none(), "this build holds no bugs");
+    assert!(bug.is_none(), "this build contains no bugs");
 }
 
 impl Sweep {
-    /// Runs all seeds. `done` is told how many are run.
+    /// Runs all seeds. Calls `done` with the number of finished runs.
     pub fn run(seeds: &[u64], options: Options, done: &(impl Fn(u64) + Sync)) -> Sweep {
         let Options { threads, style, bug, print } = options;
         let (next, finished) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -83,16 +83,16 @@ impl Sweep {
                     while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize)
                     {
                         let report = run_in(style.unwrap_or(Style::of(*seed)), *seed, print);
-                        reports.lock().expect("nothing panics while this is held").push(report);
+                        reports.lock().expect("the mutex is not poisoned").push(report);
                         done(finished.fetch_add(1, Ordering::Relaxed) + 1);
                     }
                 });
             }
         });
-        Sweep::of(reports.into_inner().expect("nothing panics while this is held"))
+        Sweep::of(reports.into_inner().expect("the mutex is not poisoned"))
     }
 
-    /// These runs together.
+    /// Combines these runs.
     pub fn of(reports: Vec<Report>) -> Sweep {
         let mut sweep = Sweep::default();
         for report in reports {
@@ -110,7 +110,7 @@ impl Sweep {
         sweep
     }
 
-    /// The counters, a line each: how often, and in how many runs.
+    /// Formats the counters, one per line, with the number of runs that reached them.
     pub fn text(&self) -> String {
         let mut text = format!(
             "{} sagas, {} completed; reached, and in how many runs:\n",
@@ -118,13 +118,13 @@ impl Sweep {
         );
         for ((name, count), runs) in self.counters.iter().zip(self.reached_in.values()) {
             writeln!(text, "  {count:>9} {runs:>6}  {name}")
-                .expect("a String takes all that is written to it");
+                .expect("writing to a String never fails");
         }
         text
     }
 }
 
-/// SplitMix64: neighbours lead to seeds that have nothing in common.
+/// SplitMix64, so that consecutive numbers give unrelated seeds.
 fn mix(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

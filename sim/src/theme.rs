@@ -1,32 +1,32 @@
-//! Themes: a world may concentrate on one thing. Its theme makes the faults that belong to it frequent, silences those that
-//! would hide it, and chooses the persons' wishes and habits. All else is drawn as in any other world, and every theme's
-//! world can fail in every way.
+//! Themes: a world may concentrate on one subject. Its theme makes some faults frequent, suppresses
+//! those that would hide the subject, and chooses the wishes and habits of persons. Everything else
+//! is drawn as in any other world, and every violation can occur in every theme.
 
 use crate::faults::Fault;
 use crate::style::Style;
 
-/// The subject of one world.
+/// The subject of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Theme {
-    /// No subject: everything is drawn on its own.
+    /// No subject: every fault is drawn independently.
     General,
-    /// Operators decide about steps that run, that are set aside, and that are being undone.
+    /// Operators decide about steps that run, are set aside, or are being undone.
     Verbs,
-    /// Clocks jump while messages are lost, and no process starts again.
+    /// Clocks jump while messages are lost, and no process restarts.
     Clocks,
-    /// Orchestrators stall, and take a crowd of sagas from each other.
+    /// Orchestrators stall, and take over a crowd of sagas from each other.
     Leases,
-    /// Sagas wait for a person for longer than barriers remember.
+    /// Sagas wait for an operator for longer than the barrier's retention.
     Retention,
-    /// Orders are placed while others write for long.
+    /// Orders are placed while other transactions write for long.
     Outbox,
 }
 
-/// Drawn apart from all else, like the style.
+/// Separates this draw from all others, like that of the style.
 const APART: u64 = 0x07_4e3e;
 
 impl Theme {
-    /// All of them.
+    /// All themes.
     pub const ALL: [Theme; 6] = [
         Theme::General,
         Theme::Verbs,
@@ -49,7 +49,7 @@ impl Theme {
         }
     }
 
-    /// As it is counted.
+    /// Returns the counter's name.
     pub fn name(self) -> &'static str {
         match self {
             Theme::General => "theme: general",
@@ -61,7 +61,7 @@ impl Theme {
         }
     }
 
-    /// The faults that strike often in its worlds.
+    /// Returns the frequent faults of this theme.
     pub fn frequent(self) -> &'static [Fault] {
         match self {
             Theme::General | Theme::Outbox => &[],
@@ -78,7 +78,7 @@ impl Theme {
         }
     }
 
-    /// The faults that never strike in its worlds: they would end or hide what the theme is about.
+    /// Returns the suppressed faults: they would end the theme's situation or hide it.
     pub fn absent(self) -> &'static [Fault] {
         match self {
             Theme::General => &[],

@@ -1,4 +1,4 @@
-//! A transport that loses, doubles, delays and fails on purpose, over the real log.
+//! A transport that loses, duplicates, delays and fails on purpose, on top of the real log.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,50 +23,52 @@ use outage::Outages;
 mod group;
 pub(crate) mod outage;
 
-/// How long the commands of one topic are lost.
+/// The longest loss of one topic's commands.
 const DARK_MS_MAX: i64 = 50_000;
-/// How long an orchestrator cannot publish.
+/// The longest time in which an orchestrator cannot publish.
 const MUTE_MS_MAX: i64 = 40_000;
 
-/// Records kept to be sent once more when everything is over.
+/// Maximum records that are stored for the repeated delivery at the end.
 const SENT_MAX: usize = 2_000;
 
-/// The log, its disk, and the records that are late. Clones share it.
+/// The log, its disk, and the delayed records. Clones share it.
 #[derive(Clone)]
 pub struct Hub {
     world: Shared,
-    /// Whether what was acknowledged is lost only with the machine, and only before it is synced.
+    /// Whether acknowledged records are lost only with the machine, and only before they are
+    /// synced.
     keeps: bool,
-    /// Whether the members of a group share the partitions; otherwise each takes all of them from the one before.
+    /// Whether the members of a group share the partitions. Otherwise each new one takes all of
+    /// them.
     shares: bool,
     disk: MemoryDisk,
     inner: Arc<Mutex<Inner>>,
 }
 
 struct Inner {
-    /// None for a moment, while the machine dies.
+    /// `None` only while the machine crashes.
     log: Option<Log>,
-    /// When, and what.
+    /// The delayed records with their delivery times.
     late: Vec<(i64, Record)>,
     sent: Vec<Record>,
-    /// How many batches were acknowledged, and how many of them survive the machine.
+    /// The number of acknowledged batches, and of those that survive a crash of the machine.
     acknowledged: u64,
     synced: u64,
-    /// How often the machine has died.
+    /// The number of crashes of the machine.
     deaths: u64,
-    /// A sync has failed: nothing is taken until the log is opened again.
+    /// Whether a sync has failed. Until the log is opened again, it accepts nothing.
     failing: bool,
     groups: Groups,
-    /// The topic whose commands are lost, and until when.
+    /// The topic whose commands are lost, and the end of that loss.
     dark: Option<(Arc<str>, i64)>,
-    /// Until when some orchestrator cannot publish.
+    /// The time until which an orchestrator cannot publish.
     mute_until: i64,
 }
 
-/// The hub in the hands of one process.
-pub struct Line {
+/// The transport of one process.
+pub struct ProcessTransport {
     hub: Hub,
-    /// Until when an orchestrator cannot publish; none for others.
+    /// The time until which this orchestrator cannot publish. `None` for other processes.
     mute_until: Option<AtomicI64>,
     ledger: Arc<Mutex<Ledger>>,
     outages: Arc<Mutex<Outages>>,
@@ -80,8 +82,8 @@ struct Reader {
 }
 
 impl Hub {
-    /// An empty log on an empty disk. For choreographies, which rest on that, it loses of what it has acknowledged only the
-    /// tail that was not synced when the machine dies.
+    /// Creates an empty log on an empty disk. In choreographed runs, which depend on it,
+    /// acknowledged records are lost only from the unsynced tail when the machine crashes.
     pub fn new(world: &Shared, style: Style, shares: bool) -> Hub {
         let disk = MemoryDisk::new();
         let inner = Inner {
@@ -105,30 +107,35 @@ impl Hub {
         self.shares
     }
 
-    /// The transport that a process with this clock gets.
+    /// Returns the transport of a process with this clock.
     pub fn for_process(&self, who: &Arc<str>, clock: &ProcessClock) -> Arc<dyn Transport> {
         Arc::new(self.line(who, clock, None))
     }
 
-    /// The one that an orchestrator gets, which may be unable to publish for a while.
+    /// Returns the transport of an orchestrator, which may be unable to publish for a while.
     pub fn for_orchestrator(&self, who: &Arc<str>, clock: &ProcessClock) -> Arc<dyn Transport> {
         Arc::new(self.line(who, clock, Some(AtomicI64::new(0))))
     }
 
-    fn line(&self, who: &Arc<str>, clock: &ProcessClock, mute_until: Option<AtomicI64>) -> Line {
+    fn line(
+        &self,
+        who: &Arc<str>,
+        clock: &ProcessClock,
+        mute_until: Option<AtomicI64>,
+    ) -> ProcessTransport {
         let ledger = Arc::new(Mutex::new(Ledger::new(who, clock)));
-        Line { hub: self.clone(), mute_until, ledger, outages: Arc::default() }
+        ProcessTransport { hub: self.clone(), mute_until, ledger, outages: Arc::default() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("nothing panics while the hub is held")
+        self.inner.lock().expect("the hub's mutex is not poisoned")
     }
 
     fn log(&self) -> Log {
-        self.inner().log.clone().expect("there is a log but while the machine dies")
+        self.inner().log.clone().expect("the log exists except during a crash")
     }
 
-    /// The log's tail becomes durable; or the sync fails, or is said to have happened.
+    /// Syncs the log. The sync may fail, or report success without syncing.
     pub fn sync(&self) {
         if self.is_failing() {
             return;
@@ -141,24 +148,24 @@ impl Hub {
         let mut inner = self.inner();
         match synced {
             Ok(()) => {
-                self.disk.fail_syncs(false); // there was nothing to sync
+                self.disk.fail_syncs(false); // a sync without data cannot fail
                 inner.synced = inner.acknowledged;
             }
             Err(_) => inner.failing = true,
         }
     }
 
-    /// Whether a sync has failed, so that whoever uses the log has to be started again.
+    /// Whether a sync has failed, so that all processes must restart.
     pub fn is_failing(&self) -> bool {
         self.inner().failing
     }
 
-    /// How often the machine has died.
+    /// Returns the number of crashes of the machine.
     pub fn deaths(&self) -> u64 {
         self.inner().deaths
     }
 
-    /// The machine dies: a part of what was not synced is lost. Everything that used the log has to be gone.
+    /// Crashes the machine: a part of the unsynced data is lost. No process may use the log.
     pub fn die(&self) {
         let unsynced = self.disk.unsynced_bytes();
         let keep = self.world.below(unsynced + 1);
@@ -173,23 +180,22 @@ impl Hub {
         if cut > 0 {
             self.world.count("log tail torn");
         }
-        self.world
-            .tell(|| format!("log loses {} of {unsynced} bytes, {cut} torn", unsynced - keep));
+        self.world.log(|| format!("log loses {} of {unsynced} bytes, {cut} torn", unsynced - keep));
         let mut inner = self.inner();
         inner.log = Some(log);
-        inner.synced = inner.acknowledged; // what is left of it
+        inner.synced = inner.acknowledged; // of the remaining records
         inner.deaths += 1;
         inner.failing = false;
         inner.groups = Groups::default();
     }
 
-    /// When the next late record is to come.
+    /// Returns the next delivery time of a delayed record.
     pub fn next_late(&self) -> Option<i64> {
         let inner = self.inner();
         inner.late.iter().map(|(at, _)| *at).min().filter(|_| !inner.failing)
     }
 
-    /// Delivers the late records whose time has come; all of them when `all`.
+    /// Delivers the due delayed records, or all of them.
     pub fn release(&self, all: bool) {
         if self.is_failing() {
             return;
@@ -202,53 +208,52 @@ impl Hub {
             .map(|(_, record)| record)
             .collect();
         if !due.is_empty() {
-            self.world.tell(|| format!("{} late records", due.len()));
+            self.world.log(|| format!("{} late records", due.len()));
             for record in due {
-                // Its topic may have been lost with the log's tail.
+                // the topic may have been lost with the log's tail
                 if self.deliver(vec![record]).is_err() {
                     self.world.count("late message lost with its topic");
                 }
             }
             if self.keeps {
-                // it was acknowledged long ago, and may count as synced since
-                self.log().sync().expect("no sync fails but for the fault");
+                // acknowledged long ago, so it may count as synced
+                self.log().sync().expect("only the fault makes a sync fail");
                 let mut inner = self.inner();
                 inner.synced = inner.acknowledged;
             }
         }
     }
 
-    /// What was sent so far is older than any topic keeps: nobody will ever send it once more.
+    /// Expires all records so far: topics no longer retain them, so none is delivered again.
     pub fn expire(&self) {
         self.inner().sent.clear();
     }
 
-    /// Makes a group known to the log, durably: from now on it retains the events of these topics until the group has read
-    /// them.
+    /// Registers a group at the log, durably. The log then retains the events of these topics until
+    /// the group has read them.
     pub fn introduce(&self, group: &str, topics: Vec<Arc<str>>) {
         let log = self.log();
         for topic in &topics {
-            let created =
-                log.create_topic(topic, 2).now_or_never().expect("the log answers at once");
-            created.expect("a disk in memory does not fail");
+            let created = log.create_topic(topic, 2).now_or_never().expect("the log never blocks");
+            created.expect("a disk in memory never fails");
         }
         let subscription = Subscription { group: group.into(), topics, partitions: None };
-        let consumer = log.subscribe(subscription).now_or_never().expect("the log answers at once");
+        let consumer = log.subscribe(subscription).now_or_never().expect("the log never blocks");
         drop(consumer.expect("the topics exist"));
-        log.sync().expect("no sync fails but for the fault");
+        log.sync().expect("only the fault makes a sync fail");
     }
 
-    /// Sends everything that was ever sent, and has not expired, once more.
+    /// Delivers all records again that have not expired.
     pub fn repeat(&self) {
         let mut sent = self.inner().sent.clone();
         self.world.fork().shuffle(&mut sent);
-        self.world.tell(|| format!("{} records once more", sent.len()));
+        self.world.log(|| format!("{} records once more", sent.len()));
         if let Err(error) = self.deliver(sent) {
             self.world.violate("transport-failed", error.to_string());
         }
     }
 
-    /// Delivers a record that nobody here has sent.
+    /// Delivers a record of an unknown producer.
     pub fn foreign(&self, record: Record) {
         if let Err(error) = self.deliver(vec![record]) {
             self.world.violate("transport-failed", error.to_string());
@@ -257,11 +262,12 @@ impl Hub {
 
     fn deliver(&self, records: Vec<Record>) -> Result<(), Error> {
         self.world.nudge();
-        self.log().publish(records).now_or_never().expect("the log answers at once")
+        self.log().publish(records).now_or_never().expect("the log never blocks")
     }
 
-    /// What becomes of each record of a batch on its way. A record that is lost or late is acknowledged all the same.
-    fn carry(&self, records: Vec<Record>) -> Vec<Result<(), Error>> {
+    /// Sends a batch and returns the result of each record. Lost and delayed records are
+    /// acknowledged too.
+    fn send(&self, records: Vec<Record>) -> Vec<Result<(), Error>> {
         let mut outcomes = vec![Ok(()); records.len()];
         let (mut places, mut prompt) =
             (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
@@ -278,7 +284,7 @@ impl Hub {
                 }
             }
             if self.world.strikes(Fault::Duplicate) {
-                self.later(record.clone(), 5_000);
+                self.deliver_later(record.clone(), 5_000);
             }
             if self.is_dark(&record) {
                 continue;
@@ -287,7 +293,7 @@ impl Hub {
                 continue;
             }
             if self.world.strikes(Fault::Delay) {
-                self.later(record, 45_000);
+                self.deliver_later(record, 45_000);
             } else {
                 places.push(place);
                 prompt.push(record);
@@ -295,12 +301,12 @@ impl Hub {
         }
         self.world.nudge();
         let published =
-            self.log().publish_each(prompt).now_or_never().expect("the log answers at once");
+            self.log().publish_each(prompt).now_or_never().expect("the log never blocks");
         places.into_iter().zip(published).for_each(|(place, outcome)| outcomes[place] = outcome);
         outcomes
     }
 
-    /// A person sees the dead letters of what could not be delivered, and has them delivered when that is mended.
+    /// Redrives dead letters of undeliverable commands, like an operator after a repair.
     fn redrive(&self, acknowledged: &[Record]) {
         let undelivered = acknowledged.iter().filter(|record| {
             let reason =
@@ -314,7 +320,7 @@ impl Hub {
         }
     }
 
-    /// Whether the commands of this topic are lost for a while.
+    /// Whether the commands of this topic are lost now.
     fn is_dark(&self, record: &Record) -> bool {
         if self.keeps || self.world.is_healed() || !record.topic.ends_with(".commands") {
             return false;
@@ -333,8 +339,8 @@ impl Hub {
             .is_some_and(|(topic, until)| *topic == record.topic && self.world.now() < *until)
     }
 
-    /// Mostly a little later, or after a deadline or two; sometimes much later.
-    fn later(&self, record: Record, most: i64) {
+    /// Delays a record, usually by little or by a deadline or two, sometimes by much more.
+    fn deliver_later(&self, record: Record, most: i64) {
         let longest = [50, most / 8, most / 8, most][self.world.below(4) as usize];
         let at = self.world.now() + self.world.between(1, longest);
         self.inner().late.push((at, record));
@@ -350,7 +356,7 @@ fn open(disk: &MemoryDisk) -> Log {
     Log::on(Arc::new(disk.clone()), options).expect("open the log")
 }
 
-/// Commands may not be larger than this.
+/// Checks the limit for the size of commands.
 fn check(record: &Record, bytes_max: usize) -> Result<(), Error> {
     let bytes = record.body.len();
     if bytes <= bytes_max || !record.topic.ends_with(".commands") {
@@ -360,23 +366,23 @@ fn check(record: &Record, bytes_max: usize) -> Result<(), Error> {
 }
 
 fn failed() -> Error {
-    Error::Unavailable("as the simulator wants it".into())
+    Error::Unavailable("injected by the simulator".into())
 }
 
-impl Line {
+impl ProcessTransport {
     fn outages(&self) -> MutexGuard<'_, Outages> {
-        self.outages.lock().expect("nothing panics while the outages are held")
+        self.outages.lock().expect("the outages' mutex is not poisoned")
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().expect("nothing panics while the ledger is held")
+        self.ledger.lock().expect("the ledger's mutex is not poisoned")
     }
 
     /// Whether this process cannot publish now.
     fn is_mute(&self) -> bool {
         let Some(until) = &self.mute_until else { return false };
         let world = &self.hub.world;
-        // one at a time: the others show that the brokers are available
+        // one at a time, so that others prove that the brokers are available
         if world.now() >= self.hub.inner().mute_until && world.strikes(Fault::Mute) {
             let end = world.now() + world.between(MUTE_MS_MAX / 3, MUTE_MS_MAX);
             until.store(end, Ordering::Relaxed);
@@ -385,7 +391,7 @@ impl Line {
         world.now() < until.load(Ordering::Relaxed) && !world.is_healed()
     }
 
-    /// Tells the checker how publishing goes for an orchestrator.
+    /// Reports the result of an orchestrator's publish to the checker.
     fn note(&self, is_failed: bool) {
         if self.mute_until.is_some() {
             self.hub.world.checker().publishes(&self.ledger().who, is_failed);
@@ -393,7 +399,7 @@ impl Line {
     }
 }
 
-impl Transport for Line {
+impl Transport for ProcessTransport {
     fn create_topic<'a>(
         &'a self,
         topic: &'a str,
@@ -430,8 +436,8 @@ impl Transport for Line {
             let records: Vec<Record> = with_denied
                 .filter_map(|(record, denied)| denied.is_none().then_some(record))
                 .collect();
-            world.checker().leaves(world, &records);
-            let outcomes = self.hub.carry(records.clone());
+            world.checker().publishing(world, &records);
+            let outcomes = self.hub.send(records.clone());
             world.pause().await;
             let is_failed = world.strikes(Fault::PublishTimedOut);
             self.note(is_failed);
@@ -455,7 +461,7 @@ impl Transport for Line {
         })
     }
 
-    /// When somebody syncs: nobody is asked to.
+    /// Waits for the next sync, without requesting one.
     fn synced(&self) -> BoxFuture<'static, Result<(), Error>> {
         let hub = self.hub.clone();
         let acknowledged = hub.inner().acknowledged;
@@ -491,11 +497,11 @@ impl Transport for Line {
 
 impl Reader {
     fn outages(&self) -> MutexGuard<'_, Outages> {
-        self.outages.lock().expect("nothing panics while the outages are held")
+        self.outages.lock().expect("the outages' mutex is not poisoned")
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().expect("nothing panics while the ledger is held")
+        self.ledger.lock().expect("the ledger's mutex is not poisoned")
     }
 }
 
@@ -508,14 +514,14 @@ impl Consumer for Reader {
                 return Err(failed());
             }
             let taken = match self.seat.poll(max).await {
-                // As with partitions that are assigned: who is put out need not notice at once.
+                // As with assigned partitions: an evicted member may not notice at once.
                 Err(Error::Fenced(_)) if world.percent(80) => Vec::new(),
                 other => other?,
             };
             self.ledger().delivered(&taken);
-            world.checker().taken(&world, &taken);
+            world.checker().delivered(&world, &taken);
             if !taken.is_empty() {
-                world.tell(|| format!("takes {} records", taken.len()));
+                world.log(|| format!("takes {} records", taken.len()));
             }
             Ok(taken)
         })
@@ -538,10 +544,10 @@ impl Consumer for Reader {
                 let who = self.ledger().who.clone();
                 world.violate(
                     "offset-before-answer",
-                    format!("{who} passed {id} without an answer"),
+                    format!("{who} committed an offset past {id} without an answer"),
                 );
             }
-            world.checker().passed(&world, &passed.replies);
+            world.checker().offsets_committed(&world, &passed.replies);
             world.pause().await;
             Ok(())
         })

@@ -1,4 +1,4 @@
-//! What everything in one run shares: the clock, the chance, the trace, the counters, and the first violation.
+//! The shared state of one run: clock, randomness, trace, counters, and the first violation.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -12,30 +12,30 @@ use crate::checker::Checker;
 use crate::faults::{Fault, Odds};
 use crate::theme::Theme;
 
-/// One run's world. Clones of the `Arc` share it; everything happens on one thread.
+/// The world of one run, shared by clones of the `Arc`. Everything happens on one thread.
 pub struct World {
-    /// What it concentrates on.
+    /// The theme.
     pub theme: Theme,
     state: Mutex<State>,
     checker: Mutex<Checker>,
 }
 
-/// A world in the hands of whoever lives in it.
+/// A shared world.
 pub type Shared = Arc<World>;
 
 /// One of several tasks of a process.
 pub type Task<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// Something that must never be seen.
+/// A violated invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// `double-charge`, `lost-saga`: stable, one for each thing that a checker asks.
+    /// The stable name of the invariant, for example `double-charge`.
     pub name: &'static str,
-    /// What was seen.
+    /// The observed facts.
     pub detail: String,
 }
 
-/// Name -> how often.
+/// Counts by name.
 pub type Counters = BTreeMap<&'static str, u64>;
 
 struct State {
@@ -43,11 +43,11 @@ struct State {
     now: i64,
     odds: Odds,
     healed: bool,
-    /// For each process, from when on it is to be polled.
+    /// The time of the next poll of each process.
     wakes: Vec<i64>,
-    /// Which of them may be woken early.
+    /// Whether each process may be woken early.
     resting: Vec<bool>,
-    /// For each process that has several tasks, their places in `wakes`.
+    /// The tasks of each process, as indices in `wakes`.
     tasks: Vec<Vec<usize>>,
     current: usize,
     print: bool,
@@ -57,11 +57,11 @@ struct State {
     violation: Option<Violation>,
 }
 
-/// How long a process stands still.
+/// The longest ordinary stall of a process.
 const STALL_MS_MAX: i64 = 3_000;
-/// And how long now and then: several times a lease. What it had in its hands is somebody else's by then.
+/// The longest rare stall: several leases, so that other processes take over its work.
 pub const LATE_MS_MAX: i64 = 12_000;
-/// When a world begins: far from zero, so that a clock that lags behind is not negative.
+/// The start time of a world, large enough that a slow clock is not negative.
 const BEGINNING: i64 = 1_000_000_000;
 
 impl State {
@@ -72,7 +72,8 @@ impl State {
 }
 
 impl World {
-    /// A world with this theme that is drawn from the seed. With `print` every event is written to standard output.
+    /// Creates a world with this theme from the seed. `print` writes every event to standard
+    /// output.
     pub fn new(seed: u64, theme: Theme, print: bool) -> Shared {
         let mut rng = fastrand::Rng::with_seed(seed);
         let odds = Odds::draw(theme, &mut rng);
@@ -97,52 +98,52 @@ impl World {
         Arc::new(world)
     }
 
-    /// Who watches.
+    /// Returns the checker.
     pub fn checker(&self) -> MutexGuard<'_, Checker> {
-        self.checker.lock().expect("nothing panics while the checker is held")
+        self.checker.lock().expect("the checker's mutex is not poisoned")
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics while the world is held")
+        self.state.lock().expect("the world's mutex is not poisoned")
     }
 
-    /// Milliseconds since 1970, by the one clock that is right.
+    /// Returns the right time, in milliseconds since 1970.
     pub fn now(&self) -> i64 {
         self.state().now
     }
 
-    /// The time by a clock that is off by so much.
+    /// Returns the time of a clock with this offset.
     pub fn clock(&self, skew: i64) -> Timestamp {
         Timestamp(self.now() + skew)
     }
 
-    /// Time passes.
+    /// Advances the time.
     pub fn advance_to(&self, now: i64) {
         let mut state = self.state();
         state.now = state.now.max(now);
     }
 
-    /// A number below `n`, by chance.
+    /// Draws a number below `n`.
     pub fn below(&self, n: u64) -> u64 {
         self.state().rng.u64(0..n.max(1))
     }
 
-    /// A number of milliseconds in this range, by chance.
+    /// Draws a number in this range.
     pub fn between(&self, least: i64, most: i64) -> i64 {
         self.state().rng.i64(least..=most)
     }
 
-    /// True in so many of a hundred cases.
+    /// Draws true with this probability, in percent.
     pub fn percent(&self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// Chance of its own for a process.
+    /// Returns a separate source of randomness.
     pub fn fork(&self) -> fastrand::Rng {
         self.state().rng.fork()
     }
 
-    /// Whether this fault strikes here. Never after the world has healed.
+    /// Draws whether this fault strikes. Never strikes once the world has healed.
     pub fn strikes(&self, fault: Fault) -> bool {
         let mut state = self.state();
         let odds = state.odds.of(fault);
@@ -151,34 +152,34 @@ impl World {
         }
         *state.counters.entry(fault.name()).or_insert(0) += 1;
         drop(state);
-        self.tell(|| format!("fault {}", fault.name()));
+        self.log(|| format!("fault {}", fault.name()));
         true
     }
 
-    /// From now on nothing goes wrong any more.
+    /// Stops all faults.
     pub fn heal(&self) {
         self.state().healed = true;
-        self.checker().clock_jumped(self); // those that are wrong are right again
-        self.tell(|| "healed".to_owned());
+        self.checker().clock_jumped(self); // wrong clocks become right again
+        self.log(|| "healed".to_owned());
     }
 
-    /// Whether it has.
+    /// Whether all faults have stopped.
     pub fn is_healed(&self) -> bool {
         self.state().healed
     }
 
-    /// Counts one more of these.
+    /// Increments a counter.
     pub fn count(&self, name: &'static str) {
         *self.state().counters.entry(name).or_insert(0) += 1;
     }
 
-    /// All counts.
+    /// Returns all counters.
     pub fn counters(&self) -> Counters {
         self.state().counters.clone()
     }
 
-    /// An event of the trace.
-    pub fn tell(&self, event: impl FnOnce() -> String) {
+    /// Adds an event to the trace.
+    pub fn log(&self, event: impl FnOnce() -> String) {
         let text = event();
         let mut state = self.state();
         let line = format!("{:>9} {:>2} {text}", state.now - BEGINNING, state.current);
@@ -191,29 +192,29 @@ impl World {
         }
     }
 
-    /// The hash over all events, and how many there were.
+    /// Returns the hash over all events, and their number.
     pub fn trace(&self) -> (u64, u64) {
         let state = self.state();
         (state.hash, state.events)
     }
 
-    /// Notes what must never be seen; the first one counts.
+    /// Records a violation. The first one counts.
     pub fn violate(&self, name: &'static str, detail: String) {
-        self.tell(|| format!("VIOLATION {name}: {detail}"));
+        self.log(|| format!("VIOLATION {name}: {detail}"));
         self.state().violation.get_or_insert(Violation { name, detail });
     }
 
-    /// The first violation, if there was one.
+    /// Returns the first violation, if any.
     pub fn violation(&self) -> Option<Violation> {
         self.state().violation.clone()
     }
 
-    /// The process that is polled, or its task.
+    /// Returns the process or task that is polled.
     pub fn current(&self) -> usize {
         self.state().current
     }
 
-    /// A place for one more process.
+    /// Adds a process and returns its index.
     pub fn new_process(&self) -> usize {
         let mut state = self.state();
         let now = state.now;
@@ -223,7 +224,7 @@ impl World {
         state.wakes.len() - 1
     }
 
-    /// Whom the events that follow are about.
+    /// Makes this process the current one.
     pub fn enter(&self, process: usize) {
         let mut state = self.state();
         state.current = process;
@@ -231,19 +232,19 @@ impl World {
         state.resting[process] = false;
     }
 
-    /// From when on the process is to be polled: that of the first of its tasks, where it has several.
+    /// Returns the time of the next poll of a process: that of its first due task.
     pub fn wake_of(&self, process: usize) -> i64 {
         self.state().wake_of(process)
     }
 
-    /// The same of many processes, in their order.
+    /// Returns the times of the next polls, in the order of the processes.
     pub fn wakes_of(&self, processes: impl Iterator<Item = usize>) -> Vec<i64> {
         let state = self.state();
         processes.map(|process| state.wake_of(process)).collect()
     }
 
-    /// Polls several tasks of the current process, each with a moment of its own at which it is to be polled next, and
-    /// one of those that are due at a time. Ends with the first task that ends.
+    /// Polls several tasks of the current process, each at its own time, and one of the due tasks
+    /// at a time. Ends with the first task that ends.
     pub async fn together(&self, mut tasks: Vec<Task<'_>>) {
         let process = self.state().current;
         let places: Vec<usize> = tasks.iter().map(|_| self.new_process()).collect();
@@ -263,7 +264,7 @@ impl World {
         self.state().tasks[process].clear();
     }
 
-    /// Something has come in: whoever rests looks soon.
+    /// Wakes resting processes soon, because new input has arrived.
     pub fn nudge(&self) {
         let mut state = self.state();
         let State { rng, wakes, resting, now, .. } = &mut *state;
@@ -281,7 +282,7 @@ impl World {
         state.resting[current] = resting;
     }
 
-    /// Lets the others go first, sometimes for long: an await at which a process can be dropped.
+    /// Yields to other processes, sometimes for long. A process can be dropped here.
     pub async fn pause(&self) {
         let ms = match self.strikes(Fault::Stall) {
             true if self.percent(25) => self.between(5, LATE_MS_MAX),
@@ -291,12 +292,12 @@ impl World {
         self.sleep(ms).await;
     }
 
-    /// Does nothing for so long.
+    /// Waits for this time.
     pub async fn sleep(&self, ms: i64) {
         self.idle(ms, false).await;
     }
 
-    /// Does nothing for so long, or until something comes in.
+    /// Waits for this time, or until new input arrives.
     pub async fn rest(&self, ms: i64) {
         self.idle(ms, true).await;
     }
@@ -313,11 +314,11 @@ impl World {
         .await;
     }
 
-    /// Waits for what somebody else does, and looks now and then. None when it takes longer than `ms`.
-    pub async fn patience<T>(&self, ms: i64, wanted: impl Future<Output = T>) -> Option<T> {
-        let mut wanted = pin!(wanted);
+    /// Polls a future from time to time. Returns `None` if it takes longer than `ms`.
+    pub async fn patience<T>(&self, ms: i64, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
         let until = self.now() + ms;
-        std::future::poll_fn(|context| match wanted.as_mut().poll(context) {
+        std::future::poll_fn(|context| match future.as_mut().poll(context) {
             Poll::Ready(value) => Poll::Ready(Some(value)),
             Poll::Pending if self.now() >= until => Poll::Ready(None),
             Poll::Pending => {

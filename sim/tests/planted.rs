@@ -1,6 +1,6 @@
-//! Every planted bug is found within 200 seeds from a random base, most within 20, and in as many seeds nothing is found
-//! without one. The base is drawn for each run, and printed. `SAGAMORE_SIM_BASE` gives one in hexadecimal digits, to repeat a
-//! run.
+//! Every planted bug is found within 200 seeds from a random base, most of them within 20. As many
+//! seeds without a bug find nothing. The base is printed, and `SAGAMORE_SIM_BASE` sets it in
+//! hexadecimal digits.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
@@ -11,11 +11,11 @@ use sagamore_sim::{Style, plant, run_in};
 
 /// Seeds without a bug.
 const SEEDS: u64 = 200;
-/// Seeds with a bug. The rarest ones show in one of fifteen runs: one such search in a million is in vain.
+/// Seeds with a bug. The rarest bugs show in one of fifteen runs, so one search in a million fails.
 const SEEDS_MAX: u64 = 200;
 const VARIABLE: &str = "SAGAMORE_SIM_BASE";
 
-/// The base of this run: both tests have the same one.
+/// Returns the base of this run, the same one for both tests.
 fn base() -> u64 {
     static BASE: OnceLock<u64> = OnceLock::new();
     *BASE.get_or_init(|| {
@@ -30,7 +30,8 @@ fn base() -> u64 {
     })
 }
 
-/// The style in which a bug is searched for: the only one in which its code runs, or the seed's own.
+/// Returns the style in which a bug is searched for: the only one that runs its code, or `None` for
+/// the seed's own.
 fn style_of(bug: Bug) -> Option<Style> {
     match bug {
         Bug::PublishBeforeCommit
@@ -95,7 +96,7 @@ fn every_planted_bug_is_found() {
     let search = || {
         let mut found = Vec::new();
         loop {
-            let bug = next.lock().expect("a search does not panic while this is held").next();
+            let bug = next.lock().expect("the mutex is not poisoned").next();
             match bug {
                 Some(bug) => found.push((bug, found_after(bug))),
                 None => return found,
@@ -106,7 +107,7 @@ fn every_planted_bug_is_found() {
         let searches = [(); 2].map(|()| scope.spawn(search));
         searches
             .into_iter()
-            .flat_map(|search| search.join().expect("a search does not panic"))
+            .flat_map(|search| search.join().expect("the search does not panic"))
             .collect()
     });
     let lost: Vec<_> =
@@ -120,7 +121,7 @@ fn every_planted_bug_is_found() {
 }
 
 #[test]
-fn the_same_seeds_find_nothing_where_nothing_is_planted() {
+fn seeds_without_a_planted_bug_find_nothing() {
     let sweep = Sweep::run(&seeds(base(), SEEDS), Options::default(), &|_| {});
     assert!(sweep.failed.is_empty(), "from {:x}: {:?}", base(), sweep.failed);
 }

@@ -1,11 +1,12 @@
-//! The simulator itself: the same seed gives the same trace, seeds find nothing, and they reach what they are for.
+//! The simulator itself: a seed always gives the same trace, seeds find no violation, and they
+//! reach the listed counters.
 
 use sagamore_sim::faults::Fault;
 use sagamore_sim::sweep::{Options, Sweep, seeds};
 use sagamore_sim::{Style, run};
 
-/// What a sweep of orchestrated runs has to have reached, or it would show nothing; beside every fault. The rows of the
-/// tables are points of their own, which the sweep of `cargo xtask simulate` has to reach.
+/// The counters that a sweep of orchestrated runs must reach, besides every fault. The rows of the
+/// tables are separate points, which the sweep of `cargo xtask simulate` must reach.
 const REACHED: &[&str] = &[
     "command rejected by the brokers",
     "dead letter redriven",
@@ -60,7 +61,7 @@ const REACHED: &[&str] = &[
     "tombstone left",
 ];
 
-/// The same for choreographed ones.
+/// The counters that a sweep of choreographed runs must reach.
 const REACHED_BY_CHAINS: &[&str] = &[
     "chain compensated",
     "chain completed",
@@ -106,7 +107,7 @@ fn different_seeds_give_different_traces() {
     assert_eq!(traces.len(), 12);
 }
 
-/// Finds nothing in so many runs of this style, and reaches all of these.
+/// Runs seeds in this style, which must find no violation and reach all of these counters.
 fn check(style: Style, count: u64, reached: &[&'static str]) {
     let options = Options { style: Some(style), ..Options::default() };
     let sweep = Sweep::run(&seeds(0x5eed, count), options, &|_| {});

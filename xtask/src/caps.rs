@@ -1,36 +1,36 @@
-//! How long files may be: a file that nobody set out to make long is split in time.
+//! The maximum lengths of files, so that long files are split in time.
 
 use anyhow::Result;
 
 use sagamore_e2e::workspace::{Source, Workspace};
 
-/// At most so many lines.
+/// A maximum number of lines.
 struct Cap {
     covers: fn(&str) -> bool,
     lines_max: usize,
-    of: Of,
+    of: Scope,
 }
 
-/// What is counted.
-enum Of {
-    /// Every file for itself.
+/// The files whose lines are summed.
+enum Scope {
+    /// Each file by itself.
     Each,
-    /// All files together, which are called so.
+    /// All files together, under this name.
     All(&'static str),
 }
 
 const CAPS: &[Cap] = &[
-    Cap { covers: |path| path.ends_with(".rs"), lines_max: 600, of: Of::Each },
+    Cap { covers: |path| path.ends_with(".rs"), lines_max: 600, of: Scope::Each },
     Cap {
         covers: |path| path.starts_with("crates/macros/src/"),
         lines_max: 580,
-        of: Of::All("crates/macros/src"),
+        of: Scope::All("crates/macros/src"),
     },
-    Cap { covers: |path| path == "e2e/outside/src/main.rs", lines_max: 120, of: Of::Each },
-    Cap { covers: |path| path == "ARCHITECTURE.md", lines_max: 200, of: Of::Each },
+    Cap { covers: |path| path == "e2e/outside/src/main.rs", lines_max: 120, of: Scope::Each },
+    Cap { covers: |path| path == "ARCHITECTURE.md", lines_max: 200, of: Scope::Each },
 ];
 
-/// The files of the checkout that are too long.
+/// Returns the files of the checkout that are too long.
 pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(offences(&workspace.tracked()?))
 }
@@ -45,8 +45,8 @@ fn too_long(cap: &Cap, sources: &[Source]) -> Vec<String> {
         .filter(|source| (cap.covers)(&source.path))
         .map(|source| (source.path.as_str(), source.text.lines().count()));
     let counted: Vec<(&str, usize)> = match cap.of {
-        Of::Each => lengths.collect(),
-        Of::All(name) => vec![(name, lengths.map(|(_, lines)| lines).sum())],
+        Scope::Each => lengths.collect(),
+        Scope::All(name) => vec![(name, lengths.map(|(_, lines)| lines).sum())],
     };
     counted
         .into_iter()
@@ -59,11 +59,11 @@ fn too_long(cap: &Cap, sources: &[Source]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// Paths, and how many lines they have.
+    /// Paths with their numbers of lines.
     type Files = &'static [(&'static str, usize)];
 
     #[test]
-    fn what_is_longer_than_its_cap_is_listed() {
+    fn files_longer_than_their_cap_are_listed() {
         let cases: &[(Files, &[&str])] = &[
             (&[], &[]),
             (&[("crates/core/src/lib.rs", 600), ("ARCHITECTURE.md", 200)], &[]),

@@ -1,6 +1,6 @@
-//! The checks in their order, and how they are run: each under a heading, with its time and its verdict.
+//! The checks in their order. Each runs under a heading, with its time and its result.
 //!
-//! One that fails does not stop the others: a run tells all that is wrong.
+//! A failing check does not stop the others.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,47 +13,48 @@ use sagamore_e2e::services::Services;
 use sagamore_e2e::workspace::Workspace;
 use sagamore_e2e::{chaos, fuzz, kills, outages};
 
-/// The check that `--tested` leaves out.
+/// The check that `--tested` skips.
 pub const TESTS: &str = "tests";
-/// The check that `ci` leaves out: ci builds the same crate as an example.
+/// The check that is not part of `ci`, which builds the same crate as an example.
 pub const OUTSIDE: &str = "outside";
-/// How many seeds the simulator runs. About one run in a hundred reaches the rarest rows of the transition tables, so that
-/// one sweep in a hundred thousand misses one.
+/// The seeds of a simulator run. About one in a hundred reaches the rarest rows of the transition
+/// tables, so one sweep in a hundred thousand misses a row.
 const SEEDS: &str = "1500";
-/// How many hexadecimal digits of the commit's hash make the first seed: 64 bits.
+/// The hexadecimal digits of the commit's hash that make the first seed: 64 bits.
 const SEED_DIGITS: usize = 16;
 
-/// How long faults strike: all kinds take four minutes on two cores, and checks and servers half a minute more.
+/// The time limit for faults. All kinds take four minutes on two cores, checks and servers half a
+/// minute more.
 const CHAOS_MAX: Duration = Duration::from_secs(270);
 
-/// All tests of these crates want real services.
+/// The crates whose tests all use real services.
 const REAL: [&str; 3] = ["crates/engine", "crates/kafka", "crates/sdk"];
-/// And these of other crates.
+/// The tests of other crates that use real services.
 const REAL_TOO: [&str; 6] =
     ["postgres", "observed", "checkout", "choreography", "domain", "services"];
 /// The checks that replay the real orders.
 const NEED_ORDERS: [&str; 2] = ["kills", "choreographed"];
-/// The program as it is built with TLS. Of the whole workspace: with a crate named, cargo would build many dependencies again,
-/// with fewer features.
+/// The tests of the build with TLS. A run with a crate's name instead of `--workspace` would
+/// rebuild many dependencies with fewer features.
 const SECURE: &[&str] =
     &["test", "--workspace", "--features", "sagamore-shop/tls", "--test", "secure"];
-/// The simulator, with the features that the tests are built with.
+/// The build of the simulator, with the features of the tests.
 const SIMULATOR: &[&str] = &["build", "--quiet", "--workspace", "--bin", "sagamore-sim"];
 
-/// One check.
+/// A check.
 pub struct Chore {
-    /// What to call it by.
+    /// The name on the command line.
     pub name: &'static str,
-    /// What holds when it passes.
+    /// The condition that the check verifies.
     pub about: &'static str,
-    /// What offends, a line each; nothing when it passes.
+    /// Runs the check. Returns the violations, one per line.
     run: fn(&Workspace) -> Result<Vec<String>>,
 }
 
 /// All checks, in the order of `ci`.
 pub const CHORES: &[Chore] = &[
     Chore { name: "fmt", about: "the code is formatted", run: fmt },
-    Chore { name: "clippy", about: "clippy has nothing to say about any target", run: clippy },
+    Chore { name: "clippy", about: "clippy reports nothing about any target", run: clippy },
     Chore { name: "caps", about: "no file is longer than its cap", run: caps::check },
     Chore {
         name: "directions",
@@ -62,31 +63,36 @@ pub const CHORES: &[Chore] = &[
     },
     Chore {
         name: "purity",
-        about: "core knows no clock, no async and no database",
+        about: "core uses no clock, no async and no database",
         run: purity::check,
     },
-    Chore { name: "words", about: "no file holds a word that must not land", run: words::check },
-    Chore { name: "documents", about: "the generated documents are fresh", run: documents::check },
+    Chore { name: "words", about: "no file contains a banned word or phrase", run: words::check },
+    Chore {
+        name: "documents",
+        about: "the generated documents are up to date",
+        run: documents::check,
+    },
     Chore { name: "package", about: "the product's crates can be published", run: package },
     Chore { name: TESTS, about: "all tests pass", run: tests },
     Chore {
         name: OUTSIDE,
-        about: "a crate of three dependencies has a saga, its services and tests (not in ci: builds everything again)",
+        about: "a crate with three dependencies builds and passes its tests (not in ci: rebuilds \
+            all dependencies)",
         run: outside,
     },
     Chore {
         name: "real",
-        about: "the adapters keep their promises on real Kafka and PostgreSQL",
+        about: "the adapters' contracts hold on real Kafka and PostgreSQL",
         run: real,
     },
     Chore {
         name: "kills",
-        about: "whatever is killed, the figures of the shop in production form are right",
+        about: "the shop's results are right although every process is killed",
         run: kills::orchestrated,
     },
     Chore {
         name: "choreographed",
-        about: "the same where no orchestrator takes part",
+        about: "the choreographed shop's results are right although every process is killed",
         run: kills::choreographed,
     },
     Chore {
@@ -96,27 +102,28 @@ pub const CHORES: &[Chore] = &[
     },
     Chore {
         name: "chaos",
-        about: "the invariants hold under faults of every kind, in an order from the commit's hash",
+        about: "the invariants hold under every kind of fault, in an order drawn from the \
+            commit's hash",
         run: chaos,
     },
     Chore {
         name: "outages",
-        about: "partitions of an orchestrator without Kafka move, and none when all lack it",
+        about: "partitions move from an orchestrator without Kafka, and never if none has Kafka",
         run: outages::run,
     },
     Chore {
         name: "simulate",
-        about: "the simulator finds nothing, from the commit's hash on",
+        about: "the simulator finds no violation, with seeds from the commit's hash",
         run: simulate,
     },
     Chore {
         name: "planted",
-        about: "the simulator finds every planted bug, and no program holds one",
+        about: "the simulator finds every planted bug, and no program contains one",
         run: planted,
     },
 ];
 
-/// Runs these checks; whether all passed.
+/// Runs these checks. Returns whether none failed.
 pub fn run(workspace: &Workspace, chores: &[&Chore]) -> bool {
     let begun = Instant::now();
     let verdicts: Vec<(&str, Verdict, Duration)> =
@@ -144,12 +151,12 @@ pub fn run(workspace: &Workspace, chores: &[&Chore]) -> bool {
     failed.is_empty()
 }
 
-/// The result of one check.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Passed,
     Failed,
-    /// What the check needs is missing on this machine.
+    /// A requirement of the check is missing on this machine.
     Skipped,
 }
 
@@ -183,7 +190,7 @@ fn fmt(workspace: &Workspace) -> Result<Vec<String>> {
     workspace.cargo(&["fmt", "--all", "--check"])
 }
 
-/// Tests a crate as a user writes it, with the versions of dependencies that the workspace is tested with.
+/// Tests a crate outside the workspace, with the versions in the workspace's lock file.
 fn outside(workspace: &Workspace) -> Result<Vec<String>> {
     let (locked, copy) = (workspace.path("Cargo.lock"), workspace.path("e2e/outside/Cargo.lock"));
     fs::copy(locked, copy).context("copy Cargo.lock to e2e/outside")?;
@@ -195,7 +202,7 @@ fn outside(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(offences)
 }
 
-/// Packs the crates as for a release. Their code is compiled by the other checks.
+/// Packages the crates as for a release. Other checks compile their code.
 fn package(workspace: &Workspace) -> Result<Vec<String>> {
     workspace.cargo(&[
         "publish",
@@ -215,13 +222,13 @@ fn tests(workspace: &Workspace) -> Result<Vec<String>> {
     workspace.cargo(&["test", "--workspace"])
 }
 
-/// Starts the services, and stops them again unless they ran before.
+/// Runs the tests on real services, which are stopped again unless they ran before.
 fn real(workspace: &Workspace) -> Result<Vec<String>> {
     let services = Services::of(workspace);
     let ran_before = services.any_runs()?;
     let outcome = services.up().and_then(|()| services.variables()).and_then(|variables| {
         let tests = real_tests(workspace)?;
-        // of the whole workspace: with a crate named, cargo would build many dependencies once more, with fewer features
+        // A run with crates' names would rebuild many dependencies with fewer features.
         let mut all = vec!["test", "--workspace", "--no-fail-fast", "--lib"];
         all.extend(tests.iter().flat_map(|test| ["--test", test]));
         let mut offences = workspace.cargo_with(&all, &variables)?;
@@ -233,14 +240,14 @@ fn real(workspace: &Workspace) -> Result<Vec<String>> {
     outcome.and_then(|offences| stopped.map(|()| offences))
 }
 
-/// The variable that makes the build with TLS use the machine's OpenSSL, where its headers are installed: building OpenSSL
-/// takes two minutes.
+/// Returns the variable that makes the build use the installed OpenSSL, if its headers exist.
+/// Building OpenSSL takes two minutes.
 fn installed_openssl() -> Option<(&'static str, String)> {
     let found = Command::new("pkg-config").args(["--exists", "openssl"]).status();
     found.is_ok_and(|status| status.success()).then(|| ("OPENSSL_NO_VENDOR", "1".to_owned()))
 }
 
-/// The names of the tests that want real services.
+/// Returns the names of the tests that use real services.
 fn real_tests(workspace: &Workspace) -> Result<BTreeSet<String>> {
     let mut names: BTreeSet<String> = REAL_TOO.map(str::to_owned).into();
     for name in REAL {
@@ -259,10 +266,11 @@ fn real_tests(workspace: &Workspace) -> Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// The short form of `cargo xtask fuzz`, with the commit's hash as its seed.
+/// Runs `cargo xtask fuzz` with fewer requests and the commit's hash as seed.
 fn requests(workspace: &Workspace) -> Result<Vec<String>> {
     let head = workspace.git(&["rev-parse", "HEAD"])?;
-    let seed = u64::from_str_radix(seed_base(&head)?, 16).context("the seed of a commit's hash")?;
+    let seed = u64::from_str_radix(seed_base(&head)?, 16)
+        .context("derive the seed from the commit's hash")?;
     let services = Services::of(workspace);
     let ran_before = services.any_runs()?;
     let found = fuzz::run(
@@ -275,7 +283,8 @@ fn requests(workspace: &Workspace) -> Result<Vec<String>> {
     found
 }
 
-/// As many kinds of faults as fit; the seed decides which are left out on a slow machine.
+/// Runs the kinds of faults that fit into the time. The seed decides which kinds a slow machine
+/// misses.
 fn chaos(workspace: &Workspace) -> Result<Vec<String>> {
     let head = workspace.git(&["rev-parse", "HEAD"])?;
     let seed = u64::from_str_radix(seed_base(&head)?, 16)?;
@@ -288,7 +297,7 @@ fn chaos(workspace: &Workspace) -> Result<Vec<String>> {
 fn simulate(workspace: &Workspace) -> Result<Vec<String>> {
     let head = workspace.git(&["rev-parse", "HEAD"])?;
     let base = seed_base(&head)?;
-    // as the tests are built: a release build takes longer than it saves
+    // The build of the tests is reused: a release build takes longer than it saves.
     let offences = workspace.cargo(SIMULATOR)?;
     if !offences.is_empty() {
         return Ok(offences);
@@ -296,13 +305,14 @@ fn simulate(workspace: &Workspace) -> Result<Vec<String>> {
     workspace.built("debug/sagamore-sim", &["--complete", "--seeds", SEEDS, "--base", base])
 }
 
-/// Bugs for the simulator to find: only core has them, and only the simulator asks for them.
+/// Checks that the simulator finds the planted bugs, and that only core and the simulator have the
+/// feature.
 fn planted(workspace: &Workspace) -> Result<Vec<String>> {
     let mut offences = Vec::new();
     for source in workspace.tracked()?.iter().filter(|source| source.path.ends_with("Cargo.toml")) {
         let may = ["crates/core/Cargo.toml", "sim/Cargo.toml"].contains(&source.path.as_str());
         if source.text.contains("planted-bugs") && !may {
-            offences.push(format!("{}: asks for planted bugs", source.path));
+            offences.push(format!("{}: must not enable planted bugs", source.path));
         }
     }
     let test =
@@ -311,10 +321,11 @@ fn planted(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(offences)
 }
 
-/// The first seed: the hash's first 64 bits.
+/// Returns the first seed: the first 64 bits of the hash.
 fn seed_base(head: &str) -> Result<&str> {
-    let base = head.get(..SEED_DIGITS).with_context(|| format!("'{head}' is no commit's hash"))?;
-    ensure!(base.bytes().all(|byte| byte.is_ascii_hexdigit()), "'{head}' is no commit's hash");
+    let base =
+        head.get(..SEED_DIGITS).with_context(|| format!("'{head}' is not a commit's hash"))?;
+    ensure!(base.bytes().all(|byte| byte.is_ascii_hexdigit()), "'{head}' is not a commit's hash");
     Ok(base)
 }
 
@@ -323,7 +334,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_seed_is_the_beginning_of_the_commits_hash() {
+    fn the_first_seed_is_a_prefix_of_the_commits_hash() {
         let cases = [
             ("4fc4cd0a11223344556677889900aabbccddeeff\n", Some("4fc4cd0a11223344")),
             ("4fc4cd0", None),

@@ -1,6 +1,6 @@
-//! Which crate may depend on which: the map of ARCHITECTURE.md as a table.
+//! The allowed dependencies between crates: the map of ARCHITECTURE.md as a table.
 //!
-//! Engine and sdk never import each other, not even in tests: they meet only in core's messages.
+//! Engine and SDK never depend on each other, not even in tests. Both use core's messages.
 
 use std::collections::BTreeSet;
 
@@ -9,40 +9,40 @@ use serde_json::Value;
 
 use sagamore_e2e::workspace::Workspace;
 
-/// What a crate may use of the workspace.
-struct Allowed {
+/// The crates of the workspace that a crate may depend on.
+struct CrateRule {
     package: &'static str,
-    /// In what it ships.
+    /// Normal dependencies.
     uses: &'static [&'static str],
-    /// In its tests, examples and benches besides.
+    /// Additional dependencies of tests, examples and benches.
     tests_use: &'static [&'static str],
 }
 
-const ALLOWED: &[Allowed] = &[
-    Allowed { package: "sagamore-macros", uses: &[], tests_use: &["sagamore-core"] },
-    Allowed { package: "sagamore-core", uses: &["sagamore-macros"], tests_use: &[] },
-    Allowed { package: "sagamore-database", uses: &["sagamore-core"], tests_use: &[] },
-    Allowed { package: "sagamore-transport", uses: &["sagamore-core"], tests_use: &[] },
-    Allowed { package: "sagamore-kafka", uses: &["sagamore-transport"], tests_use: &[] },
-    Allowed {
+const ALLOWED: &[CrateRule] = &[
+    CrateRule { package: "sagamore-macros", uses: &[], tests_use: &["sagamore-core"] },
+    CrateRule { package: "sagamore-core", uses: &["sagamore-macros"], tests_use: &[] },
+    CrateRule { package: "sagamore-database", uses: &["sagamore-core"], tests_use: &[] },
+    CrateRule { package: "sagamore-transport", uses: &["sagamore-core"], tests_use: &[] },
+    CrateRule { package: "sagamore-kafka", uses: &["sagamore-transport"], tests_use: &[] },
+    CrateRule {
         package: "sagamore-inspect",
         uses: &["sagamore-core", "sagamore-transport"],
         tests_use: &[],
     },
-    Allowed { package: "sagamore-engine", uses: PORTS, tests_use: &[] },
-    Allowed { package: "sagamore-sdk", uses: PORTS, tests_use: &[] },
-    Allowed { package: "sagamore-server", uses: SERVER, tests_use: &[] },
-    Allowed { package: "sagamore", uses: FACE, tests_use: &[] },
-    Allowed { package: "sagamore-shop", uses: &["sagamore"], tests_use: &[] },
-    Allowed { package: "sagamore-sim", uses: PARTS, tests_use: &[] },
-    Allowed { package: "sagamore-e2e", uses: &[], tests_use: &[] },
-    Allowed { package: "xtask", uses: &["sagamore-e2e"], tests_use: &[] },
+    CrateRule { package: "sagamore-engine", uses: PORTS, tests_use: &[] },
+    CrateRule { package: "sagamore-sdk", uses: PORTS, tests_use: &[] },
+    CrateRule { package: "sagamore-server", uses: SERVER, tests_use: &[] },
+    CrateRule { package: "sagamore", uses: FACE, tests_use: &[] },
+    CrateRule { package: "sagamore-shop", uses: &["sagamore"], tests_use: &[] },
+    CrateRule { package: "sagamore-sim", uses: PARTS, tests_use: &[] },
+    CrateRule { package: "sagamore-e2e", uses: &[], tests_use: &[] },
+    CrateRule { package: "xtask", uses: &["sagamore-e2e"], tests_use: &[] },
 ];
 
 /// Core and the two ports.
 const PORTS: &[&str] = &["sagamore-core", "sagamore-database", "sagamore-transport"];
 
-/// All that a whole system is put together from.
+/// The crates that make a complete system.
 const PARTS: &[&str] = &[
     "sagamore-core",
     "sagamore-macros",
@@ -53,7 +53,8 @@ const PARTS: &[&str] = &[
     "sagamore-shop",
 ];
 
-/// The HTTP API: it knows engine and participants, and no adapter but the embedded ones.
+/// The dependencies of the HTTP API: engine and participants, but no adapters except the embedded
+/// ones.
 const SERVER: &[&str] = &[
     "sagamore-core",
     "sagamore-database",
@@ -62,7 +63,7 @@ const SERVER: &[&str] = &[
     "sagamore-sdk",
 ];
 
-/// The public face: every crate of the product, and never the shop.
+/// The dependencies of the public crate: every crate of the product, but not the shop.
 const FACE: &[&str] = &[
     "sagamore-core",
     "sagamore-macros",
@@ -75,7 +76,7 @@ const FACE: &[&str] = &[
     "sagamore-server",
 ];
 
-/// One crate of the workspace that depends on another.
+/// A dependency between two crates of the workspace.
 #[derive(Debug, PartialEq)]
 struct Edge {
     from: String,
@@ -83,15 +84,15 @@ struct Edge {
     in_tests_only: bool,
 }
 
-/// The dependencies between our crates that the map does not allow.
+/// Returns the dependencies between crates of the workspace that the table does not allow.
 pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
-    let text = workspace.cargo_says(&["metadata", "--no-deps", "--format-version", "1"])?;
+    let text = workspace.cargo_output(&["metadata", "--no-deps", "--format-version", "1"])?;
     let metadata: Value = serde_json::from_str(&text).context("parse cargo's metadata")?;
-    let (packages, edges) = read(&metadata).context("cargo's metadata has another shape")?;
+    let (packages, edges) = read(&metadata).context("cargo's metadata has an unexpected shape")?;
     Ok(offences(&packages, &edges))
 }
 
-/// The workspace's packages, and the edges between them.
+/// Returns the packages of the workspace and their dependencies on each other.
 fn read(metadata: &Value) -> Option<(BTreeSet<String>, Vec<Edge>)> {
     let packages = metadata["packages"].as_array()?;
     let names: BTreeSet<String> = packages
@@ -118,21 +119,21 @@ fn read(metadata: &Value) -> Option<(BTreeSet<String>, Vec<Edge>)> {
 fn offences(packages: &BTreeSet<String>, edges: &[Edge]) -> Vec<String> {
     let find = |name: &str| ALLOWED.iter().find(|allowed| allowed.package == name);
     let unknown = packages.iter().filter(|name| find(name).is_none()).map(|name| {
-        format!("{name} is not on the map: say in xtask/src/directions.rs what it may use")
+        format!("{name} has no rule: add its allowed dependencies to xtask/src/directions.rs")
     });
     let forbidden =
         edges.iter().filter(|edge| find(&edge.from).is_some_and(|allowed| !allowed.permits(edge)));
-    unknown.chain(forbidden.map(tell)).collect()
+    unknown.chain(forbidden.map(describe)).collect()
 }
 
-impl Allowed {
+impl CrateRule {
     fn permits(&self, edge: &Edge) -> bool {
         let to = edge.to.as_str();
         self.uses.contains(&to) || (edge.in_tests_only && self.tests_use.contains(&to))
     }
 }
 
-fn tell(edge: &Edge) -> String {
+fn describe(edge: &Edge) -> String {
     let place = if edge.in_tests_only { " in its tests" } else { "" };
     format!("{} must not depend on {}{place}", edge.from, edge.to)
 }
@@ -144,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_map_allows_passes() {
+    fn only_allowed_dependencies_pass() {
         let cases: &[(&str, &str, bool, Option<&str>)] = &[
             ("sagamore-core", "sagamore-macros", false, None),
             (
@@ -223,10 +224,10 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_that_is_not_on_the_map_is_told() {
+    fn a_crate_without_a_rule_is_reported() {
         let packages = BTreeSet::from(["sagamore-utils".to_owned()]);
         let expected =
-            "sagamore-utils is not on the map: say in xtask/src/directions.rs what it may use";
+            "sagamore-utils has no rule: add its allowed dependencies to xtask/src/directions.rs";
         assert_eq!(offences(&packages, &[]), [expected]);
     }
 
@@ -242,7 +243,7 @@ mod tests {
                 { "name": "sagamore-core", "kind": "dev" },
             ] },
         ] });
-        let (packages, edges) = read(&metadata).expect("of cargo's shape");
+        let (packages, edges) = read(&metadata).expect("the metadata is valid");
         assert_eq!(
             packages,
             BTreeSet::from(["sagamore-core".to_owned(), "sagamore-macros".to_owned()])

@@ -1,17 +1,17 @@
-//! The documents that are generated from the code: `docs` writes them, `ci` checks that they are fresh.
+//! The documents that are generated from the code: `docs` writes them, `ci` checks them.
 
 use anyhow::{Context, Result};
 
 use sagamore_e2e::workspace::Workspace;
 
-/// A file, and the program, below the folder that cargo builds into, that prints what it holds.
+/// A file, and the program in cargo's target folder that prints its content.
 struct Document {
     path: &'static str,
     program: &'static str,
     arguments: &'static [&'static str],
 }
 
-/// What the tests are built from too, so that nothing is built twice with other features.
+/// The build, with the features of the tests, so that nothing is built twice.
 const BUILD: &[&str] = &["build", "--quiet", "--workspace", "--all-targets"];
 
 const DOCUMENTS: &[Document] = &[
@@ -26,14 +26,15 @@ const DOCUMENTS: &[Document] = &[
     },
 ];
 
-/// Pages whose blocks of Rust are excerpts of a program that is tested.
+/// Pages whose blocks of Rust are excerpts of a tested program.
 const EXCERPTS: &[(&str, &str)] = &[
     ("docs/first-service.md", "crates/sagamore/examples/greeter.rs"),
     ("docs/tutorial.md", "e2e/outside/src/main.rs"),
     ("docs/choreograph.md", "crates/sagamore/examples/trip_choreographed.rs"),
 ];
 
-/// The documents that are missing, or differ from what the code prints or is.
+/// Returns the documents that are missing or differ from the printed ones, and excerpts that differ
+/// from their program.
 pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
     let mut stale = Vec::new();
     for (page, program) in EXCERPTS {
@@ -44,25 +45,25 @@ pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
         stale.extend(
             changed
                 .into_iter()
-                .map(|line| format!("{page} shows code that is not in {program}: {line}")),
+                .map(|line| format!("{page}: this excerpt is not in {program}: {line}")),
         );
     }
-    workspace.cargo_says(BUILD).context("build what prints the documents")?;
+    workspace.cargo_output(BUILD).context("build the programs that print the documents")?;
     for document in DOCUMENTS {
         let printed = document.print(workspace)?;
         let path = document.path;
-        let kept = std::fs::read_to_string(workspace.path(path)).ok();
+        let stored = std::fs::read_to_string(workspace.path(path)).ok();
         stale.extend(
-            difference(kept.as_deref(), &printed)
+            difference(stored.as_deref(), &printed)
                 .map(|why| format!("{path} {why}: run `cargo xtask docs`")),
         );
     }
     Ok(stale)
 }
 
-/// Writes all of them anew.
+/// Writes all documents.
 pub fn write(workspace: &Workspace) -> Result<()> {
-    workspace.cargo_says(BUILD).context("build what prints the documents")?;
+    workspace.cargo_output(BUILD).context("build the programs that print the documents")?;
     for document in DOCUMENTS {
         let printed = document.print(workspace)?;
         std::fs::write(workspace.path(document.path), printed)
@@ -75,28 +76,28 @@ pub fn write(workspace: &Workspace) -> Result<()> {
 impl Document {
     fn print(&self, workspace: &Workspace) -> Result<String> {
         workspace
-            .built_says(self.program, self.arguments)
+            .built_output(self.program, self.arguments)
             .with_context(|| format!("print {}", self.path))
     }
 }
 
-/// The first line of each block of Rust in a page that is not in the program.
+/// Returns the first line of each block of Rust in a page that the program does not contain.
 fn changed_excerpts(page: &str, program: &str) -> Vec<String> {
     let blocks = page.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next());
     let changed = blocks.filter(|block| !program.contains(block));
     changed.map(|block| block.lines().next().unwrap_or_default().to_owned()).collect()
 }
 
-/// How what is kept differs from what is printed, if it does.
-fn difference(kept: Option<&str>, printed: &str) -> Option<String> {
-    let Some(kept) = kept else {
+/// Describes how the stored text differs from the printed one, if it does.
+fn difference(stored: Option<&str>, printed: &str) -> Option<String> {
+    let Some(stored) = stored else {
         return Some("is missing".to_owned());
     };
-    if kept == printed {
+    if stored == printed {
         return None;
     }
-    let same = kept.lines().zip(printed.lines()).take_while(|(old, new)| old == new).count();
-    Some(format!("is stale from line {} on", same + 1))
+    let same = stored.lines().zip(printed.lines()).take_while(|(old, new)| old == new).count();
+    Some(format!("differs from line {}", same + 1))
 }
 
 #[cfg(test)]
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_excerpt_that_is_not_in_the_program_is_found() {
+    fn an_excerpt_that_differs_from_the_program_is_found() {
         let program = "fn a() {}\n\nfn b() {}\n";
         let page = "A page.\n```rust\nfn a() {}\n```\n```sh\nls\n```\n```rust\nfn c() {}\n```\n";
         assert_eq!(changed_excerpts(page, program), ["fn c() {}"]);
@@ -112,15 +113,19 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_differs_is_told_with_its_first_line() {
+    fn a_stale_document_is_reported_with_its_first_different_line() {
         let cases: &[(Option<&str>, &str, Option<&str>)] = &[
             (Some("a\nb\n"), "a\nb\n", None),
             (None, "a\n", Some("is missing")),
-            (Some("a\nb\n"), "a\nc\n", Some("is stale from line 2 on")),
-            (Some("a\n"), "a\nb\n", Some("is stale from line 2 on")),
+            (Some("a\nb\n"), "a\nc\n", Some("differs from line 2")),
+            (Some("a\n"), "a\nb\n", Some("differs from line 2")),
         ];
-        for (kept, printed, expected) in cases {
-            assert_eq!(difference(*kept, printed).as_deref(), *expected, "{kept:?} {printed:?}");
+        for (stored, printed, expected) in cases {
+            assert_eq!(
+                difference(*stored, printed).as_deref(),
+                *expected,
+                "{stored:?} {printed:?}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask`: the project's chores and checks. What lands is what `cargo xtask ci` lets through.
+//! `cargo xtask`: the project's maintenance commands and checks. `cargo xtask ci` gates every
+//! commit.
 
 mod chores;
 
@@ -17,22 +18,23 @@ use sagamore_e2e::workspace::Workspace;
 use sagamore_e2e::{chaos, fuzz, outages, poison, services};
 
 const USAGE: &str = "\
-usage: cargo xtask ci [--tested]   every check, in order; --tested leaves out the test suite (it has just run)
-       cargo xtask CHECK..         these checks alone
-       cargo xtask docs            writes the generated documents anew
-       cargo xtask services ..     up, down, status, env: Kafka and PostgreSQL on loopback, without Docker
-       cargo xtask chaos ..        every kind of fault beside a steady load: [--minutes N] [--seed N] [--only N] [--list],
-                                  or rows corrupted by hand, each of which must be reported: --corrupt
-       cargo xtask outages         orchestrators that lose Kafka, alone and together
-       cargo xtask fuzz ..         requests from the routes' own shapes: [--requests N] [--seed N] [--program PATH]
-       cargo xtask poison          sagas beside a poisoned one, for six kinds of poison: latency, and what is offered
-       cargo xtask help            this text
+usage: cargo xtask ci [--tested]   run every check in order; --tested skips the test suite
+       cargo xtask CHECK..         run these checks only
+       cargo xtask docs            write the generated documents
+       cargo xtask services ..     run Kafka and PostgreSQL on loopback: up, down, status, env
+       cargo xtask chaos ..        run every kind of fault under load, or corrupt rows:
+                                   [--minutes N] [--seed N] [--only N] [--list] [--corrupt]
+       cargo xtask outages         cut orchestrators off Kafka, one alone and all together
+       cargo xtask fuzz ..         send random requests to the HTTP API:
+                                   [--requests N] [--seed N] [--program PATH]
+       cargo xtask poison          measure the latency of sagas beside poisoned ones
+       cargo xtask help            print this help
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match obey(&arguments) {
+    match run(&arguments) {
         Ok(code) => code,
         Err(why) => {
             eprintln!("xtask: {why:#}");
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn obey(arguments: &[&str]) -> Result<ExitCode> {
+fn run(arguments: &[&str]) -> Result<ExitCode> {
     match arguments {
         [] | ["help" | "--help" | "-h"] => {
             print!("{}", help());
@@ -61,7 +63,7 @@ fn obey(arguments: &[&str]) -> Result<ExitCode> {
             let offences = poison::run(&Workspace::find()?)?;
             Ok(if offences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        ["services", rest @ ..] => services::obey(&Workspace::find()?, rest),
+        ["services", rest @ ..] => services::run_command(&Workspace::find()?, rest),
         names => {
             let passed = chores::run(&Workspace::find()?, &select(names)?);
             Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -89,7 +91,7 @@ fn chaos(arguments: &[&str]) -> Result<ExitCode> {
             "--minutes" => options.minutes = Some(value()?.parse()?),
             "--seed" => options.seed = value()?.parse()?,
             "--only" => options.only = Some(value()?.parse()?),
-            other => bail!("'{other}' is no option of chaos\n{USAGE}"),
+            other => bail!("'{other}' is not an option of chaos\n{USAGE}"),
         }
         rest = after.get(1..).unwrap_or_default();
     }
@@ -109,17 +111,17 @@ fn fuzzed(arguments: &[&str]) -> Result<ExitCode> {
             "--requests" => options.requests = value.parse()?,
             "--seed" => options.seed = value.parse()?,
             "--program" => options.program = Some(value.into()),
-            other => bail!("'{other}' is no option of fuzz\n{USAGE}"),
+            other => bail!("'{other}' is not an option of fuzz\n{USAGE}"),
         }
         rest = after.get(1..).unwrap_or_default();
     }
     let offences = fuzz::run(&Workspace::find()?, &options)?;
     offences.iter().for_each(|offence| println!("   OFFENCE {offence}"));
-    println!("   {} kinds of offence", offences.len());
+    println!("   {} kinds of violations", offences.len());
     Ok(if offences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Which checks these arguments ask for.
+/// Returns the checks that these arguments name.
 fn select(arguments: &[&str]) -> Result<Vec<&'static Chore>> {
     match arguments {
         ["ci"] => Ok(of_ci().collect()),
@@ -128,7 +130,7 @@ fn select(arguments: &[&str]) -> Result<Vec<&'static Chore>> {
     }
 }
 
-/// The checks of `ci`: all but the one that builds every dependency again.
+/// Returns the checks of `ci`: all except the one that rebuilds every dependency.
 fn of_ci() -> impl Iterator<Item = &'static Chore> {
     CHORES.iter().filter(|chore| chore.name != chores::OUTSIDE)
 }
@@ -136,7 +138,7 @@ fn of_ci() -> impl Iterator<Item = &'static Chore> {
 fn find(name: &str) -> Result<&'static Chore> {
     match CHORES.iter().find(|chore| chore.name == name) {
         Some(chore) => Ok(chore),
-        None => bail!("there is no check '{name}'\n{}", help()),
+        None => bail!("'{name}' is not a check\n{}", help()),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Core takes values in and gives values out: what would bring a clock, async or a database in is not even mentioned. And one
-//! file reads clocks; what only measures how long something takes is listed here, with the reason.
+//! Checks that core is pure: it does not mention clocks, async or databases. Elsewhere, one file
+//! reads clocks, and files that measure durations are listed with the reason.
 
 use anyhow::Result;
 
@@ -10,33 +10,30 @@ const IMPURE: &[&str] = &["SystemTime", "Instant", "tokio", "async fn", "rusqlit
 
 /// The file that reads clocks.
 const CLOCK: &str = "crates/database/src/clock.rs";
-/// What reads a clock that can be set.
+/// Words of wall clocks.
 const WALL_CLOCKS: &[&str] = &["SystemTime", "Timestamp::now", "clock_gettime", "clock_timestamp"];
-/// What reads a clock that only measures.
+/// Words of monotonic clocks.
 const STOPWATCHES: &[&str] = &["Instant::now"];
-/// Where durations are measured: nothing stored or sent depends on one of these.
+/// Files that measure durations. Nothing stored or sent depends on these.
 const MEASURE: &[(&str, &str)] = &[
-    (
-        "crates/kafka/src/",
-        "how long a call to the brokers, and the pause between two reports, may take",
-    ),
+    ("crates/kafka/src/", "time limits of calls to the brokers, and the interval of reports"),
     (
         "crates/sdk/src/chunk/silence.rs",
-        "how long a handler was silent: the database ends a transaction that is idle",
+        "idle time of a handler, because the database ends idle transactions",
     ),
-    ("crates/engine/src/handle.rs", "how long a caller waits for a saga"),
-    ("crates/engine/src/observer/chains.rs", "how long a caller waits for a chain"),
-    ("shop/src/http/service.rs", "how long a request waits"),
-    ("shop/src/replay", "how long a replay takes"),
-    ("shop/src/bench", "what the benchmark measures"),
-    ("crates/sagamore/src/cli/", "how long a command waits"),
-    ("crates/sagamore/examples/memory.rs", "how long the traffic lasts"),
-    ("crates/sagamore/examples/poison/", "how long the sagas beside a poisoned one take"),
-    ("crates/sagamore/examples/takeover.rs", "how long a takeover takes"),
-    ("sim/src/main.rs", "how long a run of the simulator takes"),
+    ("crates/engine/src/handle.rs", "time limit of a wait for a saga"),
+    ("crates/engine/src/observer/chains.rs", "time limit of a wait for a chain"),
+    ("shop/src/http/service.rs", "time limit of a request's wait"),
+    ("shop/src/replay", "duration of a replay"),
+    ("shop/src/bench", "latency and throughput"),
+    ("crates/sagamore/src/cli/", "time limit of a command's wait"),
+    ("crates/sagamore/examples/memory.rs", "duration of the traffic"),
+    ("crates/sagamore/examples/poison/", "latency of the sagas beside a poisoned one"),
+    ("crates/sagamore/examples/takeover.rs", "duration of a takeover"),
+    ("sim/src/main.rs", "duration of a simulator run"),
 ];
 
-/// The lines of core that are not pure, and the lines elsewhere that read a clock.
+/// Returns the lines of core that are not pure, and the lines elsewhere that read a clock.
 pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
     let sources = workspace.tracked()?;
     Ok([offences(&sources), clocks(&sources)].concat())
@@ -54,7 +51,7 @@ fn clocks(sources: &[Source]) -> Vec<String> {
         let measures = MEASURE.iter().any(|(path, _)| source.path.starts_with(path));
         let words = WALL_CLOCKS.iter().chain(STOPWATCHES.iter().filter(|_| !measures));
         for (index, line) in source.text.lines().enumerate() {
-            for word in words.clone().filter(|word| holds_word(line, word)) {
+            for word in words.clone().filter(|word| contains_word(line, word)) {
                 found.push(format!(
                     "{}:{}: {word}: only {CLOCK} reads clocks",
                     source.path,
@@ -70,7 +67,7 @@ fn offences(sources: &[Source]) -> Vec<String> {
     let mut found = Vec::new();
     for source in sources.iter().filter(|source| source.path.starts_with(CORE)) {
         for (index, line) in source.text.lines().enumerate() {
-            for word in IMPURE.iter().filter(|word| holds_word(line, word)) {
+            for word in IMPURE.iter().filter(|word| contains_word(line, word)) {
                 found.push(format!("{}:{}: {word}", source.path, index + 1));
             }
         }
@@ -78,8 +75,8 @@ fn offences(sources: &[Source]) -> Vec<String> {
     found
 }
 
-/// Whether the line holds the word, not merely as a part of a longer one.
-fn holds_word(line: &str, word: &str) -> bool {
+/// Whether the line contains the word, not merely as a part of a longer one.
+fn contains_word(line: &str, word: &str) -> bool {
     let part_of_word = |letter: char| letter.is_alphanumeric() || letter == '_';
     line.match_indices(word).any(|(begin, _)| {
         let before = line[..begin].chars().next_back();
@@ -93,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_outside_of_its_file_is_found_and_a_stopwatch_only_where_it_is_not_listed() {
+    fn wall_clocks_and_unlisted_stopwatches_are_found() {
         let cases: &[(&str, &str, usize)] = &[
             ("crates/database/src/clock.rs", "SystemTime::now()", 0),
             ("crates/engine/src/orchestrator.rs", "let now = SystemTime::now();", 1),
@@ -112,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_async_or_a_database_in_core_is_found() {
+    fn clocks_async_and_databases_in_core_are_found() {
         let cases: &[(&str, &str, &[&str])] = &[
             ("crates/core/src/time.rs", "pub struct Timestamp(pub i64);", &[]),
             (

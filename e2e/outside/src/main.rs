@@ -1,4 +1,4 @@
-//! A trip: a seat is reserved and a card is charged, or neither. docs/tutorial.md shows this program.
+//! A trip reserves a seat and charges a card, or does neither. docs/tutorial.md shows this program.
 
 use sagamore::Program;
 use sagamore::prelude::*;

@@ -1,4 +1,4 @@
-//! What came of the orders, by what everybody says who has a part of it.
+//! The outcome of a campaign, read from the databases and from all services.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,23 +8,23 @@ use serde_json::Value;
 
 use super::{Cast, POLL, READY_MAX, Replay, pairs};
 
-/// When a replay does not end: what is open, and of each log.
-const LINES_TOLD: usize = 12;
+/// Maximum printed lines of unfinished sagas, and of each log.
+const LINES_MAX: usize = 12;
 
 impl Cast<'_> {
-    /// The report of a replay, once it has ended. When it does not, it is told where everybody stands.
+    /// Returns the report of a replay once it has ended. If it does not end, prints diagnostics.
     pub fn outcome(&self, replay: Replay, limit: Duration) -> Result<Value> {
         let report = replay.wait(limit);
         if report.is_err() {
-            self.tell_where_it_stands();
+            self.print_diagnostics();
         }
         report
     }
 
-    /// What does not end, and the end of what each process said.
-    fn tell_where_it_stands(&self) {
-        if let Err(why) = self.tell_what_is_open() {
-            println!("   what is open is not known: {why:#}");
+    /// Prints the unfinished sagas and the end of each process's log.
+    fn print_diagnostics(&self) {
+        if let Err(why) = self.print_open_sagas() {
+            println!("   cannot list unfinished sagas: {why:#}");
         }
         for name in self.ports.keys() {
             let log = self.folder().and_then(|folder| {
@@ -32,14 +32,14 @@ impl Cast<'_> {
             });
             let log = log.unwrap_or_else(|why| format!("{why:#}"));
             let lines: Vec<&str> = log.lines().collect();
-            println!("   {name} said last:");
-            lines[lines.len().saturating_sub(LINES_TOLD)..]
+            println!("   end of the log of {name}:");
+            lines[lines.len().saturating_sub(LINES_MAX)..]
                 .iter()
                 .for_each(|line| println!("      {line}"));
         }
     }
 
-    fn tell_what_is_open(&self) -> Result<()> {
+    fn print_open_sagas(&self) -> Result<()> {
         let listed = self
             .program()
             .args(["list", "-n", "500", "-o", "json"])
@@ -47,20 +47,20 @@ impl Cast<'_> {
             .context("run list")?;
         ensure!(listed.status.success(), "list: {}", String::from_utf8_lossy(&listed.stderr));
         let page: Value = serde_json::from_slice(&listed.stdout)?;
-        let rows = page["sagas"].as_array().context("no sagas are listed")?;
+        let rows = page["sagas"].as_array().context("the list has no sagas")?;
         let is_open =
             |row: &&Value| !matches!(row["status"].as_str(), Some("completed" | "compensated"));
         let open: Vec<&Value> = rows.iter().filter(is_open).collect();
-        println!("   of the {} youngest sagas {} are open:", rows.len(), open.len());
-        open.iter().take(LINES_TOLD).for_each(|row| println!("      {row}"));
+        println!("   {} of the {} youngest sagas are unfinished:", open.len(), rows.len());
+        open.iter().take(LINES_MAX).for_each(|row| println!("      {row}"));
         Ok(())
     }
 
-    /// What became of all orders that were ever placed.
+    /// Counts all orders by outcome, and sums balances and stock.
     pub fn totals(&self) -> Result<Value> {
         let ended = "SELECT 'orders ' || count(*) FROM saga UNION ALL
             SELECT status || ' ' || count(*) FROM saga GROUP BY status";
-        let counts = pairs(&self.ask_engine(ended)?);
+        let counts = pairs(&self.query_engine(ended)?);
         let count =
             |name: &str| counts.get(name).and_then(|count| count.parse::<i64>().ok()).unwrap_or(0);
         let cents = self.sum("payment", "/accounts", "accounts", "customerId", |row| {
@@ -74,14 +74,15 @@ impl Cast<'_> {
         }))
     }
 
-    /// Every saga has ended, each as all services say, and no cent and no piece is lost or doubled.
-    pub fn balanced(&self, orders: &Path, report: &Value) -> Result<()> {
+    /// Checks that every saga has ended, that all services agree, and that no money or stock is
+    /// lost or duplicated.
+    pub fn check_balance(&self, orders: &Path, report: &Value) -> Result<()> {
         let number =
             |name: &str| report[name].as_i64().with_context(|| format!("no {name} in {report}"));
         ensure!(number("stuck")? == 0, "stuck: {report}");
         ensure!(
             number("completed")? + number("compensated")? == number("orders")?,
-            "not all have ended: {report}"
+            "some sagas have not ended: {report}"
         );
         let confirmed = |row: &Value| row["status"] == "confirmed";
         let count = self
@@ -90,7 +91,7 @@ impl Cast<'_> {
             |row: &Value| Some(i64::from(row["status"] == "pending" || !row["lockedBy"].is_null()));
         ensure!(
             self.sum("order", "/orders", "orders", "orderId", pending)? == 0,
-            "orders are left pending or locked"
+            "some orders are pending or locked"
         );
         ensure!(count == number("completed")?, "{count} orders are confirmed: {report}");
         let sent = self.sum("shipping", "/shipments", "shipments", "orderId", |_| Some(1))?;
@@ -111,11 +112,11 @@ impl Cast<'_> {
             self.sum("order", "/orders", "orders", "orderId", pieces)? + number("stockPieces")?;
         let had = lines(&orders.join("stock.jsonl"), "onHand")?;
         ensure!(pieces == had, "stock: {pieces} pieces of {had}");
-        self.reconciled()
+        self.reconcile()
     }
 
-    /// No service's barrier says anything else than the sagas do. Whoever has just been killed is waited for.
-    fn reconciled(&self) -> Result<()> {
+    /// Compares the services' barriers with the sagas. Retries while a killed process restarts.
+    fn reconcile(&self) -> Result<()> {
         let begun = Instant::now();
         loop {
             let compared = self
@@ -126,15 +127,15 @@ impl Cast<'_> {
             if compared.status.success() {
                 return Ok(());
             }
-            let said = String::from_utf8_lossy(&compared.stdout);
-            ensure!(said.is_empty(), "reconcile: {said}");
+            let stdout = String::from_utf8_lossy(&compared.stdout);
+            ensure!(stdout.is_empty(), "reconcile: {stdout}");
             let why = String::from_utf8_lossy(&compared.stderr);
             ensure!(begun.elapsed() < READY_MAX, "reconcile: {why}");
             std::thread::sleep(POLL);
         }
     }
 
-    /// Adds something up over everything that a service keeps, page by page.
+    /// Sums a value over all rows of a service, page by page.
     fn sum(
         &self,
         name: &str,
@@ -167,7 +168,7 @@ impl Cast<'_> {
     }
 }
 
-/// The sum of one field over a file of JSON lines.
+/// Sums one field over a file of JSON lines.
 fn lines(file: &Path, field: &str) -> Result<i64> {
     let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
     let mut sum = 0;

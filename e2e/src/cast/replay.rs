@@ -1,4 +1,4 @@
-//! A replay that is under way.
+//! A running replay.
 
 use std::path::PathBuf;
 use std::process::Child;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::POLL;
 
-/// A replay at work.
+/// The process of a replay and its output.
 pub struct Replay {
     pub(super) child: Child,
     pub(super) output: PathBuf,
@@ -17,12 +17,12 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Whether it has ended.
+    /// Whether the replay has ended.
     pub fn is_over(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_some())
     }
 
-    /// Its report, once it has ended.
+    /// Waits for the replay to end and returns its report.
     pub(super) fn wait(mut self, limit: Duration) -> Result<Value> {
         while self.child.try_wait()?.is_none() {
             if self.begun.elapsed() > limit {
@@ -37,9 +37,9 @@ impl Replay {
         }
         let text = std::fs::read_to_string(&self.output)?;
         serde_json::from_str(&text).with_context(|| {
-            let said =
+            let stderr =
                 std::fs::read_to_string(self.output.with_extension("log")).unwrap_or_default();
-            format!("the replay gave no report: {said}")
+            format!("the replay printed no report: {stderr}")
         })
     }
 }

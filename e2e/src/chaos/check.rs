@@ -1,4 +1,5 @@
-//! The invariants of a campaign, read from the databases in one snapshot, and compared with what clients were told.
+//! The invariants of a campaign, read from the databases in one snapshot and compared with the
+//! clients' responses.
 
 mod effects;
 mod history;
@@ -13,7 +14,7 @@ use crate::site::Site;
 
 const POLL: Duration = Duration::from_millis(500);
 
-/// What there was in the beginning.
+/// Money and stock at the start.
 #[derive(Clone, Copy, Debug)]
 pub struct Stock {
     /// Cents in all accounts.
@@ -22,7 +23,7 @@ pub struct Stock {
     pub pieces: i64,
 }
 
-/// Money and goods in one consistent snapshot, at any moment: nothing is created and nothing is lost.
+/// Checks the totals of money and stock in one consistent snapshot. They are constant at any time.
 pub fn snapshot(site: &Site, begun_with: Stock, ledger: &Ledger) -> Result<()> {
     let (account, charge) = (site.table("payment", "account"), site.table("payment", "charge"));
     let cents = number(&site.sql(&format!(
@@ -42,7 +43,8 @@ pub fn snapshot(site: &Site, begun_with: Stock, ledger: &Ledger) -> Result<()> {
     Ok(())
 }
 
-/// Waits until no saga is under way; how long that took, or a violation.
+/// Waits until all sagas have ended and returns the time this took. Exceeding the limit is a
+/// violation.
 pub fn comes_to_rest(site: &Site, limit: Duration, ledger: &Ledger) -> Result<Duration> {
     let saga = site.table("engine", "saga");
     let begun = Instant::now();
@@ -64,7 +66,7 @@ pub fn comes_to_rest(site: &Site, limit: Duration, ledger: &Ledger) -> Result<Du
     }
 }
 
-/// Every invariant, once everything is at rest. Gives how many sagas have which status.
+/// Checks every invariant of a system at rest. Returns the number of sagas by status.
 pub fn finally(site: &Site, ledger: &Ledger) -> Result<BTreeMap<String, u64>> {
     let saga = site.table("engine", "saga");
     let rows = site.sql(&format!("SELECT substr(id, 10) || ' ' || status FROM {saga}"))?;
@@ -84,16 +86,16 @@ pub fn finally(site: &Site, ledger: &Ledger) -> Result<BTreeMap<String, u64>> {
     Ok(counts)
 }
 
-/// What was accepted exists, and has the outcome that a client was told.
+/// Checks that every accepted order exists, with the outcome that a client received.
 fn promises_hold(status: &BTreeMap<&str, &str>, ledger: &Ledger) {
     for (id, promise) in ledger.promises() {
         match (status.get(id.as_str()), &promise.outcome) {
             (None, _) if promise.accepted => {
-                ledger.violate(format!("ack-before-durable: {id} was accepted and is gone"))
+                ledger.violate(format!("ack-before-durable: {id} was accepted but does not exist"))
             }
-            (Some(now), Some(told)) if now != told => {
+            (Some(now), Some(outcome)) if now != outcome => {
                 ledger.violate(format!(
-                    "split-outcome: a client was told {told} of {id}, and it is {now}"
+                    "split-outcome: a client received {outcome} for {id}, but it is {now}"
                 ));
             }
             _ => {}
@@ -101,13 +103,13 @@ fn promises_hold(status: &BTreeMap<&str, &str>, ledger: &Ledger) {
     }
 }
 
-/// Ownership epochs, which only rise.
+/// The last known ownership epochs, which only rise.
 #[derive(Default)]
 pub struct Epochs(BTreeMap<String, i64>);
 
 impl Epochs {
-    /// Compares with the last look. Gives how many epochs rose.
-    pub fn look(&mut self, site: &Site, ledger: &Ledger) -> Result<u64> {
+    /// Compares the epochs with those of the last call. Returns the number of risen ones.
+    pub fn compare(&mut self, site: &Site, ledger: &Ledger) -> Result<u64> {
         let ownership = site.table("engine", "ownership");
         let rows = site.sql(&format!("SELECT reply_partition || ' ' || epoch FROM {ownership}"))?;
         let mut rises = 0;
@@ -117,7 +119,8 @@ impl Epochs {
             match before {
                 Some(before) if before > epoch => {
                     ledger.violate(format!(
-                        "zombie-write: the epoch of partition {partition} fell from {before} to {epoch}"
+                        "zombie-write: the epoch of partition {partition} fell from {before} to \
+                         {epoch}"
                     ));
                 }
                 Some(before) if before < epoch => rises += 1,
@@ -130,5 +133,5 @@ impl Epochs {
 
 fn number(text: &str) -> Result<i64> {
     ensure!(!text.is_empty(), "the database returned no number");
-    text.parse().with_context(|| format!("'{text}' is no number"))
+    text.parse().with_context(|| format!("'{text}' is not a number"))
 }

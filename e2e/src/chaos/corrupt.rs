@@ -1,4 +1,5 @@
-//! `cargo xtask chaos --corrupt`: proof that the checks can fail. Rows are corrupted by hand, and each corruption must be reported.
+//! `cargo xtask chaos --corrupt`: shows that the checks can fail. Each manual corruption of a row
+//! must be reported.
 
 use std::time::Duration;
 
@@ -9,13 +10,16 @@ use super::{POLL, Scene};
 use crate::load::Load;
 use crate::site::{ORCHESTRATORS, SERVICES};
 
-/// How long orders are placed before the rows are corrupted.
+/// The time of load before the corruptions.
 const LOAD: Duration = Duration::from_secs(15);
 
-/// The violation that must be reported, the schema, and the statement. `{id}` is a completed order of this corruption's own.
+/// The expected violation, the schema, and the statement. `{id}` is a completed order used by this
+/// corruption only.
 const CORRUPTIONS: &[(&str, &str, &str)] = &[
-    ("money-created", "payment", "UPDATE account SET balance_cents = balance_cents + 1 WHERE customer_id = 'c1'"),
-    ("money-lost", "payment", "UPDATE account SET balance_cents = balance_cents - 2 WHERE customer_id = 'c1'"),
+    ("money-created", "payment", "UPDATE account SET balance_cents = balance_cents + 1 WHERE \
+        customer_id = 'c1'"),
+    ("money-lost", "payment", "UPDATE account SET balance_cents = balance_cents - 2 WHERE \
+        customer_id = 'c1'"),
     ("stock-leak", "inventory", "UPDATE stock SET on_hand = on_hand - 1 WHERE sku = 's1'"),
     ("half-saga", "shipping", "DELETE FROM shipment WHERE order_id = '{id}'"),
     ("half-saga", "order", "UPDATE orders SET locked_by = 'checkout:{id}' WHERE order_id = '{id}'"),
@@ -38,21 +42,27 @@ const CORRUPTIONS: &[(&str, &str, &str)] = &[
         "INSERT INTO barrier SELECT saga, step, 'compensation', generation, status, answer, stored_at
          FROM barrier WHERE saga = 'checkout:{id}'",
     ),
-    ("empty-compensation", "payment", "UPDATE barrier SET direction = 'compensation' WHERE saga = 'checkout:{id}'"),
-    ("zombie-write: a claim", "payment", "UPDATE barrier SET status = 'claimed' WHERE saga = 'checkout:{id}'"),
-    ("zombie-write: the epoch", "engine", "UPDATE ownership SET epoch = epoch - 1 WHERE reply_partition = 0"),
-    ("split-outcome", "engine", "UPDATE saga SET status = 'compensated' WHERE id = 'checkout:{id}'"),
+    ("empty-compensation", "payment", "UPDATE barrier SET direction = 'compensation' WHERE saga = \
+        'checkout:{id}'"),
+    ("zombie-write: a claim", "payment", "UPDATE barrier SET status = 'claimed' WHERE saga = \
+        'checkout:{id}'"),
+    ("zombie-write: the epoch", "engine", "UPDATE ownership SET epoch = epoch - 1 WHERE \
+        reply_partition = 0"),
+    ("split-outcome", "engine", "UPDATE saga SET status = 'compensated' WHERE id = \
+        'checkout:{id}'"),
     ("stuck-saga", "engine", "UPDATE saga SET status = 'stuck' WHERE id = 'checkout:{id}'"),
     ("ack-before-durable", "engine", "DELETE FROM saga WHERE id = 'checkout:{id}'"),
     (
         "history-gap",
         "engine",
-        "DELETE FROM journal WHERE revision = 2 AND seq = (SELECT seq FROM saga WHERE id = 'checkout:{id}')",
+        "DELETE FROM journal WHERE revision = 2 AND seq = (SELECT seq FROM saga WHERE id = \
+         'checkout:{id}')",
     ),
     ("lost-saga", "engine", "UPDATE saga SET ended_at = NULL WHERE id = 'checkout:{id}'"),
 ];
 
-/// Corrupts one row after another of a system at rest. Returns the corruptions that were not reported.
+/// Corrupts one row after another in a system at rest. Returns the corruptions that were not
+/// reported.
 pub fn prove(scene: &Scene, begun_with: Stock, seed: u64) -> Result<Vec<String>> {
     let Scene { site, ledger, .. } = scene;
     let load = Load::usual(site, ledger, seed);
@@ -60,23 +70,23 @@ pub fn prove(scene: &Scene, begun_with: Stock, seed: u64) -> Result<Vec<String>>
     load.stop();
     check::comes_to_rest(site, super::REST_MAX, ledger)?;
     for name in ORCHESTRATORS.into_iter().chain(SERVICES) {
-        site.kill(name)?; // none of them repairs what is corrupted
+        site.kill(name)?; // a process could repair the rows
         std::thread::sleep(POLL);
     }
     let mut epochs = Epochs::default();
     let mut check_all = || -> Result<Vec<String>> {
         let had = ledger.violations().len();
         check::snapshot(site, begun_with, ledger)?;
-        epochs.look(site, ledger)?;
+        epochs.compare(site, ledger)?;
         check::comes_to_rest(site, Duration::ZERO, ledger)?;
         check::finally(site, ledger)?;
         Ok(ledger.violations().split_off(had))
     };
-    ensure!(check_all()?.is_empty(), "nothing is corrupted yet");
+    ensure!(check_all()?.is_empty(), "the checks fail before any corruption");
     let orders = completed(scene)?;
     let mut missed = Vec::new();
     for (at, (violation, schema, statement)) in CORRUPTIONS.iter().enumerate() {
-        let id = orders.get(at).context("too few orders were completed")?;
+        let id = orders.get(at).context("there are fewer completed orders than corruptions")?;
         let statement = statement.replace("{id}", id);
         println!(
             "   CORRUPT {schema}: {}",
@@ -96,12 +106,12 @@ pub fn prove(scene: &Scene, begun_with: Stock, seed: u64) -> Result<Vec<String>>
     Ok(missed)
 }
 
-/// Completed orders that a client was told of, so many as there are corruptions.
+/// Returns completed orders that a client received, one per corruption.
 fn completed(scene: &Scene) -> Result<Vec<String>> {
     let saga = scene.site.table("engine", "saga");
     let rows =
         scene.site.sql(&format!("SELECT substr(id, 10) FROM {saga} WHERE status = 'completed'"))?;
     let promises = scene.ledger.promises();
-    let known = |id: &&str| promises.get(*id).is_some_and(|promise| promise.accepted);
-    Ok(rows.lines().filter(known).take(CORRUPTIONS.len()).map(str::to_owned).collect())
+    let was_accepted = |id: &&str| promises.get(*id).is_some_and(|promise| promise.accepted);
+    Ok(rows.lines().filter(was_accepted).take(CORRUPTIONS.len()).map(str::to_owned).collect())
 }

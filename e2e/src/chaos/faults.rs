@@ -1,4 +1,4 @@
-//! The kinds of faults of a campaign: how each strikes, and how it heals.
+//! The kinds of faults of a campaign: injection and repair.
 
 mod disk;
 
@@ -13,10 +13,10 @@ use crate::random::Random;
 use crate::site::{JOINER, ORCHESTRATORS, SECOND, SERVICES, Site};
 pub use disk::Volume;
 
-/// Lists the kinds once: the enum, all of them, and their names.
+/// Declares the enum of faults, its list and the names.
 macro_rules! faults {
     ($($(#[$doc:meta])* $fault:ident = $name:literal,)+) => {
-        /// One kind of fault.
+        /// A kind of fault.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Fault {
             $($(#[$doc])* $fault,)+
@@ -26,7 +26,7 @@ macro_rules! faults {
             /// All kinds.
             pub const ALL: &[Fault] = &[$(Fault::$fault),+];
 
-            /// As printed.
+            /// Returns the printed name.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Fault::$fault => $name,)+
@@ -37,88 +37,86 @@ macro_rules! faults {
 }
 
 faults! {
-    /// SIGKILL to one process, which starts again.
+    /// Kills one process and restarts it.
     Kill = "kill one process",
-    /// SIGKILL to every process at once.
+    /// Kills every process at once and restarts all.
     KillAll = "kill all processes",
-    /// SIGSTOP to one process, for longer or shorter than a lease.
+    /// Stops one process with SIGSTOP, for shorter or longer than a lease.
     Pause = "pause a process",
-    /// One process loses Kafka, and nothing else.
+    /// Cuts one process off Kafka only.
     CutFromKafka = "cut from Kafka",
-    /// One process loses PostgreSQL, and nothing else.
+    /// Cuts one process off PostgreSQL only.
     CutFromPostgres = "cut from PostgreSQL",
-    /// Every byte of every process is late.
+    /// Delays all traffic of every process.
     SlowNetwork = "slow network",
-    /// Every connection is reset at once.
+    /// Resets every connection at once.
     Severed = "connections reset",
-    /// PostgreSQL's volume is full.
+    /// Fills PostgreSQL's volume.
     FullDisk = "full disk",
-    /// PostgreSQL takes no writes.
+    /// Makes PostgreSQL read-only.
     ReadOnly = "read-only server",
-    /// The wall clock of one process jumps by 60 days, forward or back.
+    /// Moves the wall clock of one process, by at most 60 days forward or back.
     ClockJump = "clock jump",
-    /// The same, and the process is killed while its clock is wrong.
+    /// Moves the wall clock of one process and kills it while the clock is wrong.
     ClockJumpRestart = "clock jump and restart",
-    /// SIGKILL to Kafka.
+    /// Kills Kafka and restarts it.
     BrokerRestart = "broker restart",
-    /// SIGKILL to PostgreSQL, which recovers from its log.
+    /// Kills PostgreSQL, which recovers from its log.
     DatabaseRestart = "database restart",
-    /// Kafka loses topics, records, offsets and groups.
+    /// Deletes Kafka's topics, records, offsets and groups.
     TopicWipe = "topic wipe",
-    /// A second process of a service joins and leaves its group again and again.
+    /// Starts and stops a second process of a service repeatedly, so that its group rebalances.
     RebalanceStorm = "rebalance storm",
-    /// A third orchestrator joins, and leaves.
+    /// Starts a third orchestrator and stops it.
     JoinAndLeave = "orchestrator joins and leaves",
-    /// Records that nobody can read, in a command topic and in the reply topic.
+    /// Publishes unreadable records to a command topic and to the reply topic.
     Poison = "poison records",
-    /// Ten times the usual number of clients, without pauses.
+    /// Runs ten times the usual number of clients, without pauses.
     Overload = "overload tenfold",
-    /// Two operators cancel and retry the same sagas at once.
+    /// Cancels and retries the same sagas concurrently.
     TwoOperators = "two operators",
-    /// A table of a service is missing: every command of it is a fault.
+    /// Renames a table of a service, so that every command of it is a fault.
     BrokenService = "broken service",
-    /// A table of a service is locked for longer than any statement may take.
+    /// Locks a table of a service for longer than any statement may take.
     LockedTable = "locked table",
 }
 
-/// Everything that a fault can reach.
+/// The targets of faults.
 pub struct Scene {
     /// The processes.
     pub site: Arc<Site>,
-    /// What clients know.
+    /// The clients' responses.
     pub ledger: Arc<Ledger>,
     /// PostgreSQL's volume, if the campaign could mount one.
     pub volume: Option<Volume>,
 }
 
-/// The longest pause of a process: four leases.
+/// The longest pause of a process, in seconds: four leases.
 const PAUSE_MAX_S: u64 = 12;
-/// How long a cut lasts.
+/// The length of a cut, in seconds.
 const CUT_S: u64 = 10;
-/// Longer than any statement and any lock may take.
+/// The time of a lock in seconds, longer than the limits of statements and locks.
 const LOCKED_S: u64 = 6;
-/// How long a graceful stop may take.
+/// The time limit of a graceful stop.
 const STOP_MAX: Duration = Duration::from_secs(15);
-/// How long an unreadable record may take until its dead letter is published.
+/// The time limit for the dead letter of an unreadable record.
 const DEAD_LETTER_MAX: Duration = Duration::from_secs(30);
-/// How long an overload lasts.
+/// The length of an overload.
 const OVERLOAD: Duration = Duration::from_secs(10);
 
 impl Fault {
-    /// Why this campaign cannot have it, if so.
+    /// Returns the reason why this campaign cannot inject the fault, if there is one.
     pub fn obstacle(self, scene: &Scene) -> Option<&'static str> {
         match self {
             Fault::ClockJump | Fault::ClockJumpRestart if !Site::has_clocks() => {
                 Some("the package faketime is not installed")
             }
-            Fault::FullDisk if scene.volume.is_none() => {
-                Some("only root can mount a volume of its own")
-            }
+            Fault::FullDisk if scene.volume.is_none() => Some("mounting a volume requires root"),
             _ => None,
         }
     }
 
-    /// Strikes, lasts and heals. Afterwards every process runs or is starting.
+    /// Injects the fault and repairs it. Afterwards every process runs or is starting.
     pub fn strike(self, scene: &Scene, random: &mut Random) -> Result<()> {
         let Scene { site, .. } = scene;
         let one = random.choose(&[ORCHESTRATORS.as_slice(), &SERVICES].concat());
@@ -202,17 +200,18 @@ fn kill_all(site: &Site) -> Result<()> {
     all().try_for_each(|name| site.spawn(name))
 }
 
-/// The broker restarts first: its partitions' leader epochs rise above those of the topics that are created afterwards.
+/// Restarts the broker first, so that its leader epochs exceed those of topics that are created
+/// later.
 fn topic_wipe(site: &Site) -> Result<()> {
     site.services.kill_and_start("kafka")?;
-    seconds(5); // every client knows the epochs
+    seconds(5); // until every client knows the epochs
     site.services.kill_and_start_empty("kafka")?;
     site.apply_topics()
 }
 
-/// PostgreSQL may end when its log finds no room: it is started again once there is room.
+/// PostgreSQL may exit when its log cannot grow. It is restarted once there is space.
 fn full_disk(scene: &Scene) -> Result<()> {
-    let volume = scene.volume.as_ref().context("there is no volume")?;
+    let volume = scene.volume.as_ref().context("no volume is mounted")?;
     let filled = volume.fill();
     seconds(6);
     volume.empty()?;
@@ -228,7 +227,7 @@ fn read_only(site: &Site, count: u64) -> Result<()> {
     };
     set("SET default_transaction_read_only = on")?;
     seconds(count);
-    set("RESET default_transaction_read_only") // which a session that is itself read-only may do
+    set("RESET default_transaction_read_only") // allowed in a read-only session
 }
 
 fn clock_jump(site: &Site, name: &'static str, random: &mut Random, restarts: bool) -> Result<()> {
@@ -246,21 +245,21 @@ fn clock_jump(site: &Site, name: &'static str, random: &mut Random, restarts: bo
     Ok(())
 }
 
-/// Each record must become a dead letter.
+/// Checks that each unreadable record becomes a dead letter.
 fn poison(site: &Site, ledger: &Ledger) -> Result<()> {
     let topics =
         ["payment.commands", "sagamore.replies"].map(|topic| format!("{}.{topic}", site.namespace));
     let dead_letters = |topic: &String| site.services.published(&format!("{topic}-dlt"));
     let before = [dead_letters(&topics[0])?, dead_letters(&topics[1])?];
     for topic in &topics {
-        site.services.produce(topic, "not a message of ours")?;
+        site.services.produce(topic, "not a message")?;
     }
     for (topic, before) in topics.iter().zip(before) {
         let begun = Instant::now();
         while dead_letters(topic)? <= before {
             if begun.elapsed() > DEAD_LETTER_MAX {
                 ledger.violate(format!(
-                    "vanished-message: an unreadable record of {topic} is no dead letter"
+                    "vanished-message: no dead letter for an unreadable record of {topic}"
                 ));
                 break;
             }
@@ -270,14 +269,15 @@ fn poison(site: &Site, ledger: &Ledger) -> Result<()> {
     Ok(())
 }
 
-/// Each cancels and retries what it believes to be open; most of it has moved on meanwhile.
+/// Two clients cancel and retry the same orders, most of which have progressed meanwhile.
 fn two_operators(scene: &Scene, random: &mut Random) -> Result<()> {
     let mut targets: Vec<String> = (0..10).filter_map(|_| scene.ledger.some_open(random)).collect();
     targets.extend(
         (0..10).map(|_| format!("o-{}", scene.ledger.placed().saturating_sub(random.below(20)))),
     );
     let known = scene.ledger.promises();
-    targets.retain(|id| known.get(id).is_some_and(|promise| promise.accepted)); // a key that never started would be reserved
+    // a cancel would reserve a key that never started
+    targets.retain(|id| known.get(id).is_some_and(|promise| promise.accepted));
     std::thread::scope(|scope| {
         for at in ORCHESTRATORS {
             let targets = &targets;
@@ -296,7 +296,7 @@ fn two_operators(scene: &Scene, random: &mut Random) -> Result<()> {
     Ok(())
 }
 
-/// A table of each service, one of them chosen.
+/// Chooses a table of one of the services.
 fn some_table(site: &Site, random: &mut Random) -> (String, &'static str) {
     let (owner, table) = random.choose(&[
         ("payment", "charge"),

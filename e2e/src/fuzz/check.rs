@@ -1,4 +1,4 @@
-//! What is compared at the end: every saga with the order that it stands for.
+//! The comparison of every saga with its order, at the end of a run.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,12 @@ use serde_json::Value;
 use super::form::{Form, Kind};
 use super::ledger::{Ledger, key_of};
 
-/// How long sagas may take to come to rest once nothing is asked any more.
+/// The time limit for sagas to end after the last request.
 const REST_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(200);
 
-/// Waits until no saga is under way, and compares each with its order. Gives how many were compared.
+/// Waits until all sagas have ended and compares each with its order. Returns the number of
+/// comparisons.
 pub fn compare(form: &Form, ledger: &Ledger) -> Result<usize> {
     rest(form, ledger)?;
     let (mut after, mut compared) = (String::new(), 0);
@@ -29,24 +30,24 @@ pub fn compare(form: &Form, ledger: &Ledger) -> Result<usize> {
     }
 }
 
-/// A saga that does not come to rest hangs; a stuck one rests.
+/// Waits until no saga is running. A stuck saga is at rest.
 fn rest(form: &Form, ledger: &Ledger) -> Result<()> {
     let begun = Instant::now();
     loop {
-        let mut under_way = Vec::new();
+        let mut running = Vec::new();
         for status in ["running", "compensating"] {
             let page = form.json(0, &format!("/api/v1/sagas?status={status}&limit=5"))?;
-            under_way.extend(
+            running.extend(
                 page["sagas"].as_array().into_iter().flatten().map(|saga| saga["id"].to_string()),
             );
         }
-        if under_way.is_empty() {
+        if running.is_empty() {
             return Ok(());
         }
         if begun.elapsed() > REST_MAX {
             ledger.offend(
-                "no rest",
-                format!("under way after {REST_MAX:?}: {}", under_way.join(", ")),
+                "running sagas",
+                format!("running after {REST_MAX:?}: {}", running.join(", ")),
             );
             return Ok(());
         }
@@ -63,28 +64,29 @@ fn compare_one(form: &Form, ledger: &Ledger, saga: &Value) -> Result<bool> {
     {
         return Ok(false);
     }
-    // the order service has the order itself, and the first server what its saga knows of it
+    // the order service has the stored order, the first server builds it from the saga
     for at in if form.kind == Kind::Processes { vec![0, 1] } else { vec![0] } {
         let order = form.json(at, &format!("/orders/{}", encoded(key)))?;
         if let Some(why) = contradiction(status, key, &order, at == 1) {
-            ledger.offend("a contradiction", format!("{id} is {status}, and {why}: {order}"));
+            ledger.offend("contradiction", format!("{id} is {status}, but {why}: {order}"));
         }
     }
     if form.kind != Kind::Choreographed {
         let view = form.json(0, &format!("/api/v1/sagas/{}", encoded(id)))?;
         ensure!(
             view["status"] == status,
-            "{id} is {status} in the list, and {} by itself",
+            "{id} is {status} in the list, but {} when shown",
             view["status"]
         );
         if let Some(input) = view["input"]["orderId"].as_str().filter(|input| *input != key) {
-            ledger.offend("a contradiction", format!("{id} was started with the order {input}"));
+            ledger.offend("contradiction", format!("{id} was started with the order {input}"));
         }
     }
     Ok(true)
 }
 
-/// How an order contradicts its saga, if it does. `own`: as the order service has it.
+/// Describes how an order contradicts its saga, if it does. `own`: the order is as stored by the
+/// order service.
 fn contradiction(status: &str, key: &str, order: &Value, own: bool) -> Option<String> {
     let standing = order["status"].as_str();
     if order["orderId"].as_str().is_some_and(|id| id != key) {
@@ -93,13 +95,13 @@ fn contradiction(status: &str, key: &str, order: &Value, own: bool) -> Option<St
     let fits = match (status, standing) {
         ("completed", Some("confirmed")) => true,
         ("compensated", Some("cancelled" | "rejected")) => true,
-        ("compensated", None) => own || order.is_null(), // it was refused before it was made
+        ("compensated", None) => own || order.is_null(), // refused before its creation
         _ => false,
     };
-    (!fits).then(|| format!("its order is {}", standing.unwrap_or("not there")))
+    (!fits).then(|| format!("its order is {}", standing.unwrap_or("missing")))
 }
 
-/// Percent-encodes a path segment or a query's value.
+/// Percent-encodes a path segment or a query value.
 fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~:.".contains(&byte);
     let encode =

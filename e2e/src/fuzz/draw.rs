@@ -1,4 +1,5 @@
-//! Requests drawn at random from the shapes of addresses and from what a client has seen: ids, keys, cursors, steps.
+//! Random requests from the shapes of operations and from values that a client has seen: ids, keys,
+//! cursors, steps.
 
 use serde_json::Value;
 
@@ -6,12 +7,12 @@ use super::shapes::Operation;
 use super::wire::Request;
 use crate::random::Random;
 
-/// Seen values of one sort that a client remembers.
+/// Maximum remembered values of one kind.
 const SEEN_MAX: usize = 40;
-/// The longest wait that is wished for, in seconds.
+/// The longest wait in a request, in seconds.
 pub const WAIT_S_MAX: u64 = 1;
 
-/// Texts at which servers stumble.
+/// Texts that often break servers.
 const NASTY: [&str; 26] = [
     "",
     "\0",
@@ -40,7 +41,7 @@ const NASTY: [&str; 26] = [
     "null",
     "-1",
 ];
-/// JSON where a value of another sort is wanted.
+/// JSON values of unexpected types and ranges.
 const STRANGE: [&str; 18] = [
     "null",
     "true",
@@ -62,26 +63,26 @@ const STRANGE: [&str; 18] = [
     "{\"a\":{\"a\":1}}",
 ];
 
-/// What one client has seen.
+/// The state of one client.
 pub struct Client {
-    /// Where its choices come from.
+    /// The source of its choices.
     pub random: Random,
-    /// No other client has this name.
+    /// A name unique among clients.
     name: String,
     number: u64,
-    /// Business keys that it has used, with the order that it placed.
+    /// Used business keys, each with the body of its order.
     pub orders: Vec<(String, String)>,
     keys: Vec<String>,
     words: Vec<String>,
 }
 
 impl Client {
-    /// One that has seen nothing.
+    /// Creates a client that has seen nothing.
     pub fn new(name: String, random: Random) -> Client {
         Client { random, name, number: 0, orders: Vec::new(), keys: Vec::new(), words: Vec::new() }
     }
 
-    /// Remembers the names, ids and cursors in an answer.
+    /// Remembers the names, ids and cursors in a response.
     pub fn learn(&mut self, answer: &Value) {
         match answer {
             Value::Object(fields) => {
@@ -126,7 +127,7 @@ impl Client {
         of.get(at).cloned()
     }
 
-    /// A request to this operation, mostly one that makes sense.
+    /// Draws a request to this operation, usually a valid one.
     pub fn request(&mut self, operation: &Operation) -> Request {
         let method = match self.random.below(40) {
             0 => self.random.choose(&["HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"]).to_owned(),
@@ -206,7 +207,7 @@ impl Client {
         }
     }
 
-    /// A business key that was never used.
+    /// Returns an unused business key.
     fn fresh(&mut self) -> String {
         self.number += 1;
         format!("{}-{}", self.name, self.number)
@@ -231,7 +232,7 @@ impl Client {
         }
     }
 
-    /// Percent-encodes; now and then bytes that are no text, or more than needed.
+    /// Percent-encodes a text. Sometimes returns invalid UTF-8, or encodes more than needed.
     fn encoded(&mut self, text: &str) -> String {
         match self.random.below(100) {
             0 => return "%FF".to_owned(),
@@ -333,7 +334,7 @@ impl Client {
         self.damaged(text)
     }
 
-    /// The body of an order that was placed before, once more.
+    /// Returns the body of an earlier order.
     fn repeated(&mut self) -> Option<String> {
         let at = usize::try_from(self.random.below(self.orders.len() as u64)).ok()?;
         self.orders.get(at).map(|(_, body)| body.clone())
@@ -355,7 +356,8 @@ impl Client {
         bytes
     }
 
-    /// A value of this schema, mostly one that the shop knows. `key`: the business key of the whole body.
+    /// Draws a value of this schema, usually one that the shop accepts. `key`: the business key of
+    /// the whole body.
     fn value(&mut self, name: &str, schema: &Value, key: &str) -> String {
         if self.one_in(250) {
             return self.random.choose(&STRANGE).to_owned();
@@ -402,7 +404,7 @@ impl Client {
         format!("{{{}}}", fields.join(","))
     }
 
-    /// The input of a start: mostly the order with the key of the saga.
+    /// Draws the input of a start, usually the order with the saga's key.
     fn order(&mut self, key: &str) -> String {
         let id = if self.one_in(8) { self.fresh() } else { key.to_owned() };
         let id = Value::String(id).to_string();
@@ -430,7 +432,7 @@ impl Client {
                 .random
                 .choose(&["create-order", "charge-payment", "confirm-order", "none"])
                 .to_owned(),
-            "reason" => "fuzz: to see what happens".to_owned(),
+            "reason" => "fuzz: random verb".to_owned(),
             _ => self.seen(),
         }
     }

@@ -1,4 +1,4 @@
-//! The forms of the shop that are fuzzed: everything in one process, the same without an orchestrator, and processes on Kafka
+//! The forms of the shop under test: one process, one choreographed process, and processes on Kafka
 //! and PostgreSQL.
 
 use std::fs::File;
@@ -14,50 +14,50 @@ use super::wire::{Connection, Outcome, Request, Response};
 use crate::services::Services;
 use crate::workspace::Workspace;
 
-/// How long a process may take until it is ready.
+/// The time limit for a process to become ready.
 const READY_MAX: Duration = Duration::from_secs(60);
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(100);
-/// Where the servers of the third form are, when they run already.
+/// The variables that name running servers, and those of the configuration.
 const SERVERS: [(&str, &str); 2] = [
     ("SAGAMORE_TEST_KAFKA", "SAGAMORE__KAFKA__BROKERS"),
     ("SAGAMORE_TEST_POSTGRES", "SAGAMORE__POSTGRES__URL"),
 ];
 
-/// Which form.
+/// A form of the shop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `sagamore dev`.
+    /// `shop dev`.
     OneProcess,
-    /// `sagamore dev --choreography`.
+    /// `shop dev --choreography`.
     Choreographed,
     /// An orchestrator and the four services, on Kafka and PostgreSQL.
     Processes,
 }
 
-/// A server of a form.
+/// A process of a form.
 pub struct Server {
-    /// What to call it.
+    /// The printed name.
     pub name: &'static str,
-    /// Where it listens.
+    /// The listening address.
     pub address: SocketAddr,
     child: Child,
 }
 
-/// The processes of a form; killed when it is dropped.
+/// The processes of a form, killed on drop.
 pub struct Form {
-    /// Which it is.
+    /// The form of the shop.
     pub kind: Kind,
-    /// Its processes.
+    /// The processes.
     pub servers: Vec<Server>,
     folder: PathBuf,
 }
 
 impl Kind {
-    /// All of them.
+    /// All forms.
     pub const ALL: [Kind; 3] = [Kind::OneProcess, Kind::Choreographed, Kind::Processes];
 
-    /// What to call it.
+    /// Returns the printed name.
     pub fn name(self) -> &'static str {
         match self {
             Kind::OneProcess => "one process",
@@ -66,7 +66,7 @@ impl Kind {
         }
     }
 
-    /// What the processes are called, and how each is started.
+    /// Returns the name and the arguments of each process.
     fn roles(self) -> Vec<(&'static str, Vec<&'static str>)> {
         match self {
             Kind::OneProcess => vec![("dev", vec!["dev", "--ephemeral"])],
@@ -81,7 +81,7 @@ impl Kind {
 }
 
 impl Form {
-    /// Starts the processes of `program`, and waits until all are ready.
+    /// Starts the processes of `program` and waits until all are ready.
     pub fn start(workspace: &Workspace, program: &Path, kind: Kind) -> Result<Form> {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
         let namespace = format!("fuzz-{}", since.as_millis() % 100_000_000);
@@ -168,7 +168,7 @@ impl Form {
         Ok(())
     }
 
-    /// What `dev` has by itself: an account, a product and a country that never run out.
+    /// Loads the rows that `dev` creates by itself: an account, a product and a country.
     fn load_samples(&self) -> Result<()> {
         let loads = [
             (
@@ -192,7 +192,7 @@ impl Form {
         Ok(())
     }
 
-    /// What is at this address of a server.
+    /// Returns the response to a GET at a server.
     pub fn get(&self, at: usize, path: &str) -> Result<Response> {
         let request =
             Request { method: "GET".to_owned(), target: path.to_owned(), ..Request::default() };
@@ -202,7 +202,7 @@ impl Form {
         }
     }
 
-    /// The JSON at this address; null where there is nothing.
+    /// Returns the JSON at a path of a server, null for 404.
     pub fn json(&self, at: usize, path: &str) -> Result<Value> {
         let response = self.get(at, path)?;
         match response.code {
@@ -212,20 +212,21 @@ impl Form {
         }
     }
 
-    /// The processes that have ended by themselves.
+    /// Returns the processes that have ended by themselves.
     pub fn ended(&mut self) -> Vec<&'static str> {
         let ended =
             |server: &mut Server| server.child.try_wait().ok().flatten().map(|_| server.name);
         self.servers.iter_mut().filter_map(ended).collect()
     }
 
-    /// Where the logs are.
+    /// Returns the folder of the logs.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 }
 
-/// The variables that name Kafka and PostgreSQL: those that run already, or those of this checkout.
+/// Returns the variables that name Kafka and PostgreSQL: running servers, or else those of this
+/// checkout.
 fn servers(workspace: &Workspace) -> Result<Vec<(String, String)>> {
     let given =
         || SERVERS.map(|(from, to)| std::env::var(from).ok().map(|value| (to.to_owned(), value)));
@@ -237,7 +238,7 @@ fn servers(workspace: &Workspace) -> Result<Vec<(String, String)>> {
     let all = services.variables()?;
     let found = |(from, to): (&str, &str)| {
         let value = all.iter().find(|(name, _)| *name == from).map(|(_, value)| value.clone());
-        Ok((to.to_owned(), value.with_context(|| format!("the services name no {from}"))?))
+        Ok((to.to_owned(), value.with_context(|| format!("the services do not set {from}"))?))
     };
     SERVERS.into_iter().map(found).collect()
 }
@@ -245,7 +246,7 @@ fn servers(workspace: &Workspace) -> Result<Vec<(String, String)>> {
 impl Drop for Form {
     fn drop(&mut self) {
         for server in &mut self.servers {
-            let _ = server.child.kill(); // it may have ended
+            let _ = server.child.kill(); // the process may have ended
             let _ = server.child.wait();
         }
     }

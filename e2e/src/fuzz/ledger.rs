@@ -1,4 +1,4 @@
-//! What clients were answered: counts by route and status, and everything that must not be.
+//! The responses that clients received: counts by route and status, and violations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::shapes::Operation;
 use super::wire::{Request, Response};
 
-/// Offences of one kind that are printed.
+/// Maximum printed violations of one kind.
 const SHOWN_MAX: usize = 3;
-/// Phrases of deserialisers, which no problem may quote.
+/// Phrases of deserializers, which no problem may quote.
 const QUOTES: [&str; 9] = [
     "invalid type",
     "invalid value",
@@ -23,41 +23,41 @@ const QUOTES: [&str; 9] = [
     "trailing characters",
 ];
 
-/// What all clients know.
+/// The shared record of all clients.
 #[derive(Default)]
-pub struct Ledger(Mutex<Known>);
+pub struct Ledger(Mutex<LedgerState>);
 
 #[derive(Default)]
-struct Known {
-    /// Route -> status -> how often.
+struct LedgerState {
+    /// Counts by route and status.
     counts: BTreeMap<String, BTreeMap<String, u64>>,
-    /// Kind -> what happened.
+    /// Violations by kind.
     offences: BTreeMap<&'static str, Vec<String>>,
-    /// Saga -> the highest revision and the outcome that were told.
+    /// The highest revision and the outcome that were returned for each saga.
     sagas: BTreeMap<String, (u64, Option<String>)>,
-    /// Sagas and orders about which a person decided: their two sides may differ.
+    /// Sagas and orders that a verb has changed. Saga and order may differ.
     decided: BTreeSet<String>,
 }
 
 impl Ledger {
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn state(&self) -> MutexGuard<'_, LedgerState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records an offence of this kind.
+    /// Records a violation of this kind.
     pub fn offend(&self, kind: &'static str, what: String) {
-        let mut known = self.known();
-        let all = known.offences.entry(kind).or_default();
+        let mut state = self.state();
+        let all = state.offences.entry(kind).or_default();
         if all.len() < SHOWN_MAX {
             println!("   OFFENCE {kind}: {what}");
         }
         all.push(what);
     }
 
-    /// One more answer of this status at this route.
+    /// Counts a response of this status at this route.
     pub fn count(&self, route: &str, status: &str) {
         *self
-            .known()
+            .state()
             .counts
             .entry(route.to_owned())
             .or_default()
@@ -65,19 +65,19 @@ impl Ledger {
             .or_default() += 1;
     }
 
-    /// Whether a person decided about this business key.
+    /// Whether a verb has changed this business key.
     pub fn is_decided(&self, key: &str) -> bool {
-        self.known().decided.contains(key)
+        self.state().decided.contains(key)
     }
 
-    /// How many sagas were seen.
+    /// Returns the number of seen sagas.
     pub fn sagas(&self) -> usize {
-        self.known().sagas.len()
+        self.state().sagas.len()
     }
 
-    /// Judges one answer by itself, and by what was answered before. Gives its JSON.
+    /// Checks one response by itself, and against earlier ones. Returns its JSON.
     pub fn judge(&self, operation: &Operation, request: &Request, response: &Response) -> Value {
-        let said = || {
+        let exchange = || {
             let body =
                 String::from_utf8_lossy(&request.body[..request.body.len().min(300)]).into_owned();
             let answer = String::from_utf8_lossy(&response.body[..response.body.len().min(300)])
@@ -89,10 +89,10 @@ impl Ledger {
         };
         let may_wait = response.code == 503 && response.header("retry-after").is_some();
         if response.code >= 500 && !may_wait {
-            self.offend("server fault", said());
+            self.offend("server fault", exchange());
         }
         if response.code == 405 && response.header("allow").is_none() {
-            self.offend("no Allow", said());
+            self.offend("no Allow", exchange());
         }
         let is_problem = response.header("content-type") == Some("application/problem+json");
         let answer: Value = serde_json::from_slice(&response.body).unwrap_or_default();
@@ -100,32 +100,32 @@ impl Ledger {
             let detail = answer["detail"].as_str().unwrap_or_default();
             if !is_problem || answer["code"].as_str().is_none() || answer["status"] != response.code
             {
-                self.offend("no problem document", said());
+                self.offend("no problem document", exchange());
             }
             if QUOTES.iter().any(|quote| detail.contains(quote)) {
-                self.offend("a deserialiser quoted", said());
+                self.offend("deserializer quoted", exchange());
             }
         }
         if response.code < 300 && request.method == operation.method {
-            self.compare(operation, request, &answer, &said);
+            self.compare(operation, request, &answer, &exchange);
         }
         answer
     }
 
-    /// A saga's revision never falls, and its outcome never changes.
+    /// Checks that the outcome of a saga never changes. Records its highest revision.
     fn compare(
         &self,
         operation: &Operation,
         request: &Request,
         answer: &Value,
-        said: &dyn Fn() -> String,
+        exchange: &dyn Fn() -> String,
     ) {
         let decides = ["/retry", "/skip", "/resolve", "/unlock"]
             .iter()
             .any(|verb| operation.path.ends_with(verb));
         if decides {
             let ids = [&answer["id"], &answer["orderId"]].into_iter().filter_map(Value::as_str);
-            self.known().decided.extend(ids.map(|id| key_of(id).to_owned()));
+            self.state().decided.extend(ids.map(|id| key_of(id).to_owned()));
         }
         let view = operation.path == "/api/v1/sagas/{id}" || request.method == "POST";
         let (Some(id), Some(status)) =
@@ -133,28 +133,28 @@ impl Ledger {
         else {
             return;
         };
-        let mut known = self.known();
-        let (last, outcome) = known.sagas.entry(id.to_owned()).or_default();
+        let mut state = self.state();
+        let (last, outcome) = state.sagas.entry(id.to_owned()).or_default();
         let mut offence = None;
         if let Some(before) = outcome.as_ref().filter(|before| *before != status) {
-            offence = Some(("another outcome", format!("{id} was {before}: {}", said())));
+            offence = Some(("another outcome", format!("{id} was {before}: {}", exchange())));
         }
         if ["completed", "compensated"].contains(&status) && outcome.is_none() {
             *outcome = Some(status.to_owned());
         }
-        // of an answer to a verb, and of a chain, the revision is not told or counts events
+        // responses to verbs have no revision, and a chain's revision counts its events
         if let Some(revision) = answer["revision"].as_u64() {
             *last = (*last).max(revision);
         }
-        drop(known);
+        drop(state);
         if let Some((kind, what)) = offence {
             self.offend(kind, what);
         }
     }
 
-    /// The counts as text, a line a route.
+    /// Formats the counts, one line per route.
     pub fn table(&self) -> String {
-        let known = self.known();
+        let state = self.state();
         let line = |(route, counts): (&String, &BTreeMap<String, u64>)| {
             let counts = counts
                 .iter()
@@ -163,13 +163,13 @@ impl Ledger {
                 .join("  ");
             format!("   {route:<52} {counts}\n")
         };
-        known.counts.iter().map(line).collect()
+        state.counts.iter().map(line).collect()
     }
 
-    /// Every kind of offence with its number, a line each.
+    /// Returns every kind of violation with its count, one per line.
     pub fn offences(&self) -> Vec<String> {
-        let known = self.known();
-        known
+        let state = self.state();
+        state
             .offences
             .iter()
             .map(|(kind, all)| format!("{kind}: {} times, first {}", all.len(), all[0]))
@@ -177,7 +177,7 @@ impl Ledger {
     }
 }
 
-/// The business key in an id.
+/// Returns the business key of an id.
 pub fn key_of(id: &str) -> &str {
     id.split_once(':').map_or(id, |(_, key)| key)
 }
@@ -214,7 +214,7 @@ mod tests {
     const PROBLEM: (&str, &str) = ("content-type", "application/problem+json");
 
     #[test]
-    fn an_answer_that_must_not_be_is_an_offence() {
+    fn an_invalid_response_is_a_violation() {
         let check = |code, headers: &[(&str, &str)], body: &str, wanted: &[&str]| {
             assert_eq!(offences(&[(code, headers, body)]), wanted, "{code} {body}");
         };
@@ -225,14 +225,14 @@ mod tests {
         check(404, &[], "", &["no problem document"]);
         check(405, &[PROBLEM], r#"{"code":"SAGA-0101","status":405}"#, &["no Allow"]);
         let quoting = r#"{"code":"SAGA-0103","status":400,"detail":"missing field `a` at line 1"}"#;
-        check(400, &[PROBLEM], quoting, &["a deserialiser quoted"]);
+        check(400, &[PROBLEM], quoting, &["deserializer quoted"]);
     }
 
     #[test]
-    fn a_saga_with_two_outcomes_is_an_offence() {
-        let told =
+    fn a_saga_with_two_outcomes_is_a_violation() {
+        let saga =
             |status: &str| format!(r#"{{"id":"checkout:1","status":"{status}","revision":3}}"#);
-        let (first, second) = (told("completed"), told("compensated"));
+        let (first, second) = (saga("completed"), saga("compensated"));
         assert_eq!(offences(&[(200, &[], &first), (200, &[], &second)]), ["another outcome"]);
         assert!(offences(&[(200, &[], &first), (200, &[], &first)]).is_empty());
     }

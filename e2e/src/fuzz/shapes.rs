@@ -1,26 +1,26 @@
-//! The shapes of a server's addresses, read from its own `/openapi.json`.
+//! The operations of a server, read from its own `/openapi.json`.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// One address with one method.
+/// A path with one method.
 #[derive(Clone, Debug)]
 pub struct Operation {
-    /// Which server of the form has it.
+    /// The index of the server in its form.
     pub server: usize,
-    /// `GET` or `POST`.
+    /// The method, `GET` or `POST`.
     pub method: String,
-    /// With its parameters in braces.
+    /// The path, with parameters in braces.
     pub path: String,
-    /// Parameters of the query, each with its schema.
+    /// The parameters of the query with their schemas.
     pub query: Vec<(String, Value)>,
-    /// Headers that it reads.
+    /// The names of its headers.
     pub headers: Vec<String>,
-    /// The schema of its body, and whether it takes one such value a line.
+    /// The schema of the body, and whether the body has one such value per line.
     pub body: Option<(Value, bool)>,
 }
 
-/// All operations in a server's document.
+/// Returns all operations in a server's document.
 pub fn operations(server: usize, document: &Value) -> Result<Vec<Operation>> {
     let paths = document["paths"].as_object().context("the document has no paths")?;
     let mut operations = Vec::new();

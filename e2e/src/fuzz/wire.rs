@@ -1,4 +1,4 @@
-//! A connection over HTTP/1.1 that is kept open, with a limit on every answer.
+//! A keep-alive connection over HTTP/1.1, with a time limit per response.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,48 +8,46 @@ use anyhow::{Context, Result, bail};
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
-/// A request as it goes out.
+/// A request, as sent.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Any method.
+    /// The method.
     pub method: String,
-    /// Path and query, percent-encoded.
+    /// The path and query, percent-encoded.
     pub target: String,
-    /// Beside `host` (unless given) and `content-length`.
+    /// The headers without `content-length`, and without `host` unless it is given.
     pub headers: Vec<(String, String)>,
-    /// The body.
     pub body: Vec<u8>,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub struct Response {
     /// The status code.
     pub code: u16,
     headers: Vec<(String, String)>,
-    /// The body.
     pub body: Vec<u8>,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It was answered.
+    /// The server sent a response.
     Answered(Response),
-    /// There was no answer within the limit.
+    /// The server sent no response within the limit.
     Hung,
-    /// The server closed the connection without an answer.
+    /// The server closed the connection without a response.
     Closed(String),
 }
 
-/// A connection, opened when it is needed.
+/// A connection, opened on first use.
 pub struct Connection {
     address: SocketAddr,
     stream: Option<BufReader<TcpStream>>,
 }
 
 impl Response {
-    /// An answer with these headers.
+    /// Creates a response with these headers.
     #[cfg(test)]
     pub fn new(code: u16, headers: &[(&str, &str)], body: &str) -> Response {
         let headers =
@@ -57,21 +55,21 @@ impl Response {
         Response { code, headers, body: body.as_bytes().to_vec() }
     }
 
-    /// A header by its name in lower case.
+    /// Returns a header by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 }
 
 impl Connection {
-    /// To this server.
+    /// Creates a connection to this server.
     pub fn to(address: SocketAddr) -> Connection {
         Connection { address, stream: None }
     }
 
-    /// Sends a request, once more when a connection that was kept open turns out to be closed.
+    /// Sends a request. Retries once if the reused connection turns out to be closed.
     pub fn send(&mut self, request: &Request, limit: Duration) -> Outcome {
-        let kept = self.stream.is_some();
+        let is_reused = self.stream.is_some();
         match self.exchange(request, limit) {
             Ok(response) => Outcome::Answered(response),
             Err(error) => {
@@ -82,7 +80,11 @@ impl Connection {
                 if hung {
                     return Outcome::Hung;
                 }
-                if kept { self.send(request, limit) } else { Outcome::Closed(format!("{error:#}")) }
+                if is_reused {
+                    self.send(request, limit)
+                } else {
+                    Outcome::Closed(format!("{error:#}"))
+                }
             }
         }
     }
@@ -93,7 +95,7 @@ impl Connection {
             stream.set_nodelay(true)?;
             self.stream = Some(BufReader::new(stream));
         }
-        let stream = self.stream.as_mut().context("there is a connection")?;
+        let stream = self.stream.as_mut().context("the connection is open")?;
         stream.get_ref().set_read_timeout(Some(limit))?;
         stream.get_ref().set_write_timeout(Some(limit))?;
         let mut head = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
@@ -107,7 +109,7 @@ impl Connection {
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(&request.body);
         let written = stream.get_mut().write_all(&bytes);
-        // a server that refuses a large body may answer before it has read it
+        // a server may refuse a large body before reading it all
         let response = read(stream, request.method == "HEAD");
         let response = match (response, written) {
             (Ok(response), _) => response,
@@ -152,7 +154,7 @@ fn read(stream: &mut impl BufRead, is_head: bool) -> Result<Response> {
         }
     }
     let Some(length) = response.header("content-length") else {
-        bail!("an answer without a length")
+        bail!("a response without a length")
     };
     let mut body = vec![0; length.parse()?];
     stream.read_exact(&mut body)?;
@@ -173,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_read_with_its_length_or_in_chunks() {
+    fn a_response_is_read_with_its_length_or_in_chunks() {
         let check = |text: &str, is_head, body: &str| {
             let response = read(&mut text.as_bytes(), is_head).unwrap();
             assert_eq!((response.code, response.body.as_slice()), (200, body.as_bytes()), "{text}");

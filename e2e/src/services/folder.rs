@@ -1,4 +1,4 @@
-//! The folder of the services: their data, logs and process ids, the ports that were chosen, and the configuration.
+//! The folder of the services: data, logs, process ids, the chosen ports and the configuration.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 
 use super::process::Process;
 
-/// The database that is created for trials.
+/// The database that is created.
 pub const DATABASE: &str = "sagamore";
-/// How each configuration begins.
-pub const WRITTEN: &str = "# Written by `cargo xtask services up`: the services of this checkout, on loopback, for trials and tests.\n\n";
-/// How each ends.
+/// The header of each configuration.
+pub const WRITTEN: &str = "# Written by `cargo xtask services up`: the services of this checkout \
+    on loopback, for trials and tests.\n\n";
+/// The end of each configuration.
 pub const PARTITIONS: &str = "\
-# few, because all of it runs on one machine; in production as many as processes are to share the work
+# few, for one machine; in production at least as many as processes that share the work
 [orchestrator]
 partitions = 4
 
@@ -31,55 +32,55 @@ partitions = 2
 [shipping]
 partitions = 2
 ";
-/// How many ports are tried, one after another.
+/// Maximum ports that are tried, in sequence.
 const PORTS_TRIED_MAX: u16 = 1000;
-/// How many lines of a log go into an error.
+/// Lines of a log in an error.
 const LOG_LINES: usize = 12;
 
-/// Where everything of the services lies.
+/// The folder of the services.
 #[derive(Clone)]
 pub struct Folder {
     root: PathBuf,
     pom: PathBuf,
 }
 
-/// Where the services listen.
+/// The ports of the services.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Ports {
-    /// Kafka, for clients.
+    /// Kafka's plain listener.
     pub kafka: u16,
-    /// Kafka, for its own controller.
+    /// Kafka's controller.
     pub controller: u16,
-    /// Kafka, for clients with a name and a password, by TLS.
+    /// Kafka's TLS listener with passwords.
     pub kafka_sasl: u16,
-    /// Kafka, for clients with a certificate.
+    /// Kafka's TLS listener with client certificates.
     pub kafka_mutual: u16,
-    /// PostgreSQL.
+    /// PostgreSQL's listener.
     pub postgres: u16,
 }
 
 impl Folder {
-    /// The folder, and the file that says which jars there have to be.
+    /// Creates the folder. `pom` lists the jars of Kafka.
     pub fn new(root: PathBuf, pom: PathBuf) -> Folder {
         Folder { root, pom }
     }
 
-    /// A service's own folder.
+    /// Returns a service's own folder.
     pub fn of(&self, service: &str) -> PathBuf {
         self.root.join(service)
     }
 
-    /// The file that says which jars there have to be.
+    /// Returns the Maven file that lists the jars.
     pub fn pom(&self) -> &Path {
         &self.pom
     }
 
-    /// Where a service's output goes.
+    /// Returns the file of a service's output.
     pub fn log(&self, service: &str) -> PathBuf {
         self.root.join(format!("{service}.log"))
     }
 
-    /// Keeps others of this program out, until it is dropped.
+    /// Locks the folder against other processes of this program, until the file is dropped.
     pub fn lock(&self) -> Result<File> {
         create(&self.root)?;
         let path = self.root.join("lock");
@@ -88,7 +89,8 @@ impl Folder {
         Ok(file)
     }
 
-    /// Keeps other checkouts from choosing ports, until it is dropped: a port is free until a server listens on it.
+    /// Locks the choice of ports against other checkouts, until the file is dropped. A port counts
+    /// as free until a server listens.
     pub fn lock_ports() -> Result<File> {
         let path = ports_lock();
         let file = open_lock(&path)?;
@@ -96,7 +98,7 @@ impl Folder {
         Ok(file)
     }
 
-    /// The process of a service, if it runs.
+    /// Returns the process of a service, if it runs.
     pub fn running(&self, service: &str) -> Result<Option<Process>> {
         let path = self.pid_file(service);
         match fs::read_to_string(&path) {
@@ -106,22 +108,22 @@ impl Folder {
         }
     }
 
-    /// Writes down which process a service is.
+    /// Stores the process of a service.
     pub fn remember(&self, service: &str, process: &Process) -> Result<()> {
         write(&self.pid_file(service), &process.to_line())
     }
 
-    /// The service does not run any more.
+    /// Removes the stored process of a service.
     pub fn forget(&self, service: &str) -> Result<()> {
         remove_file(&self.pid_file(service))
     }
 
-    /// Removes what the services have stored. They must not run.
+    /// Removes the data of the services, which must not run.
     pub fn remove_data(&self) -> Result<()> {
         ["kafka", "postgres"].into_iter().try_for_each(|service| self.remove_data_of(service))
     }
 
-    /// Removes what one of them has stored. It must not run.
+    /// Removes the data of a service, which must not run.
     pub fn remove_data_of(&self, service: &str) -> Result<()> {
         let data = self.of(service).join("data");
         if data.exists() {
@@ -130,17 +132,18 @@ impl Folder {
         Ok(())
     }
 
-    /// The ports that were chosen.
+    /// Returns the chosen ports, if any.
     pub fn ports(&self) -> Result<Option<Ports>> {
         let path = self.root.join("ports.json");
         let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
         let ports = serde_json::from_str(&text).ok().as_ref().and_then(Ports::read);
         ports.map(Some).with_context(|| {
-            format!("{} is damaged: stop the services and remove it", path.display())
+            format!("{} is unreadable: stop the services and remove the file", path.display())
         })
     }
 
-    /// The ports to use: those of a service that runs stay; one that somebody else has taken is chosen anew.
+    /// Chooses the ports. A running service keeps its ports, and a port in use by another process
+    /// is replaced.
     pub fn choose_ports(&self) -> Result<Ports> {
         let old = self.ports()?.unwrap_or_default();
         let (kafka, postgres) =
@@ -156,24 +159,24 @@ impl Folder {
         Ok(ports)
     }
 
-    /// Writes the configuration that points at the services.
+    /// Writes the configuration that names the services.
     pub fn write_configuration(&self, ports: &Ports) -> Result<PathBuf> {
         let path = self.configuration();
         write(&path, &ports.configuration())?;
         Ok(path)
     }
 
-    /// Where certificates, keys and the configurations that use them are.
+    /// Returns the folder of the certificates, the keys and the configurations with TLS.
     pub fn secure(&self) -> PathBuf {
         self.root.join("secure")
     }
 
-    /// Where the configuration is.
+    /// Returns the path of the configuration.
     pub fn configuration(&self) -> PathBuf {
         self.root.join("sagamore.toml")
     }
 
-    /// The last lines of a service's log, for an error.
+    /// Returns the last lines of a service's log, for an error.
     pub fn end_of_log(&self, service: &str) -> String {
         let path = self.log(service);
         let text = fs::read(&path)
@@ -190,22 +193,22 @@ impl Folder {
 }
 
 impl Ports {
-    /// What Kafka's clients are given.
+    /// Returns Kafka's address.
     pub fn brokers(&self) -> String {
         format!("127.0.0.1:{}", self.kafka)
     }
 
-    /// What PostgreSQL's clients are given.
+    /// Returns PostgreSQL's URL.
     pub fn postgres_url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{DATABASE}", self.postgres)
     }
 
-    /// Whether nobody listens where this service does.
+    /// Whether all ports of this service are free.
     pub fn are_free(&self, service: &str) -> bool {
         self.all_of(service).into_iter().all(is_free)
     }
 
-    /// Every port of this service.
+    /// Returns every port of this service.
     pub fn all_of(&self, service: &str) -> Vec<u16> {
         let Ports { kafka, controller, kafka_sasl, kafka_mutual, postgres } = *self;
         if service == "kafka" {
@@ -215,7 +218,7 @@ impl Ports {
         }
     }
 
-    /// The address of the service with this name.
+    /// Returns the address of this service.
     pub fn of(&self, service: &str) -> String {
         if service == "kafka" { self.brokers() } else { self.postgres_url() }
     }
@@ -223,7 +226,8 @@ impl Ports {
     fn configuration(&self) -> String {
         let (brokers, url) = (self.brokers(), self.postgres_url());
         format!(
-            "{WRITTEN}[kafka]\nbrokers = \"{brokers}\"\n\n[postgres]\nurl = \"{url}\"\n\n{PARTITIONS}"
+            "{WRITTEN}[kafka]\nbrokers = \"{brokers}\"\n\n[postgres]\nurl = \
+             \"{url}\"\n\n{PARTITIONS}"
         )
     }
 
@@ -247,23 +251,23 @@ impl Ports {
     }
 }
 
-/// The lock under which checkouts of one user choose their ports.
+/// Returns the lock for the choice of ports by all checkouts of a user.
 fn ports_lock() -> PathBuf {
     std::env::temp_dir().join("sagamore-services-ports.lock")
 }
 
-/// A lock that another user of this machine made can be locked, too: it need not be writable.
+/// Opens the lock. Another user's lock need not be writable.
 fn open_lock(path: &Path) -> Result<File> {
     let made = File::options().create(true).append(true).open(path);
     made.or_else(|_| File::open(path)).with_context(|| format!("open {}", path.display()))
 }
 
-/// Creates a folder with all above it.
+/// Creates a folder and its parents.
 pub fn create(path: &Path) -> Result<()> {
     fs::create_dir_all(path).with_context(|| format!("create {}", path.display()))
 }
 
-/// Writes a file anew.
+/// Writes a file, replacing its content.
 pub fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
@@ -277,7 +281,8 @@ fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
-/// Below the ports that the system hands out by itself, so that a remembered one is hardly taken in the meantime.
+/// Chooses a port below the ephemeral range, so that other programs rarely take it between two
+/// starts.
 fn choose(old: u16, in_use: bool, from: u16) -> Result<u16> {
     if in_use || (old != 0 && is_free(old)) {
         return Ok(old);
@@ -299,18 +304,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_is_kept_unless_somebody_else_has_it() {
+    fn a_port_is_reused_unless_another_process_listens() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        assert_eq!(choose(port, true, 15_432).unwrap(), port, "our own service has it");
+        assert_eq!(
+            choose(port, true, 15_432).unwrap(),
+            port,
+            "the service itself listens on the port"
+        );
         assert_ne!(choose(port, false, 15_432).unwrap(), port);
         drop(taken);
         assert_eq!(choose(port, false, 15_432).unwrap(), port);
     }
 
-    /// The second checkout chooses when the first one's servers listen.
+    /// The second checkout chooses once the servers of the first one listen.
     #[test]
-    fn two_checkouts_that_start_together_choose_other_ports() {
+    fn two_checkouts_that_start_together_choose_different_ports() {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let folder = |root: &Path| Folder::new(root.to_owned(), root.join("pom.xml"));
         let lock = Folder::lock_ports().unwrap();
@@ -340,12 +349,13 @@ mod tests {
     }
 
     #[test]
-    fn ports_come_back_as_they_were_written() {
+    fn ports_are_read_as_written() {
         let ports = Ports { kafka: 1, controller: 2, kafka_sasl: 4, kafka_mutual: 5, postgres: 3 };
         assert_eq!(Ports::read(&ports.write()), Some(ports));
         assert_eq!(Ports::read(&json!({ "kafka": 1 })), None);
         assert!(ports.configuration().contains(
-            "[kafka]\nbrokers = \"127.0.0.1:1\"\n\n[postgres]\nurl = \"postgres://postgres@127.0.0.1:3/sagamore\"\n"
+            "[kafka]\nbrokers = \"127.0.0.1:1\"\n\n[postgres]\nurl = \
+             \"postgres://postgres@127.0.0.1:3/sagamore\"\n"
         ));
     }
 }

@@ -1,4 +1,4 @@
-//! Apache Kafka: one broker that is its own controller, from jars that Maven fetches once.
+//! Apache Kafka: one broker that is its own controller, from jars that Maven downloads once.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,11 +14,11 @@ use super::folder::{Folder, Ports, create, write};
 use super::process::run;
 use super::secure::{HOST, PASSWORD, USER};
 
-/// Any 16 bytes in base64: the data of one folder belong together.
+/// The cluster id: 16 arbitrary bytes in base64.
 const CLUSTER: &str = "c2FnYW1vcmVzYWdhbW9yZQ";
 const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule";
 const HEAP: [&str; 2] = ["-Xms256m", "-Xmx768m"];
-/// A broker that was killed cannot be registered again before this has passed.
+/// The broker's session timeout. A killed broker cannot register again before it has expired.
 const SESSION_MS: u32 = 4_000;
 const HEARTBEAT_MS: u32 = 1_000;
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -34,46 +34,46 @@ logger.server.name = kafka.server
 logger.server.level = INFO
 ";
 
-/// A further plain listener of the broker: clients that connect to it are sent to `advertised` for everything.
+/// An additional plain listener. The broker refers its clients to `advertised` for all requests.
 #[derive(Clone, Copy, Debug)]
-pub struct Door {
-    /// Where the broker listens.
+pub struct Listener {
+    /// The address that the broker binds.
     pub listen: SocketAddr,
-    /// Where clients are sent: a proxy in front of `listen`.
+    /// The address that clients connect to: a proxy in front of `listen`.
     pub advertised: SocketAddr,
 }
 
 /// The broker.
 pub struct Kafka {
-    here: PathBuf,
+    folder: PathBuf,
     pom: PathBuf,
     secure: PathBuf,
     ports: Ports,
-    doors: Vec<Door>,
+    listeners_added: Vec<Listener>,
 }
 
 impl Kafka {
-    /// The broker of this folder.
+    /// Returns the broker of this folder.
     pub fn new(folder: &Folder, ports: Ports) -> Kafka {
         let (pom, secure) = (folder.pom().to_owned(), folder.secure());
-        Kafka { here: folder.of("kafka"), pom, secure, ports, doors: Vec::new() }
+        Kafka { folder: folder.of("kafka"), pom, secure, ports, listeners_added: Vec::new() }
     }
 
-    /// The same with further listeners.
-    pub fn with_doors(self, doors: Vec<Door>) -> Kafka {
-        Kafka { doors, ..self }
+    /// Adds listeners.
+    pub fn with_listeners(self, listeners_added: Vec<Listener>) -> Kafka {
+        Kafka { listeners_added, ..self }
     }
 
-    /// Fetches the jars, unless those are there that the file of dependencies names.
+    /// Downloads the jars, unless the ones in the Maven file are present.
     fn fetch(&self) -> Result<()> {
         let wanted = fs::read_to_string(&self.pom)
             .with_context(|| format!("read {}", self.pom.display()))?;
-        let jars = self.here.join("jars");
+        let jars = self.folder.join("jars");
         if fs::read_to_string(jars.join("pom.xml")).is_ok_and(|had| had == wanted) {
             return Ok(());
         }
-        eprintln!("kafka: fetching its jars with Maven, about 45 MB, once");
-        let fetched = self.here.join("jars.new");
+        eprintln!("kafka: downloading about 45 MB of jars with Maven");
+        let fetched = self.folder.join("jars.new");
         for old in [&fetched, &jars] {
             if old.exists() {
                 fs::remove_dir_all(old).with_context(|| format!("remove {}", old.display()))?;
@@ -86,10 +86,12 @@ impl Kafka {
             .arg("dependency:copy-dependencies")
             .arg("-DincludeScope=runtime");
         maven.arg(format!("-DoutputDirectory={}", fetched.display()));
-        run(&mut maven)
-            .context("fetch Kafka's jars (it needs `mvn`, as of the package maven, and a way to its repository)")?;
+        run(&mut maven).context(
+            "download Kafka's jars (requires `mvn` of the package maven, and access to \
+                its repository)",
+        )?;
         write(&fetched.join("pom.xml"), &wanted)?;
-        fs::rename(&fetched, &jars).with_context(|| format!("name {}", jars.display()))
+        fs::rename(&fetched, &jars).with_context(|| format!("rename to {}", jars.display()))
     }
 
     /// Publishes one record with this body.
@@ -100,7 +102,8 @@ impl Kafka {
             "--bootstrap-server",
             &self.ports.brokers(),
         ]);
-        // a broker that has lost its data gives out numbers of producers again: an idempotent one is then rejected as an old one
+        // A broker without its data assigns producer ids again, so it would reject an idempotent
+        // producer as an old one.
         java.args([
             "--producer-property",
             "enable.idempotence=false",
@@ -112,16 +115,12 @@ impl Kafka {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let mut child = java.spawn().context("run the console producer")?;
-        child
-            .stdin
-            .take()
-            .context("its input is piped")?
-            .write_all(format!("{body}\n").as_bytes())?;
+        child.stdin.take().context("stdin is piped")?.write_all(format!("{body}\n").as_bytes())?;
         ensure!(child.wait()?.success(), "publish to {topic}");
         Ok(())
     }
 
-    /// How many records were ever published to a topic; none where there is no such topic.
+    /// Returns the number of records ever published to a topic, or 0 for a missing topic.
     pub fn published(&self, topic: &str) -> Result<u64> {
         let mut java = self.java();
         java.args([
@@ -138,21 +137,24 @@ impl Kafka {
         let mut java = Command::new("java");
         java.args(HEAP).arg(format!(
             "-Dlog4j2.configurationFile={}",
-            self.here.join("log4j2.properties").display()
+            self.folder.join("log4j2.properties").display()
         ));
-        java.arg("-cp").arg(self.here.join("jars").join("*"));
+        java.arg("-cp").arg(self.folder.join("jars").join("*"));
         java
     }
 
     fn properties(&self) -> String {
         let Ports { kafka, controller, kafka_sasl, kafka_mutual, .. } = self.ports;
-        let (data, secure) = (self.here.join("data"), self.secure.display());
-        let doors = || self.doors.iter().enumerate();
-        let listeners: String =
-            doors().map(|(at, door)| format!(",DOOR{at}://{}", door.listen)).collect();
-        let advertised: String =
-            doors().map(|(at, door)| format!(",DOOR{at}://{}", door.advertised)).collect();
-        let protocols: String = doors().map(|(at, _)| format!(",DOOR{at}:PLAINTEXT")).collect();
+        let (data, secure) = (self.folder.join("data"), self.secure.display());
+        let listeners_added = || self.listeners_added.iter().enumerate();
+        let listeners: String = listeners_added()
+            .map(|(at, listener)| format!(",DOOR{at}://{}", listener.listen))
+            .collect();
+        let advertised: String = listeners_added()
+            .map(|(at, listener)| format!(",DOOR{at}://{}", listener.advertised))
+            .collect();
+        let protocols: String =
+            listeners_added().map(|(at, _)| format!(",DOOR{at}:PLAINTEXT")).collect();
         format!(
             "process.roles=broker,controller\n\
              node.id=1\n\
@@ -188,25 +190,25 @@ impl Kafka {
         )
     }
 
-    /// Puts a group that has no members back to the beginning of everything that is there.
+    /// Resets the offsets of a group without members to the earliest records.
     pub fn reset_offsets(&self, group: &str) -> Result<()> {
         let mut java = self.java();
         java.arg("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand");
         java.args(["--bootstrap-server", &self.ports.brokers(), "--group", group, "--all-topics"]);
-        let said = run(java.args(["--reset-offsets", "--to-earliest", "--execute"]))?;
-        ensure!(!said.contains("Error"), "reset the offsets of {group}: {said}");
+        let output = run(java.args(["--reset-offsets", "--to-earliest", "--execute"]))?;
+        ensure!(!output.contains("Error"), "reset the offsets of {group}: {output}");
         Ok(())
     }
 
-    /// Asks which requests it understands: it answers once it is ready for any.
-    fn ask(&self) -> std::io::Result<()> {
+    /// Sends an ApiVersions request. The broker answers it once it accepts any request.
+    fn request_versions(&self) -> std::io::Result<()> {
         let address = SocketAddr::from(([127, 0, 0, 1], self.ports.kafka));
         let mut stream = TcpStream::connect_timeout(&address, ANSWER_MAX)?;
         stream.set_read_timeout(Some(ANSWER_MAX))?;
         stream.set_write_timeout(Some(ANSWER_MAX))?;
-        // length, kind 18 (ApiVersions), version 0, number of the request, no name of a client
+        // length, ApiVersions (18), version 0, correlation id 7, null client id
         stream.write_all(&[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff])?;
-        let mut answer = [0; 10]; // length, number of the request, error
+        let mut answer = [0; 10]; // length, correlation id, error code
         stream.read_exact(&mut answer)?;
         if answer[4..] == [0, 0, 0, 7, 0, 0] {
             Ok(())
@@ -223,14 +225,14 @@ impl Service for Kafka {
 
     fn prepare(&self) -> Result<()> {
         run(Command::new("java").arg("-version"))
-            .context("Kafka needs Java 17 or newer: install default-jre-headless")?;
-        create(&self.here)?;
+            .context("Kafka requires Java 17 or newer: install default-jre-headless")?;
+        create(&self.folder)?;
         self.fetch()?;
-        let properties = self.here.join("server.properties");
+        let properties = self.folder.join("server.properties");
         write(&properties, &self.properties())?;
-        write(&self.here.join("log4j2.properties"), LOGGING)?;
-        if !self.here.join("data/meta.properties").exists() {
-            eprintln!("kafka: preparing its data folder");
+        write(&self.folder.join("log4j2.properties"), LOGGING)?;
+        if !self.folder.join("data/meta.properties").exists() {
+            eprintln!("kafka: preparing the data folder");
             let mut format = self.java();
             format
                 .args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER, "--config"])
@@ -245,12 +247,12 @@ impl Service for Kafka {
 
     fn command(&self) -> Result<Command> {
         let mut java = self.java();
-        java.arg("kafka.Kafka").arg(self.here.join("server.properties"));
+        java.arg("kafka.Kafka").arg(self.folder.join("server.properties"));
         Ok(java)
     }
 
     fn answers(&self) -> bool {
-        self.ask().is_ok()
+        self.request_versions().is_ok()
     }
 
     fn settle(&self) -> Result<()> {

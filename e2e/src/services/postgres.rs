@@ -1,4 +1,4 @@
-//! PostgreSQL: the distribution's server, on a data folder of our own.
+//! PostgreSQL: the distribution's server, with a separate data folder.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -12,49 +12,60 @@ use super::folder::{DATABASE, Folder, Ports, create, write};
 use super::process::run;
 use super::secure;
 
-/// Where distributions keep the servers, a folder a version.
+/// The folder in which distributions install the servers, one folder per version.
 const VERSIONS: &str = "/usr/lib/postgresql";
-/// The superuser of the data, and the system's user that has the server when root starts it.
+/// The superuser of the database, and the system user that runs the server if root starts it.
 const USER: &str = "postgres";
 const CONNECTIONS_MAX: u32 = 200;
-/// Everybody else on this machine comes in.
+/// The rule that admits all other users on loopback.
 const TRUSTED: &str = "host all all 127.0.0.1/32 trust\n";
 
 /// The server.
 pub struct Postgres {
-    here: PathBuf,
+    folder: PathBuf,
     secure: PathBuf,
     ports: Ports,
 }
 
 impl Postgres {
-    /// The server of this folder.
+    /// Returns the server of this folder.
     pub fn new(folder: &Folder, ports: Ports) -> Postgres {
-        Postgres { here: folder.of("postgres"), secure: folder.secure(), ports }
+        Postgres { folder: folder.of("postgres"), secure: folder.secure(), ports }
     }
 
     fn data(&self) -> PathBuf {
-        self.here.join("data")
+        self.folder.join("data")
     }
 
-    /// The programs: of the version that made the data, if there are data; else the newest.
+    /// Returns the folder of the programs: of the version that created the data, or else the newest
+    /// one.
     fn programs(&self) -> Result<PathBuf> {
         let versions = installed(Path::new(VERSIONS));
         match fs::read_to_string(self.data().join("PG_VERSION")) {
-            Ok(made_by) => match versions.iter().find(|(version, _)| version.to_string() == made_by.trim()) {
+            Ok(data_version) => match versions
+                .iter()
+                .find(|(version, _)| version.to_string() == data_version.trim())
+            {
                 Some((_, programs)) => Ok(programs.clone()),
                 None => bail!(
-                    "the data were made by PostgreSQL {}, which is not installed: install it, or give the data up with `up --fresh`",
-                    made_by.trim()
+                    "PostgreSQL {} created the data but is not installed: install it, or delete \
+                     the data with `up --fresh`",
+                    data_version.trim()
                 ),
             },
-            Err(_) => versions.into_iter().next_back().map(|(_, programs)| programs).with_context(|| {
-                format!("PostgreSQL is not installed (no {VERSIONS}): run `apt-get install postgresql` as root")
-            }),
+            Err(_) => {
+                versions.into_iter().next_back().map(|(_, programs)| programs).with_context(|| {
+                    format!(
+                        "PostgreSQL is not installed (no {VERSIONS}): run `apt-get install \
+                    postgresql` as root"
+                    )
+                })
+            }
         }
     }
 
-    /// As the user who has the server: it refuses root.
+    /// Builds a command that runs as the owner of the data, because the server refuses to run as
+    /// root.
     fn as_owner(&self, program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
         if !is_root()? {
             return Ok(Command::new(program));
@@ -77,8 +88,8 @@ impl Postgres {
     }
 
     fn initialise(&self) -> Result<()> {
-        eprintln!("postgres: preparing its data folder");
-        let new = self.here.join("data.new");
+        eprintln!("postgres: preparing the data folder");
+        let new = self.folder.join("data.new");
         if new.exists() {
             fs::remove_dir_all(&new).with_context(|| format!("remove {}", new.display()))?;
         }
@@ -92,25 +103,28 @@ impl Postgres {
         ]);
         run(command.current_dir("/")).with_context(|| {
             format!(
-                "create {} (the user {USER} has to reach that folder: every one above it needs x for others)",
+                "create {} (the user {USER} needs access: every parent folder needs the \
+                 permission x for others)",
                 new.display()
             )
         })?;
-        fs::rename(&new, self.data()).with_context(|| format!("name {}", self.data().display()))
+        fs::rename(&new, self.data())
+            .with_context(|| format!("rename to {}", self.data().display()))
     }
 }
 
 impl Postgres {
-    /// The server reads its key only where nobody else can; certificates lie beside it.
+    /// Copies the certificates into the data folder. The server requires a key that only its owner
+    /// can read.
     fn take_certificate(&self) -> Result<()> {
         for name in ["server.crt", "server.key", "ca.pem"] {
             let (from, to) = (self.secure.join(name), self.data().join(name));
             fs::copy(&from, &to).with_context(|| format!("copy {}", from.display()))?;
             fs::set_permissions(&to, fs::Permissions::from_mode(0o600))
-                .with_context(|| format!("close {} to others", to.display()))?;
+                .with_context(|| format!("restrict the permissions of {}", to.display()))?;
             if is_root()? {
                 run(Command::new("chown").arg(USER).arg(&to))
-                    .with_context(|| format!("give {} to the user {USER}", to.display()))?;
+                    .with_context(|| format!("change the owner of {} to {USER}", to.display()))?;
             }
         }
         Ok(())
@@ -126,10 +140,10 @@ impl Service for Postgres {
         if installed(Path::new(VERSIONS)).is_empty() && is_root()? {
             install()?;
         }
-        create(&self.here)?;
+        create(&self.folder)?;
         if is_root()? {
-            run(Command::new("chown").arg(USER).arg(&self.here))
-                .with_context(|| format!("give the folder to the user {USER}"))?;
+            run(Command::new("chown").arg(USER).arg(&self.folder))
+                .with_context(|| format!("change the owner of the folder to {USER}"))?;
         }
         if !self.data().join("PG_VERSION").exists() {
             self.initialise()?;
@@ -159,13 +173,13 @@ impl Service for Postgres {
     }
 
     fn settle(&self) -> Result<()> {
-        let there = format!("SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'");
+        let exists = format!("SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'");
         if run(self.client("psql")?.args([
             "--dbname=postgres",
             "--tuples-only",
             "--no-align",
             "--command",
-            &there,
+            &exists,
         ]))? != "1"
         {
             run(self.client("createdb")?.arg(DATABASE))?;
@@ -180,13 +194,13 @@ impl Service for Postgres {
         Ok(())
     }
 
-    /// Fast: clients are disconnected, nothing is lost.
+    /// A fast shutdown: clients are disconnected, and no data is lost.
     fn stop_signal(&self) -> &'static str {
         "INT"
     }
 }
 
-/// The versions in this folder with their programs, the oldest first.
+/// Returns the versions in this folder with their programs, the oldest first.
 fn installed(versions: &Path) -> Vec<(u32, PathBuf)> {
     let entries = fs::read_dir(versions).into_iter().flatten().flatten();
     let mut found: Vec<(u32, PathBuf)> = entries
@@ -202,19 +216,19 @@ fn installed(versions: &Path) -> Vec<(u32, PathBuf)> {
 }
 
 fn install() -> Result<()> {
-    eprintln!("postgres: installing the distribution's package");
-    let told =
+    eprintln!("postgres: installing the package postgresql");
+    let hint =
         "PostgreSQL is missing, and apt-get could not install it: install the package postgresql";
-    run(Command::new("apt-get").args(["update", "-q"])).context(told)?;
+    run(Command::new("apt-get").args(["update", "-q"])).context(hint)?;
     run(Command::new("apt-get")
         .args(["install", "-q", "-y", "postgresql"])
         .env("DEBIAN_FRONTEND", "noninteractive"))
-    .context(told)?;
+    .context(hint)?;
     Ok(())
 }
 
 fn is_root() -> Result<bool> {
-    Ok(fs::metadata("/proc/self").context("look at /proc (the services run on Linux)")?.uid() == 0)
+    Ok(fs::metadata("/proc/self").context("read /proc (the services require Linux)")?.uid() == 0)
 }
 
 #[cfg(test)]
@@ -222,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_sorted_as_numbers_and_folders_without_a_server_are_none() {
+    fn versions_are_sorted_as_numbers_and_folders_without_a_server_are_skipped() {
         let root = std::env::temp_dir().join(format!("sagamore-xtask-{}", std::process::id()));
         for version in ["9", "15", "16", "common"] {
             let programs = root.join(version).join("bin");

@@ -1,4 +1,4 @@
-//! Processes that outlive this program, known by their id and the moment they began: an id alone is used again one day.
+//! Processes that outlive this program, identified by id and start time, because ids are reused.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::process::CommandExt;
@@ -7,19 +7,19 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// A log that is longer than this is begun anew at the next start.
+/// The size of a log above which the next start truncates it.
 const LOG_BYTES_MAX: u64 = 8 << 20;
 
-/// A process that ran when it was looked at.
+/// A process, as identified by its id and start time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Process {
     pid: u32,
-    /// The moment it began, as /proc tells it, and the boot in which that moment lies.
+    /// The start time from /proc, and the boot id.
     began: String,
 }
 
 impl Process {
-    /// The process with this id, if it runs.
+    /// Returns the process with this id, if it runs.
     pub fn find(pid: u32) -> Option<Process> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -27,17 +27,17 @@ impl Process {
         Some(Process { pid, began: format!("{ticks}@{}", boot.trim()) })
     }
 
-    /// Its id.
+    /// Returns its id.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Whether it runs still.
+    /// Whether the process still runs.
     pub fn runs(&self) -> bool {
         Process::find(self.pid).as_ref() == Some(self)
     }
 
-    /// Whether it is this process that listens on this port of loopback: another one may have been faster.
+    /// Whether this process listens on this loopback port, as opposed to another one.
     pub fn listens_on(&self, port: u16) -> bool {
         let tables = ["tcp", "tcp6"]
             .map(|table| std::fs::read_to_string(format!("/proc/{}/net/{table}", self.pid)));
@@ -50,7 +50,7 @@ impl Process {
             .any(|link| sockets.iter().any(|socket| link.as_os_str() == socket.as_str()))
     }
 
-    /// Sends it a signal, if it is still the same.
+    /// Sends a signal to the process, unless it has ended.
     pub fn signal(&self, name: &str) -> Result<()> {
         if !self.runs() {
             return Ok(());
@@ -60,17 +60,17 @@ impl Process {
             .status()
             .context("run sh")?;
         if !status.success() && self.runs() {
-            bail!("process {} cannot be sent {name}: it may be another user's", self.pid);
+            bail!("cannot send {name} to process {}: it may belong to another user", self.pid);
         }
         Ok(())
     }
 
-    /// As it is written in a file.
+    /// Formats the process for a file.
     pub fn to_line(&self) -> String {
         format!("{} {}\n", self.pid, self.began)
     }
 
-    /// The one that was written, if it runs still.
+    /// Parses a stored process, and returns it if it still runs.
     pub fn of_line(line: &str) -> Option<Process> {
         let (pid, began) = line.trim().split_once(' ')?;
         let process = Process { pid: pid.parse().ok()?, began: began.to_owned() };
@@ -78,9 +78,10 @@ impl Process {
     }
 }
 
-/// Starts a server that goes on without us, with its output in a file, out of reach of the terminal's Ctrl-C.
+/// Starts a server in its own process group, so that it outlives this program and ignores its
+/// Ctrl-C. Output goes to a file.
 pub fn start(mut command: Command, log: &Path) -> Result<Process> {
-    let told = format!("start {}", command.get_program().display());
+    let action = format!("start {}", command.get_program().display());
     let output = open_log(log)?;
     let mut child = command
         .stdin(Stdio::null())
@@ -88,20 +89,21 @@ pub fn start(mut command: Command, log: &Path) -> Result<Process> {
         .stderr(output)
         .process_group(0)
         .spawn()
-        .with_context(|| told.clone())?;
+        .with_context(|| action.clone())?;
     let process = Process::find(child.id());
-    // while we run, what it leaves behind is cleared away: PostgreSQL takes a dead one's id for one that lives
+    // Reap the child while this program runs: PostgreSQL mistakes the id of a zombie for a live
+    // server.
     std::thread::spawn(move || child.wait());
-    process.with_context(|| format!("{told}: it ended at once; see {}", log.display()))
+    process.with_context(|| format!("{action}: the process ended at once; see {}", log.display()))
 }
 
-/// Runs a command to its end; its output is the error's text when it fails.
+/// Runs a command to its end and returns its stdout. The error includes the output.
 pub fn run(command: &mut Command) -> Result<String> {
-    let told = command.get_program().display().to_string();
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("run {told}"))?;
+    let program = command.get_program().display().to_string();
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("run {program}"))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if !output.status.success() {
-        bail!("{told} failed:\n{}\n{}", text(&output.stdout), text(&output.stderr));
+        bail!("{program} failed:\n{}\n{}", text(&output.stdout), text(&output.stderr));
     }
     Ok(text(&output.stdout))
 }
@@ -113,7 +115,8 @@ fn open_log(path: &Path) -> Result<File> {
     options.open(path).with_context(|| format!("open {}", path.display()))
 }
 
-/// The sockets that listen on this port, of the text of /proc/net/tcp, as links of open files show them.
+/// Returns the sockets that listen on this port in a table of /proc/net/tcp, in the form of links
+/// in /proc/PID/fd.
 fn listening(table: &str, port: u16) -> Vec<String> {
     const LISTENS: &str = "0A";
     let suffix = format!(":{port:04X}");
@@ -125,8 +128,8 @@ fn listening(table: &str, port: u16) -> Vec<String> {
     table.lines().filter_map(socket).collect()
 }
 
-/// The moment a process began, of the text of /proc/PID/stat; none when it has ended and only its parent has not seen it.
-/// The second field is the program's name in brackets, which may hold anything.
+/// Returns the start time in the text of /proc/PID/stat, or `None` for a zombie. The second field,
+/// the program's name in brackets, may contain any character.
 fn began(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace();
@@ -141,29 +144,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_known_by_the_moment_it_began() {
-        let ours = Process::find(std::process::id()).expect("we run");
+    fn a_process_is_identified_by_its_start_time() {
+        let ours = Process::find(std::process::id()).expect("this process runs");
         assert_eq!(Process::of_line(&ours.to_line()), Some(ours.clone()));
         let other = Process { began: format!("1{}", ours.began), ..ours };
-        assert!(!other.runs(), "the same id, and another process");
+        assert!(!other.runs(), "the same id of another process");
         assert_eq!(Process::of_line(&other.to_line()), None);
         assert_eq!(Process::of_line("nothing"), None);
     }
 
     #[test]
-    fn the_process_that_listens_on_a_port_is_told_from_others() {
+    fn the_process_that_listens_on_a_port_is_identified() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let ours = Process::find(std::process::id()).expect("we run");
+        let ours = Process::find(std::process::id()).expect("this process runs");
         assert!(ours.listens_on(port));
         let other = Process::find(1).expect("the first process runs");
-        assert!(!other.listens_on(port), "another one's port is not taken for its own");
+        assert!(!other.listens_on(port), "the port belongs to another process");
         drop(listener);
         assert!(!ours.listens_on(port));
     }
 
     #[test]
-    fn the_moment_is_read_behind_any_name() {
+    fn the_start_time_is_read_after_any_program_name() {
         let fields = "0 0 0 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0";
         assert_eq!(began(&format!("7 (a) b (c)) S {fields}")), Some(4711));
         assert_eq!(began(&format!("7 (java) Z {fields}")), None);

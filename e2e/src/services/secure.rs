@@ -1,5 +1,7 @@
-//! The encrypted ways in: certificates of an authority of our own, who may come in with them or with a password, and the
-//! configurations that do. Secret from nobody: all of it is made here, for loopback.
+//! TLS and authentication: certificates of a test authority, users with a password or a
+//! certificate, and configurations for both. Nothing folder_path is secret: all of it is created
+//! locally,
+//! for loopback.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,61 +11,65 @@ use anyhow::{Context, Result};
 use super::folder::{DATABASE, Folder, PARTITIONS, Ports, WRITTEN, create, write};
 use super::process::run;
 
-/// Who the certificate of the servers is made out to: by 127.0.0.1 they are found as well, and must not be believed.
+/// The host name in the servers' certificate. Clients must reject the certificate at 127.0.0.1.
 pub const HOST: &str = "localhost";
-/// Who comes in with a password.
+/// The user with a password.
 pub const USER: &str = "secure";
-/// Who comes in with a certificate.
+/// The user with a certificate.
 const MUTUAL: &str = "mutual";
-/// The password, with letters that addresses have to escape.
+/// The password, with characters that URLs have to escape.
 pub const PASSWORD: &str = "p@ss:word/1";
 
-/// Makes the certificates, unless they are there.
+/// Creates the certificates, unless they exist.
 pub fn prepare(folder: &Folder) -> Result<()> {
-    let here = folder.secure();
-    if here.join("password").exists() {
+    let folder_path = folder.secure();
+    if folder_path.join("password").exists() {
         return Ok(());
     }
-    create(&here)?;
+    create(&folder_path)?;
     for authority in ["ca", "other-ca"] {
-        let mut make = making(&here, authority, authority);
+        let mut make = certificate_command(&folder_path, authority, authority);
         make.args([
             "-out",
-            &path(&here, authority, "pem"),
+            &path(&folder_path, authority, "pem"),
             "-addext",
             "keyUsage=critical,keyCertSign",
         ]);
-        run(&mut make)
-            .context("make an authority (it needs `openssl`, as of the package of that name)")?;
+        run(&mut make).context("create an authority (requires the package openssl)")?;
     }
     for (name, subject, about) in [
         ("server", HOST, format!("subjectAltName=DNS:{HOST}")),
         ("client", MUTUAL, "keyUsage=digitalSignature".into()),
     ] {
-        let mut make = making(&here, name, subject);
-        make.args(["-CA", &path(&here, "ca", "pem"), "-CAkey", &path(&here, "ca", "key")]);
+        let mut make = certificate_command(&folder_path, name, subject);
+        make.args([
+            "-CA",
+            &path(&folder_path, "ca", "pem"),
+            "-CAkey",
+            &path(&folder_path, "ca", "key"),
+        ]);
         make.args([
             "-out",
-            &path(&here, name, "crt"),
+            &path(&folder_path, name, "crt"),
             "-addext",
             "basicConstraints=critical,CA:FALSE",
             "-addext",
             &about,
         ]);
-        run(&mut make).with_context(|| format!("make the certificate of the {name}"))?;
+        run(&mut make).with_context(|| format!("create the certificate of the {name}"))?;
     }
     let read = |kind: &str| {
-        let file = path(&here, "server", kind);
+        let file = path(&folder_path, "server", kind);
         std::fs::read_to_string(&file).with_context(|| format!("read {file}"))
     };
-    write(&here.join("server.both.pem"), &(read("key")? + &read("crt")?))?;
-    write(&here.join("password"), &format!("{PASSWORD}\n"))
+    write(&folder_path.join("server.both.pem"), &(read("key")? + &read("crt")?))?;
+    write(&folder_path.join("password"), &format!("{PASSWORD}\n"))
 }
 
 /// Writes `password.toml` and `mutual.toml`.
 pub fn write_configurations(folder: &Folder, ports: &Ports) -> Result<()> {
-    let here = folder.secure();
-    let file = |name: &str| here.join(name).display().to_string();
+    let folder_path = folder.secure();
+    let file = |name: &str| folder_path.join(name).display().to_string();
     let (ca, password) = (file("ca.pem"), file("password"));
     let (sasl, mutual) = (ports.kafka_sasl, ports.kafka_mutual);
     let postgres = |user: &str, more: &str| {
@@ -71,23 +77,26 @@ pub fn write_configurations(folder: &Folder, ports: &Ports) -> Result<()> {
         format!("[postgres]\nurl = \"{url}\"\n{more}\n[postgres.tls]\nca = \"{ca}\"\n")
     };
     let by_password = format!(
-        "{WRITTEN}namespace = \"password\"\n\n[kafka]\nbrokers = \"{HOST}:{sasl}\"\n\n[kafka.tls]\nca = \"{ca}\"\n\n\
-         [kafka.sasl]\nmechanism = \"SCRAM-SHA-512\"\nusername = \"{USER}\"\npassword_file = \"{password}\"\n\n\
+        "{WRITTEN}namespace = \"password\"\n\n[kafka]\nbrokers = \
+         \"{HOST}:{sasl}\"\n\n[kafka.tls]\nca = \"{ca}\"\n\n\
+         [kafka.sasl]\nmechanism = \"SCRAM-SHA-512\"\nusername = \"{USER}\"\npassword_file = \
+         \"{password}\"\n\n\
          {}\n{PARTITIONS}",
         postgres(USER, &format!("password_file = \"{password}\"\n"))
     );
     let (certificate, key) = (file("client.crt"), file("client.key"));
     let ours = format!("certificate = \"{certificate}\"\nkey = \"{key}\"\n");
     let by_certificate = format!(
-        "{WRITTEN}namespace = \"mutual\"\n\n[kafka]\nbrokers = \"{HOST}:{mutual}\"\n\n[kafka.tls]\nca = \"{ca}\"\n{ours}\n\
+        "{WRITTEN}namespace = \"mutual\"\n\n[kafka]\nbrokers = \
+         \"{HOST}:{mutual}\"\n\n[kafka.tls]\nca = \"{ca}\"\n{ours}\n\
          {}{ours}\n{PARTITIONS}",
         postgres(MUTUAL, "")
     );
-    write(&here.join("password.toml"), &by_password)?;
-    write(&here.join("mutual.toml"), &by_certificate)
+    write(&folder_path.join("password.toml"), &by_password)?;
+    write(&folder_path.join("mutual.toml"), &by_certificate)
 }
 
-/// Rules of PostgreSQL: these users only with the password or the certificate, and only by TLS.
+/// Returns PostgreSQL's rules: these users need TLS, and the password or the certificate.
 pub fn rules() -> String {
     format!(
         "hostssl all {USER} 127.0.0.1/32 scram-sha-256\nhostssl all {MUTUAL} 127.0.0.1/32 cert\n\
@@ -95,10 +104,13 @@ pub fn rules() -> String {
     )
 }
 
-/// Statements that make these users, who may make schemas and nothing else.
+/// Returns the statements that create these users, who may create schemas only.
 pub fn roles() -> String {
     let make = [USER, MUTUAL].map(|user| {
-        format!("IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{user}') THEN CREATE ROLE {user} LOGIN; END IF;")
+        format!(
+            "IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{user}') THEN CREATE ROLE \
+            {user} LOGIN; END IF;"
+        )
     });
     format!(
         "DO $$ BEGIN {} END $$; ALTER ROLE {USER} PASSWORD '{PASSWORD}'; \
@@ -107,8 +119,8 @@ pub fn roles() -> String {
     )
 }
 
-/// A key on a curve that everybody has, and a certificate of ten years.
-fn making(here: &Path, name: &str, subject: &str) -> Command {
+/// Builds a command that creates a key on a common curve, and a certificate for ten years.
+fn certificate_command(folder_path: &Path, name: &str, subject: &str) -> Command {
     let mut make = Command::new("openssl");
     make.args([
         "req",
@@ -121,10 +133,10 @@ fn making(here: &Path, name: &str, subject: &str) -> Command {
         "-days",
         "3650",
     ]);
-    make.args(["-subj", &format!("/CN={subject}"), "-keyout", &path(here, name, "key")]);
+    make.args(["-subj", &format!("/CN={subject}"), "-keyout", &path(folder_path, name, "key")]);
     make
 }
 
-fn path(here: &Path, name: &str, kind: &str) -> String {
-    PathBuf::from(here).join(format!("{name}.{kind}")).display().to_string()
+fn path(folder_path: &Path, name: &str, kind: &str) -> String {
+    PathBuf::from(folder_path).join(format!("{name}.{kind}")).display().to_string()
 }

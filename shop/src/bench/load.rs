@@ -1,4 +1,4 @@
-//! The clients: each starts a saga, waits for its outcome, and starts the next.
+//! The benchmark's clients: each starts a saga, waits for its outcome, and starts the next.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,92 +22,92 @@ use tokio::task::JoinSet;
 
 use super::{RefuseAt, plan};
 
-/// How long a client waits for one outcome.
+/// The wait for one outcome, in seconds.
 const WAIT_S: u64 = 30;
 
-/// Where the clients go.
+/// The address of the clients' requests.
 #[derive(Clone)]
 pub enum Target {
-    /// Over a keep-alive connection of their own.
+    /// An orchestrator. Each client has a keep-alive connection.
     Http(SocketAddr),
-    /// Likewise, to where nobody directs: an order begins a chain.
+    /// A choreography, where an order starts a chain.
     Choreography {
-        /// Where it is placed.
+        /// The address that places orders.
         orders: SocketAddr,
-        /// Where is seen how it ends, if not there.
+        /// The address that reports outcomes, unless it is the same.
         observer: Option<SocketAddr>,
     },
-    /// Straight into the engine.
+    /// The engine's handle.
     Library(Handle),
 }
 
-/// When the load ends.
+/// The end of the load.
 #[derive(Clone, Copy)]
 pub enum Until {
-    /// After so many sagas.
+    /// Ends after this number of sagas.
     Sagas(u64),
-    /// After that time.
+    /// Ends after this time.
     Passed(Duration),
 }
 
 /// One phase of load.
 #[derive(Clone)]
 pub struct Load {
-    /// Makes the keys of different phases differ.
+    /// A prefix that keeps the keys of different phases distinct.
     pub phase: &'static str,
-    /// Where to.
+    /// The address of the requests.
     pub target: Target,
-    /// How many clients.
+    /// The number of clients.
     pub clients: u16,
-    /// Which step refuses.
+    /// The step that refuses.
     pub refuse_at: Option<RefuseAt>,
-    /// When it ends.
+    /// The end of the phase.
     pub until: Until,
 }
 
-/// What the clients saw.
+/// Results of the clients.
 #[derive(Default)]
-pub struct Seen {
-    /// Microseconds from asking to the outcome, one for each saga.
+pub struct LoadResult {
+    /// The microseconds from start to outcome, one entry per saga.
     pub took_us: Vec<u32>,
-    /// How many completed.
+    /// The number of completed sagas.
     pub completed: u64,
-    /// How many were compensated.
+    /// The number of compensated sagas.
     pub compensated: u64,
-    /// How many had no outcome in time, or are stuck.
+    /// The number of sagas that are stuck or had no outcome in time.
     pub others: u64,
 }
 
-/// Where a chain stands.
+/// The part of a saga's view that the benchmark reads.
 #[derive(Deserialize)]
 struct ChainStanding {
     status: ChainStatus,
 }
 
-/// One client's way to the engine.
-enum Way {
-    Http(Line),
-    Choreography { orders: Line, observer: Option<Line> },
+/// One client's connection to the engine.
+enum Connection {
+    Http(HttpConnection),
+    Choreography { orders: HttpConnection, observer: Option<HttpConnection> },
     Library(Handle, Name),
 }
 
-/// A connection that is kept.
-struct Line {
+/// A keep-alive HTTP connection.
+struct HttpConnection {
     sender: SendRequest<Full<Bytes>>,
     host: String,
 }
 
 impl Load {
-    /// Runs all clients to the end.
-    pub async fn run(&self) -> Result<Seen> {
+    /// Runs all clients until the end of the load.
+    pub async fn run(&self) -> Result<LoadResult> {
         let next = Arc::new(AtomicU64::new(0));
         let begun = Instant::now();
         let mut clients = JoinSet::new();
         for _ in 0..self.clients {
-            let way = Way::to(&self.target).await?;
+            let way = Connection::to(&self.target).await?;
             clients.spawn(self.clone().client(way, next.clone(), begun));
         }
-        let mut seen = Seen::default();
+        let mut seen = LoadResult::default();
         while let Some(client) = clients.join_next().await {
             let one = client.context("a client panicked")??;
             seen.took_us.extend(one.took_us);
@@ -119,8 +119,13 @@ impl Load {
         Ok(seen)
     }
 
-    async fn client(self, mut way: Way, next: Arc<AtomicU64>, begun: Instant) -> Result<Seen> {
-        let mut seen = Seen::default();
+    async fn client(
+        self,
+        mut way: Connection,
+        next: Arc<AtomicU64>,
+        begun: Instant,
+    ) -> Result<LoadResult> {
+        let mut seen = LoadResult::default();
         loop {
             let n = next.fetch_add(1, Ordering::Relaxed);
             let over = match self.until {
@@ -132,9 +137,9 @@ impl Load {
             }
             let key = format!("{}{n}", self.phase);
             let input = plan::input(&key, n, self.refuse_at);
-            let asked = Instant::now();
+            let sent_at = Instant::now();
             let status = way.start_and_wait(key, input).await?;
-            seen.took_us.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX));
+            seen.took_us.push(u32::try_from(sent_at.elapsed().as_micros()).unwrap_or(u32::MAX));
             match status {
                 Status::Completed => seen.completed += 1,
                 Status::Compensated => seen.compensated += 1,
@@ -144,52 +149,53 @@ impl Load {
     }
 }
 
-impl Seen {
-    /// The latency that this share of the sagas stayed under, in milliseconds.
+impl LoadResult {
+    /// Returns this percentile of the latencies, in milliseconds.
     pub fn percentile_ms(&self, percent: usize) -> f64 {
         let place = (self.took_us.len().saturating_sub(1) * percent).div_ceil(100);
         self.took_us.get(place).map_or(0.0, |us| f64::from(*us) / 1000.0)
     }
 }
 
-impl Way {
-    async fn to(target: &Target) -> Result<Way> {
+impl Connection {
+    async fn to(target: &Target) -> Result<Connection> {
         Ok(match target {
-            Target::Library(handle) => Way::Library(handle.clone(), Name::new(plan::NAME)?),
-            Target::Http(address) => Way::Http(Line::to(*address).await?),
-            Target::Choreography { orders, observer: None } => {
-                Way::Choreography { orders: Line::to(*orders).await?, observer: None }
-            }
-            Target::Choreography { orders, observer: Some(observer) } => Way::Choreography {
-                orders: Line::to(*orders).await?,
-                observer: Some(Line::to(*observer).await?),
+            Target::Library(handle) => Connection::Library(handle.clone(), Name::new(plan::NAME)?),
+            Target::Http(address) => Connection::Http(HttpConnection::to(*address).await?),
+            Target::Choreography { orders, observer: None } => Connection::Choreography {
+                orders: HttpConnection::to(*orders).await?,
+                observer: None,
+            },
+            Target::Choreography { orders, observer: Some(observer) } => Connection::Choreography {
+                orders: HttpConnection::to(*orders).await?,
+                observer: Some(HttpConnection::to(*observer).await?),
             },
         })
     }
 
     async fn start_and_wait(&mut self, key: String, input: String) -> Result<Status> {
         match self {
-            Way::Library(handle, definition) => {
+            Connection::Library(handle, definition) => {
                 let input = Body::parse(&input)?;
                 let start = Start::new(definition.clone(), key, input);
                 let (started, rest) =
                     handle.start_and_wait(start, Duration::from_secs(WAIT_S)).await?;
                 Ok(rest.map_or(started.status, |summary| summary.status))
             }
-            Way::Http(line) => {
+            Connection::Http(line) => {
                 let body =
                     format!(r#"{{"definition":"{}","key":"{key}","input":{input}}}"#, plan::NAME);
                 Ok(serde_json::from_slice::<Standing>(
-                    &line.ask("POST", "/api/v1/sagas", body, true).await?,
+                    &line.send("POST", "/api/v1/sagas", body, true).await?,
                 )?
                 .status)
             }
-            Way::Choreography { orders, observer } => {
-                // with an observer of its own the bench asks that; the service would ask one that does not know these orders
-                let mut answer = orders.ask("POST", "/orders", input, observer.is_none()).await?;
+            Connection::Choreography { orders, observer } => {
+                // the order service's own observer does not see the orders of the benchmark
+                let mut answer = orders.send("POST", "/orders", input, observer.is_none()).await?;
                 if let Some(observer) = observer {
                     answer = observer
-                        .ask("GET", &format!("/api/v1/sagas/{key}"), String::new(), true)
+                        .send("GET", &format!("/api/v1/sagas/{key}"), String::new(), true)
                         .await?;
                 }
                 Ok(standing(serde_json::from_slice::<ChainStanding>(&answer)?.status))
@@ -198,17 +204,18 @@ impl Way {
     }
 }
 
-impl Line {
-    async fn to(address: SocketAddr) -> Result<Line> {
+impl HttpConnection {
+    async fn to(address: SocketAddr) -> Result<HttpConnection> {
         let connection = TcpStream::connect(address).await.context("connect a client")?;
         connection.set_nodelay(true)?;
         let (sender, driver) = http1::handshake(TokioIo::new(connection)).await?;
         tokio::spawn(driver);
-        Ok(Line { sender, host: address.to_string() })
+        Ok(HttpConnection { sender, host: address.to_string() })
     }
 
-    /// The answer; with `wait` it is the outcome.
-    async fn ask(&mut self, method: &str, path: &str, body: String, wait: bool) -> Result<Bytes> {
+    /// Sends a request and returns the response's body. With `wait`, prefers to wait for the
+    /// outcome.
+    async fn send(&mut self, method: &str, path: &str, body: String, wait: bool) -> Result<Bytes> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -223,7 +230,7 @@ impl Line {
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
         if status != StatusCode::OK && status != StatusCode::ACCEPTED {
-            bail!("the server answered {status}: {}", String::from_utf8_lossy(&body));
+            bail!("{method} {path} returned {status}: {}", String::from_utf8_lossy(&body));
         }
         Ok(body)
     }

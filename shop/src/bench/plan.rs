@@ -1,5 +1,5 @@
-//! The saga that is measured: four steps over the shop's own services, and inputs of which one step refuses what is
-//! wanted. Customers and products are many, so that no row is hotter than a busy shop's.
+//! The benchmark's saga: four steps over the shop's services, and inputs that one step may refuse.
+//! Many customers and products avoid hot rows.
 
 use anyhow::{Context, Result};
 use sagamore::core::Definition;
@@ -14,20 +14,21 @@ use crate::{Databases, form, inventory, payment, shipping};
 
 /// The definition's name.
 pub const NAME: &str = "bench";
-/// The variable that adds the benchmark's saga to the program.
+/// The environment variable that registers the benchmark's saga as well.
 pub const VARIABLE: &str = "SHOP_BENCH";
-/// How many customers and how many products there are.
+/// The number of customers, and of products.
 const SPREAD: u64 = 1_000;
-/// The customer of number 0 to `SPREAD` - 1 has more than any run can spend; this one has nothing.
+/// A customer without money. Customers 0 to `SPREAD - 1` have more than any run spends.
 const POOR: &str = "POOR";
-/// Likewise the product that is not there.
+/// A product without stock.
 const GONE: &str = "GONE";
-/// Where nobody delivers.
+/// A country without delivery.
 const NOWHERE: &str = "Atlantis";
-/// Where everybody delivers.
+/// A country with delivery.
 const SOMEWHERE: &str = "Germany";
 
-/// Create order -> charge payment -> reserve stock -> schedule shipment, which is the pivot and the last.
+/// Returns the definition: create order, charge payment, reserve stock, schedule shipment (the
+/// pivot).
 pub fn definition() -> Result<Definition> {
     let draft: Draft = serde_json::from_value(json!({
         "name": NAME,
@@ -87,14 +88,14 @@ pub fn definition() -> Result<Definition> {
         .map_err(|error| anyhow::anyhow!("the benchmark's definition: {error}"))
 }
 
-/// Accounts, shelves and destinations.
+/// Rows for the services' tables.
 pub struct Rows {
     pub accounts: Vec<Account>,
     pub products: Vec<Delivery>,
     pub destinations: Vec<Destination>,
 }
 
-/// What the services are loaded with.
+/// Returns the rows that the benchmark needs.
 pub fn rows() -> Rows {
     let account = |id: String, balance_cents: i64| Account {
         name: format!("Customer {id}"),
@@ -114,7 +115,7 @@ pub fn rows() -> Rows {
     Rows { accounts, products, destinations: destinations.into() }
 }
 
-/// Opens the accounts, fills the shelves and says where carriers go.
+/// Loads the benchmark's rows into the services' databases.
 pub async fn load(shop: &Databases) -> Result<(), crate::Error> {
     let Rows { accounts, products, destinations } = rows();
     payment::load(&shop.payment, &accounts).await?;
@@ -123,7 +124,7 @@ pub async fn load(shop: &Databases) -> Result<(), crate::Error> {
     Ok(())
 }
 
-/// The input of saga number `n`.
+/// Returns the input of saga number `n`.
 pub fn input(key: &str, n: u64, refuse_at: Option<RefuseAt>) -> String {
     let (mut customer, mut sku, mut country) =
         (format!("C{}", n % SPREAD), format!("S{}", n * 7 % SPREAD), SOMEWHERE);
@@ -138,7 +139,8 @@ pub fn input(key: &str, n: u64, refuse_at: Option<RefuseAt>) -> String {
     )
 }
 
-/// How many actions and compensations a saga with this outcome has run; the refused action ran as well.
+/// Returns the number of actions and compensations of a saga with this outcome, including the
+/// refused action.
 pub fn runs(refuse_at: Option<RefuseAt>) -> u64 {
     match refuse_at {
         None => 4,

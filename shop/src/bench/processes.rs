@@ -1,5 +1,5 @@
-//! The stack that is measured with a configuration: an orchestrator, or an observer, and the four services, each a process of
-//! its own, on topics and schemas of their own, which are removed again.
+//! The stack that `--config` measures: an orchestrator or an observer, and four services. Each is a
+//! process, with its own topics and schemas, which are removed afterwards.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,27 +20,27 @@ use super::load::Target;
 use super::machine;
 use super::plan::{Rows, VARIABLE};
 
-/// How long a process may take until it is ready.
+/// The time limit for a process to become ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
-/// The services, as commands and as parts of the configuration.
+/// The services' names, in commands and in the configuration.
 const SERVICES: [&str; 4] = ["order", "payment", "inventory", "shipping"];
 
-/// Processes at work; they are killed when it is dropped.
+/// Running processes, killed on drop.
 pub struct Processes {
     settings: Settings,
     partitions: u32,
-    /// Who knows how sagas end: the orchestrator, or the observer.
+    /// The process that knows the outcomes: the orchestrator, or the observer.
     head: &'static str,
     children: Vec<(&'static str, SocketAddr, Child)>,
     output: TempDir,
 }
 
-/// Seconds of processor time so far, by process.
+/// CPU seconds by process.
 pub type Seconds = BTreeMap<String, f64>;
 
 impl Processes {
-    /// Starts them and waits until all are ready.
+    /// Starts the processes and waits until all are ready.
     pub async fn start(
         mut settings: Settings,
         file: &Path,
@@ -48,7 +48,7 @@ impl Processes {
         choreography: bool,
     ) -> Result<Processes> {
         settings.namespace = format!("bench-{:06x}", fastrand::u32(..1 << 24));
-        let output = tempfile::tempdir().context("make a directory for what the processes say")?;
+        let output = tempfile::tempdir().context("create a directory for the processes' logs")?;
         let head = if choreography { "observer" } else { "orchestrator" };
         let mut processes = Processes { settings, partitions, head, children: Vec::new(), output };
         let roles: Vec<&str> = [head].into_iter().chain(SERVICES).collect();
@@ -62,7 +62,7 @@ impl Processes {
         Ok(processes)
     }
 
-    /// Where sagas are started.
+    /// Returns the address that starts sagas.
     pub fn target(&self) -> Result<Target> {
         let head = self.address(self.head)?;
         Ok(match self.choreography() {
@@ -75,14 +75,14 @@ impl Processes {
         self.head == "observer"
     }
 
-    /// Fills accounts, shelves and destinations.
+    /// Loads accounts, stock and destinations.
     pub async fn load(&self, rows: &Rows) -> Result<()> {
         self.post("payment", "/accounts", &rows.accounts).await?;
         self.post("inventory", "/stock", &rows.products).await?;
         self.post("shipping", "/destinations", &rows.destinations).await
     }
 
-    /// How many sagas have not come to rest, at least.
+    /// Returns the number of sagas that are not at rest, at most 500 per status.
     pub async fn unfinished(&self) -> Result<usize> {
         let client = self.client(self.head)?;
         let mut count = 0;
@@ -93,7 +93,7 @@ impl Processes {
         Ok(count)
     }
 
-    /// What each process has used so far; Kafka and PostgreSQL where they run on this machine.
+    /// Returns the CPU seconds of each process, including Kafka and PostgreSQL on this machine.
     pub fn seconds(&self) -> Seconds {
         let mut seconds =
             machine::by_program(&[("kafka", "kafka.Kafka"), ("postgres", "postgres")]);
@@ -130,8 +130,7 @@ impl Processes {
             "observer" => &["observe"],
             service => &["service", service],
         };
-        let log =
-            fs::File::create(self.log(role)).context("make a file for what a process says")?;
+        let log = fs::File::create(self.log(role)).context("create a process's log file")?;
         let mut command = Command::new(std::env::current_exe().context("find this program")?);
         for role in ["orchestrator", "observer"].into_iter().chain(SERVICES) {
             let variable = format!("SAGAMORE__{}__PARTITIONS", role.to_uppercase());
@@ -158,8 +157,8 @@ impl Processes {
             (Client::new(&format!("http://{address}"))?, Instant::now() + READY_WITHIN);
         while let Err(error) = client.get("/readyz").await {
             if Instant::now() > until {
-                let said = fs::read_to_string(self.log(role)).unwrap_or_default();
-                bail!("{role} is not ready after {} s: {error}\n{said}", READY_WITHIN.as_secs());
+                let output = fs::read_to_string(self.log(role)).unwrap_or_default();
+                bail!("{role} is not ready after {} s: {error}\n{output}", READY_WITHIN.as_secs());
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -182,7 +181,7 @@ impl Processes {
 
     fn address(&self, role: &str) -> Result<SocketAddr> {
         let found = self.children.iter().find(|(name, ..)| *name == role);
-        let (_, address, _) = found.with_context(|| format!("there is no {role}"))?;
+        let (_, address, _) = found.with_context(|| format!("{role} is not running"))?;
         Ok(*address)
     }
 
@@ -191,7 +190,7 @@ impl Processes {
     }
 }
 
-/// So many addresses that nobody listens at, each another one: all are held until the last one is found.
+/// Returns distinct free addresses. All listeners stay open until the last address is found.
 fn free_addresses(count: usize) -> Result<Vec<SocketAddr>> {
     let held =
         (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>();

@@ -1,5 +1,5 @@
-//! The order as a customer sends it. A field that is not known is an error here, and not in messages between services,
-//! which may be of different versions.
+//! The order as a customer sends it. An unknown field is an error here. Messages between services
+//! ignore it, because their versions may differ.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -11,7 +11,7 @@ struct Order {
     customer_id: String,
     lines: Vec<Line>,
     ship_to: ShipTo,
-    /// Stands in files of old orders, and is not used.
+    /// A field of old order files, ignored.
     #[serde(default, rename = "placedOn")]
     _placed_on: Option<IgnoredAny>,
 }

@@ -1,5 +1,5 @@
-//! The article's own route: `GET /saga/start/{orderId}`, in the article's words. The only GET that starts a saga;
-//! the order's id makes it idempotent.
+//! The article's route: `GET /saga/start/{orderId}`, in the article's words. The only GET that
+//! starts a saga. The order's id makes it idempotent.
 
 use std::time::Duration;
 
@@ -19,26 +19,26 @@ use serde::{Deserialize, Serialize};
 use super::{NO_SUCH_ORDER, Shop};
 use crate::checkout;
 
-/// `?wait=10`.
+/// The query: `?wait=10`.
 #[derive(Deserialize)]
 pub struct ArticleQuery {
     wait: Option<String>,
 }
 
-/// The article's answer.
+/// The response's body.
 #[derive(Serialize)]
 struct Message {
     message: String,
 }
 
-/// What is known of the order's saga when the answer is due.
-struct Known {
+/// The status of the order's saga at the time of the response.
+struct OrderOutcome {
     status: Status,
     existed: bool,
 }
 
-/// Starts the order's saga, or follows the one there is. An order that was never placed gets a sample, but only where
-/// everything is in one process.
+/// Starts the order's saga, or follows the existing one. An order that was never placed gets a
+/// sample order, but only in a single process.
 pub async fn start(
     State(app): State<Shop>,
     Segment(order): Segment,
@@ -50,13 +50,17 @@ pub async fn start(
     Ok(answer(&order, known.status.into(), known.existed, wait))
 }
 
-/// How long the client wants to wait.
+/// Returns the wait that the client requests.
 pub(super) fn wait_of(
     query: Result<Query<ArticleQuery>, QueryRejection>,
 ) -> Result<Option<Wait>, Problem> {
     let Query(query) = query.map_err(|_| bad_query())?;
     let read = |text: String| {
-        let wanted = || format!("wait: a number of seconds, at most {WAIT_S_MAX} are applied");
+        let wanted = || {
+            format!(
+                "wait: is not a number of seconds (larger than {WAIT_S_MAX} counts as {WAIT_S_MAX})"
+            )
+        };
         Wait::seconds(&text).ok_or_else(|| Problem::new(Code::BadParameter, wanted()))
     };
     query.wait.map(read).transpose()
@@ -67,7 +71,7 @@ async fn follow(
     order: &str,
     wait: Option<Wait>,
     trace: Option<TraceContext>,
-) -> Result<Known, Problem> {
+) -> Result<OrderOutcome, Problem> {
     let patience = wait.map_or(Duration::ZERO, Wait::patience);
     if app.databases.is_none() {
         let id = SagaId::new(&checkout::name(), order);
@@ -82,15 +86,19 @@ async fn follow(
     match started {
         Ok((started, rest)) => {
             let status = rest.map_or(started.status, |summary| summary.status);
-            Ok(Known { status, existed: started.existed })
+            Ok(OrderOutcome { status, existed: started.existed })
         }
-        // placed with POST /orders: the order there is is the one that is meant
+        // The order was placed with POST /orders: follow that one.
         Err(StartError::OtherInput(id)) => placed_before(app, id, patience).await,
         Err(error) => Err(error.into()),
     }
 }
 
-async fn placed_before(app: &Shop, id: SagaId, patience: Duration) -> Result<Known, Problem> {
+async fn placed_before(
+    app: &Shop,
+    id: SagaId,
+    patience: Duration,
+) -> Result<OrderOutcome, Problem> {
     let detail =
         app.handle.show(&id).await.map_err(|error| Problem::broke(&error, "read the saga"))?;
     let unknown = || {
@@ -101,13 +109,13 @@ async fn placed_before(app: &Shop, id: SagaId, patience: Duration) -> Result<Kno
     };
     let status = detail.ok_or_else(unknown)?.header.status;
     if at_rest(status) || patience.is_zero() {
-        return Ok(Known { status, existed: true });
+        return Ok(OrderOutcome { status, existed: true });
     }
     let rest = app.handle.wait(id, patience).await?;
-    Ok(Known { status: rest.map_or(status, |summary| summary.status), existed: true })
+    Ok(OrderOutcome { status: rest.map_or(status, |summary| summary.status), existed: true })
 }
 
-/// The article's words.
+/// Builds the response in the article's words.
 pub(super) fn answer(
     order: &str,
     status: ChainStatus,
@@ -133,7 +141,7 @@ pub(super) fn answer(
         }
         ChainStatus::UnknownVersion | ChainStatus::Unreadable => (StatusCode::OK, stuck()),
     };
-    // without a wish to wait a new saga is told as started, however fast it was
+    // Without a wait, a new saga is reported as started even if it has already ended.
     let message = if wait.is_some() || existed { message } else { started() };
     let mut response = (code, Json(Message { message })).into_response();
     if let Some(wait) = wait {

@@ -1,4 +1,5 @@
-//! The addresses of the choreographed form: orders are placed here, and what became of them is what the observer has seen.
+//! The routes of the choreographed shop: they place orders, and show the outcomes that the observer
+//! has seen.
 
 use std::time::Duration;
 
@@ -25,41 +26,48 @@ use super::{
 };
 use crate::databases::Databases;
 use crate::inventory::Product;
-use crate::order::choreographed::Placing;
+use crate::order::choreographed::OrderStarter;
 use crate::order::{self, Rejected};
 use crate::payment::Account;
 use crate::{Order, choreography, sample};
 
-/// The parts that the handlers work with.
+/// Shared state of the handlers.
 #[derive(Clone)]
-pub struct Choreographed {
+pub struct ChoreographyApp {
     chains: Chains,
-    placing: Placing,
+    placing: OrderStarter,
     shop: Databases,
 }
 
-type Shared = State<Choreographed>;
+type Shared = State<ChoreographyApp>;
 
-impl Choreographed {
-    /// Of a process in which the observer and the services run; none elsewhere.
-    pub fn of(server: &Server) -> Option<Choreographed> {
+impl ChoreographyApp {
+    /// Creates the state, or `None` unless the observer and the services run in this process.
+    pub fn of(server: &Server) -> Option<ChoreographyApp> {
         let (shop, chains) = (Databases::of(server)?, server.chains.clone()?);
         let outbox = server.service(order::SERVICE)?.outbox.clone();
-        Some(Choreographed { chains, placing: Placing::spawn(shop.order.clone(), outbox), shop })
+        Some(ChoreographyApp {
+            chains,
+            placing: OrderStarter::spawn(shop.order.clone(), outbox),
+            shop,
+        })
     }
 }
 
-/// The addresses of the shop.
-pub fn routes() -> Routes<Choreographed> {
+/// Returns the routes.
+pub fn routes() -> Routes<ChoreographyApp> {
     Routes::new()
         .about(
-            "GET  /saga/start/{orderId}[?wait=10]    begin the chain of an order (one that was never placed gets a sample)\n\
-             POST /orders                            place an order; Prefer: wait=10 waits for the outcome\n\
+            "GET  /saga/start/{orderId}[?wait=10]    start the chain of an order, by default of a \
+             sample order\n\
+             POST /orders                            place an order; Prefer: wait=10 waits for \
+             the outcome\n\
              GET  /orders/{id}                       an order\n\
-             POST /orders/{id}/cancel                refused while the order's chain is under way\n\
-             POST /orders/{id}/unlock                for an operator, when the chain that is over has left its lock\n\
-             GET  /accounts, /accounts/{id}          what the customers have\n\
-             GET  /stock, /stock/{sku}               what the shelves have\n",
+             POST /orders/{id}/cancel                cancel an order, unless its chain is running\n\
+             POST /orders/{id}/unlock                remove the lock that an ended chain has left \
+             behind\n\
+             GET  /accounts, /accounts/{id}          list accounts, show one\n\
+             GET  /stock, /stock/{sku}               list products, show one\n",
         )
         .get("/saga/start/{order}", STARTS, start)
         .post("/orders", PLACES, place)
@@ -72,7 +80,7 @@ pub fn routes() -> Routes<Choreographed> {
         .get("/stock/{sku}", READS, product)
 }
 
-/// The article's address: places a sample order, or follows the one there is.
+/// The article's route: places a sample order, or follows the existing one.
 async fn start(
     State(app): Shared,
     Segment(order_id): Segment,
@@ -84,7 +92,8 @@ async fn start(
     let begun =
         match begin(&app.placing, sample::order(&order_id), None, trace::of(&headers)).await? {
             Ok(begun) => begun,
-            Err(Rejected::OrderExists(_)) => StartOutcome::Before, // placed with POST /orders: that one is meant
+            // placed with POST /orders: follow that order
+            Err(Rejected::OrderExists(_)) => StartOutcome::Before,
             Err(rejected) => return Err(refused(&rejected)),
         };
     let patience = wait.map_or(Duration::ZERO, Wait::patience);
@@ -97,7 +106,7 @@ async fn start(
     ))
 }
 
-/// Places an order: one line of `orders.jsonl`.
+/// Places an order, in the format of a line of `orders.jsonl`.
 async fn place(State(app): Shared, request: Request) -> Result<Response, Problem> {
     let wait = Wait::preferred(&request)?;
     let (id, location) = take(&app.placing, request).await?;
@@ -107,7 +116,7 @@ async fn place(State(app): Shared, request: Request) -> Result<Response, Problem
     Ok(placed(&id, location, status, wait))
 }
 
-/// The answer to an order that was taken. `waited`: the wish that was fulfilled.
+/// Builds the response to an accepted order. `waited` is the preference that was applied.
 pub(super) fn placed(
     chain: &SagaId,
     location: String,
@@ -124,8 +133,11 @@ pub(super) fn placed(
     response
 }
 
-/// Takes an order as the order service does; gives its chain, and where it is found.
-pub(super) async fn take(placing: &Placing, request: Request) -> Result<(SagaId, String), Problem> {
+/// Places an order as the order service does. Returns its chain and its location.
+pub(super) async fn take(
+    placing: &OrderStarter,
+    request: Request,
+) -> Result<(SagaId, String), Problem> {
     let key = idempotency_key(request.headers())?;
     let trace = trace::of(request.headers());
     let payload = Payload::from_request(request, &()).await?;
@@ -137,7 +149,7 @@ pub(super) async fn take(placing: &Placing, request: Request) -> Result<(SagaId,
 }
 
 async fn begin(
-    placing: &Placing,
+    placing: &OrderStarter,
     order: Order,
     key: Option<String>,
     trace: Option<TraceContext>,
@@ -150,27 +162,30 @@ async fn begin(
     {
         Ok(StartOutcome::Never) => Err(Problem::new(
             &ORDER_ID_USED_UP,
-            format!("order {id} is not there, and its chain is over: it never will be"),
+            format!(
+                "order {id} does not exist, and its chain has ended: place it under another id"
+            ),
         )),
         placed => Ok(placed),
     }
 }
 
 async fn one_order(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {
-    chain_of(&id)?; // no order is called otherwise
+    chain_of(&id)?; // an id that is no chain's key has no order
     let missing = || {
         Problem::new(&NO_SUCH_ORDER, format!("there is no order {id}; place it with POST /orders"))
     };
     Ok(Json(order::order(&app.shop.order, &id).await?.ok_or_else(missing)?).into_response())
 }
 
-/// Somebody outside wants the order cancelled: refused while its chain holds it, and once it is settled.
+/// Cancels an order from outside its chain. Refused while its chain holds the lock, and once it is
+/// settled.
 async fn cancel(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {
     orders::cancel_at(&app.shop.order, &id).await?;
     one_order(State(app), Segment(id)).await
 }
 
-/// An operator's way out of a lock that a chain has left behind: only once that is over.
+/// Removes the lock that a chain has left behind, once that chain has ended.
 async fn unlock(
     State(app): Shared,
     Segment(id): Segment,
@@ -180,7 +195,7 @@ async fn unlock(
     let holder = unlock::holder(&app.shop.order, &id).await?;
     let known = match holder.parse() {
         Ok(chain) => app.chains.show(&chain).await.map_err(unread)?,
-        Err(_) => None, // what is no chain's id is known to nobody either
+        Err(_) => None, // a malformed id belongs to no chain
     };
     let stands = known.map(|detail| HolderState {
         status: detail.header.status,
@@ -219,7 +234,7 @@ async fn stock_page(
     stock::stock_of(&app.shop.inventory, query).await
 }
 
-/// The chain of an order.
+/// Returns the chain of an order.
 pub(super) fn chain_of(order_id: &str) -> Result<SagaId, Problem> {
     let chain = Name::new(choreography::NAME).and_then(|plan| SagaId::new(&plan, order_id));
     chain.map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))

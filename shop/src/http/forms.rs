@@ -1,4 +1,4 @@
-//! The forms of the shop compared, address by address: what is in one is in the others, and takes the same.
+//! Compares the routes of the shop's forms: the same routes with the same parameters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,53 +6,53 @@ use sagamore::server::http::routes::{Address, Contract};
 
 use super::{choreography, orchestrated_routes, service};
 
-type Place = (&'static str, &'static str);
-type Form = BTreeMap<Place, Contract>;
+type RouteKey = (&'static str, &'static str);
+type RouteMap = BTreeMap<RouteKey, Contract>;
 
-fn form<'a>(addresses: impl IntoIterator<Item = &'a Address>) -> Form {
+fn form<'a>(addresses: impl IntoIterator<Item = &'a Address>) -> RouteMap {
     addresses
         .into_iter()
         .map(|address| ((address.method, address.path), address.contract))
         .collect()
 }
 
-fn one_process() -> Form {
+fn one_process() -> RouteMap {
     form(orchestrated_routes().addresses())
 }
 
-fn choreographed() -> Form {
+fn choreographed() -> RouteMap {
     form(choreography::routes().addresses())
 }
 
-fn services() -> Vec<Form> {
+fn services() -> Vec<RouteMap> {
     service::addresses().iter().map(form).collect()
 }
 
-fn places(forms: &[Form]) -> BTreeSet<Place> {
+fn route_keys(forms: &[RouteMap]) -> BTreeSet<RouteKey> {
     forms.iter().flat_map(|form| form.keys().copied()).collect()
 }
 
 #[test]
-fn both_styles_in_one_process_have_the_same_addresses() {
-    assert_eq!(places(&[one_process()]), places(&[choreographed()]));
+fn both_styles_in_one_process_have_the_same_routes() {
+    assert_eq!(route_keys(&[one_process()]), route_keys(&[choreographed()]));
 }
 
 #[test]
-fn processes_together_have_what_one_process_has() {
-    let together = places(&services());
+fn separate_processes_have_all_routes_of_one_process() {
+    let together = route_keys(&services());
     assert_eq!(
-        places(&[one_process()]).difference(&together).collect::<Vec<_>>(),
-        Vec::<&Place>::new()
+        route_keys(&[one_process()]).difference(&together).collect::<Vec<_>>(),
+        Vec::<&RouteKey>::new()
     );
 }
 
 #[test]
-fn an_address_takes_the_same_in_every_form() {
+fn a_route_has_the_same_parameters_in_every_form() {
     let mut forms = vec![one_process(), choreographed()];
     forms.extend(services());
-    for place in places(&forms) {
+    for route_key in route_keys(&forms) {
         let taken =
-            forms.iter().filter_map(|form| form.get(&place)).map(|takes| format!("{takes:?}"));
-        assert_eq!(taken.collect::<BTreeSet<_>>().len(), 1, "{place:?}");
+            forms.iter().filter_map(|form| form.get(&route_key)).map(|takes| format!("{takes:?}"));
+        assert_eq!(taken.collect::<BTreeSet<_>>().len(), 1, "{route_key:?}");
     }
 }

@@ -1,4 +1,5 @@
-//! `/orders`: placing one starts its saga; an accepted order can be read from then on; while its saga runs it is locked.
+//! `/orders`: placing an order starts its saga. An accepted order is readable at once, and locked
+//! while its saga runs.
 
 use sagamore::axum::Json;
 use sagamore::axum::extract::rejection::QueryRejection;
@@ -19,10 +20,10 @@ use serde::Serialize;
 
 use super::local::transact;
 use super::{BAD_ORDER, NO_SUCH_ORDER, ORDER_FINISHED, ORDER_PENDING, Shop, shapes, unlock};
-use crate::order::{self, Placed, Rejected};
+use crate::order::{self, Rejected, StoredOrder};
 use crate::{Order, checkout};
 
-/// An order, and the saga that decides about it. What the order service does not have yet is not there.
+/// An order and its saga. Fields that the order service has not stored yet are omitted.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct OrderView {
@@ -42,7 +43,7 @@ struct OrderView {
     saga: Option<SagaLink>,
 }
 
-/// Where the saga of an order is.
+/// A link to an order's saga.
 #[derive(Serialize)]
 struct SagaLink {
     id: String,
@@ -50,7 +51,7 @@ struct SagaLink {
     href: String,
 }
 
-/// Places an order: one line of `orders.jsonl`.
+/// Places an order, in the format of a line of `orders.jsonl`.
 pub async fn place(State(app): State<Shop>, request: Request) -> Result<Response, Problem> {
     let wait = Wait::preferred(&request)?;
     let idempotency_key = idempotency_key(request.headers())?;
@@ -67,13 +68,13 @@ pub async fn place(State(app): State<Shop>, request: Request) -> Result<Response
     Ok(accepted(&standing, location, wait))
 }
 
-/// One order. What was accepted is found, even before the order service has heard of it.
+/// Shows an order. Accepted orders are found even before the order service stores them.
 pub async fn show(State(app): State<Shop>, Segment(id): Segment) -> Result<Response, Problem> {
     let saga = saga_of(&app, &id).await?;
-    // read after the saga: what a saga at rest has done to its order is seen here
+    // read after the saga, so that the order includes all effects of a saga at rest
     let stored = match &app.databases {
         Some(shop) => order::order(&shop.order, &id).await?,
-        None => saga.as_ref().and_then(as_its_saga_has_it),
+        None => saga.as_ref().and_then(order_from_saga),
     };
     let link = saga.as_ref().map(link);
     let view = match (stored, saga) {
@@ -93,7 +94,8 @@ pub async fn show(State(app): State<Shop>, Segment(id): Segment) -> Result<Respo
     Ok(Json(view).into_response())
 }
 
-/// Somebody outside wants the order cancelled: refused while its saga holds it, and once it is settled.
+/// Cancels an order from outside its saga. Refused while its saga holds the lock, and once it is
+/// settled.
 pub async fn cancel(State(app): State<Shop>, Segment(id): Segment) -> Result<Response, Problem> {
     let outcome = cancel_from_outside(&app.databases()?.order, &id)
         .await
@@ -108,7 +110,7 @@ pub async fn cancel(State(app): State<Shop>, Segment(id): Segment) -> Result<Res
         | Rejected::InvalidOrder(_)
         | Rejected::OrderExists(_)
         | Rejected::KeyUsed => Err(Problem::new(&ORDER_FINISHED, detail)),
-        // accepted, and not yet made by its saga: as good as locked
+        // accepted, but not created by its saga yet: treat it as locked
         Rejected::UnknownOrder(_) => match saga_of(&app, &id).await? {
             Some(saga) if at_rest(saga.header.status) => Err(Problem::new(&ORDER_FINISHED, detail)),
             Some(saga) => Err(its_saga_runs(&saga)),
@@ -117,7 +119,7 @@ pub async fn cancel(State(app): State<Shop>, Segment(id): Segment) -> Result<Res
     }
 }
 
-/// An operator's way out of a lock that a saga has left behind: only once that saga is at rest.
+/// Removes the lock that a saga has left behind, once that saga is at rest.
 pub async fn unlock(
     State(app): State<Shop>,
     Segment(id): Segment,
@@ -127,7 +129,7 @@ pub async fn unlock(
     let orders = &app.databases()?.order;
     let Some(_) = order::order(orders, &id).await? else {
         return Err(match saga_of(&app, &id).await? {
-            Some(saga) if !at_rest(saga.header.status) => its_saga_runs(&saga), // accepted, and not yet made by it
+            Some(saga) if !at_rest(saga.header.status) => its_saga_runs(&saga), // not created yet
             Some(_) | None => no_such_order(&id),
         });
     };
@@ -138,19 +140,19 @@ pub async fn unlock(
             .show(&saga)
             .await
             .map_err(|error| Problem::broke(&error, "read the order's saga"))?,
-        Err(_) => None, // no saga's id is known to nobody either
+        Err(_) => None, // a malformed id belongs to no saga
     };
     let stands = |saga: Detail| HolderState {
         status: saga.header.status.into(),
         style: Style::Orchestration,
-        waits_for: Vec::new(), // one that is at rest waits for nobody
+        waits_for: Vec::new(), // a saga at rest waits for no service
     };
     unlock::allowed(lock::check_holder(&holder, status.map(stands), force))?;
     unlock::release(orders, &id, holder).await?;
     show(State(app), Segment(id)).await
 }
 
-/// Cancels an order where no orchestrator knows more of it than its service.
+/// Cancels an order, knowing only what the order service has stored.
 pub(super) async fn cancel_at(database: &Database, id: &str) -> Result<(), Problem> {
     let outcome = cancel_from_outside(database, id).await;
     match outcome.map_err(|error| Problem::broke(&error, "cancel the order"))? {
@@ -168,7 +170,7 @@ async fn cancel_from_outside(database: &Database, id: &str) -> Decided<(), Rejec
 }
 
 impl OrderView {
-    fn of(placed: Placed, saga: Option<SagaLink>) -> OrderView {
+    fn of(placed: StoredOrder, saga: Option<SagaLink>) -> OrderView {
         OrderView {
             order_id: placed.order_id,
             status: placed.status.as_str(),
@@ -182,8 +184,9 @@ impl OrderView {
     }
 }
 
-/// An order as far as the saga knows it, where the order service is another process. None while it has not made it.
-fn as_its_saga_has_it(detail: &Detail) -> Option<Placed> {
+/// Builds an order from its saga's journal, if the order service is another process. `None` before
+/// its creation.
+fn order_from_saga(detail: &Detail) -> Option<StoredOrder> {
     let output = |step: &str| {
         let index = detail.saga.definition.index_of(&Name::new(step).ok()?)?;
         detail.saga.steps[index].output.as_ref()?.read::<serde_json::Value>().ok()
@@ -197,7 +200,7 @@ fn as_its_saga_has_it(detail: &Detail) -> Option<Placed> {
     };
     let tracking = output("schedule-shipment")
         .and_then(|shipment| Some(shipment.get("tracking")?.as_str()?.to_owned()));
-    Some(Placed {
+    Some(StoredOrder {
         locked_by: (status == order::Status::Pending).then(|| detail.header.id.to_string()),
         order_id: order.order_id,
         customer_id: order.customer_id,
@@ -220,7 +223,7 @@ fn link(saga: &Detail) -> SagaLink {
 }
 
 fn its_saga_runs(saga: &Detail) -> Problem {
-    Problem::new(&ORDER_PENDING, format!("its saga {} is under way", saga.header.id))
+    Problem::new(&ORDER_PENDING, format!("its saga {} is running", saga.header.id))
 }
 
 fn no_such_order(id: &str) -> Problem {

@@ -2,71 +2,83 @@
 
 use sagamore::server::Entry;
 
-/// No such order.
+/// Code SAGA-0300.
 pub static NO_SUCH_ORDER: Entry = Entry::new(
-    ("SAGA-0300", 404, "There is no such order"),
-    "No order of this id was ever placed.",
+    ("SAGA-0300", 404, "The order does not exist"),
+    "No order with this id was placed.",
     "`shop list` shows the sagas of all orders.",
     "Place it with `POST /orders`.",
 );
-/// Order pending.
+/// Code SAGA-0301.
 pub static ORDER_PENDING: Entry = Entry::new(
-    ("SAGA-0301", 409, "The order is pending: its saga is under way"),
-    "While its saga runs an order is locked: nobody else may cancel or confirm it. Nor while a service may still act on it, though a person has called its chain resolved.",
+    ("SAGA-0301", 409, "The order is pending: its saga is running"),
+    "While its saga runs, the order is locked, and only that saga may cancel or confirm it. The \
+     lock also stays while a service may still act on the order, even if an operator has resolved \
+     the chain.",
     "`GET /orders/{id}` shows the saga and its status.",
-    "Cancel an orchestrated saga instead (`shop cancel checkout:ID`), or wait for it to end; a stuck one waits for an operator, and a chain that a person has taken care of is ended with `shop resolve ID`. One that was, and waits for a service that never will act again, leaves its lock to `POST /orders/{id}/unlock?force=true`.",
+    "Cancel the saga (`shop cancel checkout:ID`) or wait for its end. A stuck saga needs an \
+     operator. End a chain that was repaired by hand with `shop resolve ID`. If a resolved chain \
+     waits for a service that will never act again, remove its lock with `POST \
+     /orders/{id}/unlock?force=true`.",
 );
-/// Order finished.
+/// Code SAGA-0302.
 pub static ORDER_FINISHED: Entry = Entry::new(
     ("SAGA-0302", 409, "The order can no longer be cancelled"),
-    "The order is confirmed and on its way, or was cancelled or turned down before.",
+    "The order is confirmed and shipped, or was cancelled or refused before.",
     "`GET /orders/{id}` shows its status.",
-    "Nothing is to be done here; goods that are on their way are returned, which is another process.",
+    "A cancelled order needs no action. Shipped goods are returned, which is another process.",
 );
-/// No such account.
+/// Code SAGA-0303.
 pub static NO_SUCH_ACCOUNT: Entry = Entry::new(
-    ("SAGA-0303", 404, "There is no such account"),
+    ("SAGA-0303", 404, "The account does not exist"),
     "The payment service has no account of this customer.",
     "`GET /accounts` lists the accounts.",
-    "Check the customer's id; `shop replay DIR` imports accounts.",
+    "Check the customer's id. `shop replay DIR` imports accounts.",
 );
-/// No such stock.
+/// Code SAGA-0304.
 pub static NO_SUCH_STOCK: Entry = Entry::new(
-    ("SAGA-0304", 404, "There is no such product in stock"),
-    "The inventory service has never had this sku.",
-    "`GET /stock` lists what it has.",
-    "Check the sku; `shop replay DIR` imports stock.",
+    ("SAGA-0304", 404, "The product does not exist"),
+    "The inventory service has no product with this sku.",
+    "`GET /stock` lists the products.",
+    "Check the sku. `shop replay DIR` imports stock.",
 );
-/// Bad order.
+/// Code SAGA-0305.
 pub static BAD_ORDER: Entry = Entry::new(
-    ("SAGA-0305", 422, "The order makes no sense"),
-    "The order has no lines, a quantity that is not at least one, a negative price, an empty or overlong name, or a total beyond all bounds.",
-    "`detail` names the field and its bounds.",
-    "Correct the order; nothing was started.",
+    ("SAGA-0305", 422, "The order is invalid"),
+    "The order has no lines, a quantity below one, a negative price, an empty or overlong name, \
+     or a total above the maximum.",
+    "`detail` names the field and the reason.",
+    "Correct the order and send it again. No saga was started.",
 );
-/// Order not locked.
+/// Code SAGA-0306.
 pub static ORDER_NOT_LOCKED: Entry = Entry::new(
     ("SAGA-0306", 409, "The order is not locked"),
-    "There is no lock to take away: its saga has settled the order, or the lock has been taken away before.",
+    "There is no lock to remove: its saga has settled the order, or the lock was removed before.",
     "`GET /orders/{id}` shows `lockedBy` while there is a lock.",
-    "Nothing is to be done; a pending order without a lock can be cancelled with `POST /orders/{id}/cancel`.",
+    "No action is needed. Cancel a pending order without a lock with `POST /orders/{id}/cancel`.",
 );
-/// Holder unknown.
+/// Code SAGA-0307.
 pub static HOLDER_UNKNOWN: Entry = Entry::new(
-    ("SAGA-0307", 409, "Nobody knows the saga that holds the order"),
-    "The order is locked by a saga that the orchestrators, or the observer, have never had, or have lost with their database: nobody can say whether it is at rest.",
-    "`GET /orders/{id}` shows `lockedBy`; `shop show` it on every orchestrator there is. Do `orchestrator.servers` and `observer.servers` name those of this service?",
-    "Only when that saga is gone for good: `POST /orders/{id}/unlock?force=true`. One that goes on elsewhere all the same finds its order taken, and gets stuck when it confirms it.",
+    ("SAGA-0307", 409, "The saga that locks the order is unknown"),
+    "The order is locked by a saga that no orchestrator, or no observer, has in its database. So \
+     it is unknown whether that saga is at rest.",
+    "`GET /orders/{id}` shows `lockedBy`. Run `shop show` with this id on every orchestrator. \
+     Check that `orchestrator.servers` and `observer.servers` are correct in this service's \
+     configuration.",
+    "If that saga is lost: `POST /orders/{id}/unlock?force=true`. A saga that still runs \
+     elsewhere no longer holds its order, and gets stuck when it confirms it.",
 );
-/// Order id used up.
+/// Code SAGA-0308.
 pub static ORDER_ID_USED_UP: Entry = Entry::new(
-    ("SAGA-0308", 409, "The order's id is used up"),
-    "In a choreography the id of an order is the id of its chain, and this chain is over: it was cancelled before it began (its failure was heard of first, as after a backup was restored), or the order was removed since.",
-    "`shop show ID` tells what was seen of the chain.",
-    "Place the order under another id; nothing was begun.",
+    ("SAGA-0308", 409, "The order's id belongs to an ended chain"),
+    "In a choreography the id of an order is the key of its chain, and this chain has ended. A \
+     failure event arrived before its start, for example after a restored backup, or the order \
+     was deleted since.",
+    "`shop show ID` shows the events of the chain.",
+    "Place the order under another id. No chain was started.",
 );
 
-/// All of them, by number.
+/// The problems of the shop's routes, by number.
 pub static PROBLEMS: [&Entry; 9] = [
     &NO_SUCH_ORDER,
     &ORDER_PENDING,

@@ -1,4 +1,4 @@
-//! The routes at the listener of one service: what it stores, and what it can be loaded with.
+//! The routes of a single service's listener: they read and load its data.
 
 use std::time::{Duration, Instant};
 
@@ -21,50 +21,52 @@ use serde::Serialize;
 
 use super::{NO_SUCH_ORDER, PLACES, STARTS, article, choreography, orders, shapes, stock, unlock};
 use crate::import::{self, Record};
-use crate::order::choreographed::Placing;
+use crate::order::choreographed::OrderStarter;
 use crate::{inventory, order, payment, shipping};
 
-/// After the time for which an outcome is waited for, an observer that has not answered is given up.
+/// The time after the requested wait at which an observer counts as unavailable.
 const OBSERVER_LATE_MAX: Duration = Duration::from_secs(2);
 
-/// The parts that the routes of the order service work with.
+/// Shared state of the order service's handlers.
 #[derive(Clone)]
 struct OrderHost {
     host: ServiceHost,
-    /// Takes orders, where they begin chains.
-    placing: Option<Placing>,
+    /// Starts chains. `None` if an orchestrator takes the orders.
+    placing: Option<OrderStarter>,
 }
 
 type Orders = State<OrderHost>;
 type Stored = State<Database>;
 
-/// The number of rows that were sent, and of those that are new.
+/// The number of rows sent, and of new ones.
 #[derive(Serialize)]
-struct Loaded {
+struct LoadSummary {
     rows: usize,
     new: u64,
 }
 
-/// Returns the routes of the order service. In one process with the others, the routes beside the API serve instead.
+/// Returns the routes of the order service. In one process with the others, the routes beside the
+/// API serve instead.
 pub fn of_order(host: &ServiceHost) -> Routes {
     if host.is_embedded {
         return Routes::new();
     }
-    let placing = host.reacts.then(|| Placing::spawn(host.database.clone(), host.outbox.clone()));
+    let placing =
+        host.reacts.then(|| OrderStarter::spawn(host.database.clone(), host.outbox.clone()));
     order_routes().with_state(OrderHost { host: host.clone(), placing })
 }
 
-/// Returns the routes of the payment service, likewise.
+/// Returns the routes of the payment service, or none in one process with the others.
 pub fn of_payment(host: &ServiceHost) -> Routes {
     stored(host, payment_routes())
 }
 
-/// Returns the routes of the inventory service, likewise.
+/// Returns the routes of the inventory service, or none in one process with the others.
 pub fn of_inventory(host: &ServiceHost) -> Routes {
     stored(host, inventory_routes())
 }
 
-/// Returns the routes of the shipping service, likewise.
+/// Returns the routes of the shipping service, or none in one process with the others.
 pub fn of_shipping(host: &ServiceHost) -> Routes {
     stored(host, shipping_routes())
 }
@@ -76,11 +78,14 @@ fn stored(host: &ServiceHost, routes: Routes<Database>) -> Routes {
 fn order_routes() -> Routes<OrderHost> {
     Routes::new()
         .about(
-            "GET  /orders, /orders/{id}              what was ordered\n\
-             POST /orders                            place an order, where no orchestrator takes them; Prefer: wait=10 asks the observer\n\
-             GET  /saga/start/{orderId}[?wait=10]    there: what became of an order\n\
-             POST /orders/{id}/cancel                refused while the order's saga is under way\n\
-             POST /orders/{id}/unlock                for an operator, when the saga at rest has left its lock; ?force=true when nobody knows it\n",
+            "GET  /orders, /orders/{id}              list orders, show one\n\
+             POST /orders                            place an order, in a choreography; Prefer: \
+             wait=10 waits for the outcome\n\
+             GET  /saga/start/{orderId}[?wait=10]    show the outcome of an order, in a \
+             choreography\n\
+             POST /orders/{id}/cancel                cancel an order, unless its saga is running\n\
+             POST /orders/{id}/unlock                remove the lock of a saga at rest; \
+             ?force=true if that saga is lost\n",
         )
         .get("/orders", READS.query(PAGE), all_orders)
         .post("/orders", PLACES, place_order)
@@ -93,8 +98,8 @@ fn order_routes() -> Routes<OrderHost> {
 fn payment_routes() -> Routes<Database> {
     Routes::new()
         .about(
-            "GET  /accounts, /accounts/{id}          what the customers have\n\
-             POST /accounts                          load accounts, a line of JSON each\n",
+            "GET  /accounts, /accounts/{id}          list accounts, show one\n\
+             POST /accounts                          load accounts, as JSON lines\n",
         )
         .get("/accounts", READS.query(PAGE), accounts)
         .post("/accounts", READS.body(&shapes::ACCOUNTS), load_accounts)
@@ -104,8 +109,8 @@ fn payment_routes() -> Routes<Database> {
 fn inventory_routes() -> Routes<Database> {
     Routes::new()
         .about(
-            "GET  /stock, /stock/{sku}               what the shelves have\n\
-             POST /stock                             load stock, a line of JSON each\n",
+            "GET  /stock, /stock/{sku}               list products, show one\n\
+             POST /stock                             load stock, as JSON lines\n",
         )
         .get("/stock", READS.query(PAGE), stock_page)
         .post("/stock", READS.body(&shapes::STOCK), load_stock)
@@ -115,9 +120,9 @@ fn inventory_routes() -> Routes<Database> {
 fn shipping_routes() -> Routes<Database> {
     Routes::new()
         .about(
-            "GET  /destinations                      where is shipped to\n\
-             POST /destinations                      load destinations, a line of JSON each\n\
-             GET  /shipments, /shipments/{id}        what was shipped\n",
+            "GET  /destinations                      list destinations\n\
+             POST /destinations                      load destinations, as JSON lines\n\
+             GET  /shipments, /shipments/{id}        list shipments, show one\n",
         )
         .get("/destinations", READS.query(PAGE), destinations)
         .post("/destinations", READS.body(&shapes::DESTINATIONS), load_destinations)
@@ -125,7 +130,7 @@ fn shipping_routes() -> Routes<Database> {
         .get("/shipments/{id}", READS, shipment)
 }
 
-/// Every address of the four services, for the comparison of the forms.
+/// Returns every route of the four services, to compare the forms.
 #[cfg(test)]
 pub fn addresses() -> Vec<Vec<sagamore::server::http::routes::Address>> {
     let stored = [payment_routes(), inventory_routes(), shipping_routes()];
@@ -141,10 +146,11 @@ async fn all_orders(State(app): Orders, query: PageRequest) -> Result<Response, 
     Ok(Json(serde_json::json!({ "orders": orders, "next": next })).into_response())
 }
 
-/// Begins an order's chain, and follows it when the client prefers to; where an orchestrator takes orders, that is its affair.
+/// Starts an order's chain, and follows it if the client prefers to wait. Refused if an
+/// orchestrator takes the orders.
 async fn place_order(State(app): Orders, request: Request) -> Result<Response, Problem> {
     let wait = Wait::preferred(&request)?;
-    let elsewhere = "an orchestrator takes orders here, at its own address: POST /orders";
+    let elsewhere = "the orchestrator takes the orders: send POST /orders to its address";
     let placing = app.placing.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))?;
     let (chain, location) = choreography::take(placing, request).await?;
     let followed = followed(&app.host.observers, &chain, wait).await;
@@ -152,29 +158,30 @@ async fn place_order(State(app): Orders, request: Request) -> Result<Response, P
     Ok(choreography::placed(&chain, location, status, wait.filter(|_| followed.is_some())))
 }
 
-/// The article's address, for an order that was placed here: what became of it, in the article's words.
+/// The article's route for an order that was placed here: reports its outcome in the article's
+/// words.
 async fn follow_order(
     State(app): Orders,
     Segment(id): Segment,
     query: Result<Query<article::ArticleQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let wait = article::wait_of(query)?;
-    let elsewhere = "an orchestrator starts sagas here, at its own address: GET /saga/start/ID";
+    let elsewhere = "the orchestrator starts the sagas: send GET /saga/start/ID to its address";
     app.placing.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))?;
     let missing = || {
         Problem::new(&NO_SUCH_ORDER, format!("there is no order {id}; place it with POST /orders"))
     };
     order::order(&app.host.database, &id).await?.ok_or_else(missing)?;
     let chain = choreography::chain_of(&id)?;
-    let asked = wait.or(Wait::seconds("0")); // where it stands now
+    let asked = wait.or(Wait::seconds("0")); // the current status
     let followed = followed(&app.host.observers, &chain, asked).await;
     let (status, wait) =
         (followed.unwrap_or(ChainStatus::Running), wait.filter(|_| followed.is_some()));
     Ok(article::answer(&id, status, true, wait))
 }
 
-/// Where a chain stands, as the first observer that answers says, once it is at rest or the wait is over. None: nobody was asked,
-/// or nobody answers.
+/// Returns a chain's status from the first observer that answers, once the chain is at rest or the
+/// wait is over. `None` without a wait or an answer.
 async fn followed(observers: &[Client], chain: &SagaId, wait: Option<Wait>) -> Option<ChainStatus> {
     let until = Instant::now() + wait?.patience();
     let path = format!("/api/v1/sagas/{}", encoded(chain.as_str()));
@@ -186,11 +193,13 @@ async fn followed(observers: &[Client], chain: &SagaId, wait: Option<Wait>) -> O
             Ok(Ok(body)) => {
                 return observer.read::<HolderState>(&body).ok().map(|state| state.status);
             }
-            Ok(Err(client::Error::Problem { problem: told, .. })) if told.status == 404 => {
-                return Some(ChainStatus::Running); // it has waited, and seen nothing of it so far
+            Ok(Err(client::Error::Problem { problem, .. })) if problem.status == 404 => {
+                return Some(ChainStatus::Running); // the observer waited, and has seen no event yet
             }
-            Ok(Err(error)) => tracing::debug!(%chain, %error, "ask an observer"),
-            Err(_) => tracing::debug!(%chain, %observer, "an observer does not answer"),
+            Ok(Err(error)) => {
+                tracing::debug!(%chain, %error, "cannot read a chain from an observer")
+            }
+            Err(_) => tracing::debug!(%chain, %observer, "observer timed out"),
         }
     }
     None
@@ -198,7 +207,8 @@ async fn followed(observers: &[Client], chain: &SagaId, wait: Option<Wait>) -> O
 
 async fn one_order(State(app): Orders, Segment(id): Segment) -> Result<Response, Problem> {
     choreography::chain_of(&id)?;
-    let missing = || Problem::new(&NO_SUCH_ORDER, format!("this service has no order {id}"));
+    let missing =
+        || Problem::new(&NO_SUCH_ORDER, format!("there is no order {id} in this service"));
     Ok(Json(order::order(&app.host.database, &id).await?.ok_or_else(missing)?).into_response())
 }
 
@@ -207,7 +217,8 @@ async fn cancel_order(State(app): Orders, Segment(id): Segment) -> Result<Respon
     one_order(State(app), Segment(id)).await
 }
 
-/// Only the orchestrators, or the observer, know whether the saga that holds the lock is at rest: they are asked.
+/// Unlocks an order. Only the orchestrators, or the observers, know whether the saga that holds the
+/// lock is at rest.
 async fn unlock_order(
     State(app): Orders,
     Segment(id): Segment,
@@ -217,11 +228,11 @@ async fn unlock_order(
     let holder = unlock::holder(&app.host.database, &id).await?;
     let is_chain =
         holder.split_once(':').is_some_and(|(plan, _)| plan == crate::choreography::NAME);
-    let (who, asked) = match is_chain {
+    let (setting, servers) = match is_chain {
         true => ("observer.servers", &app.host.observers),
         false => ("orchestrator.servers", &app.host.orchestrators),
     };
-    unlock::allowed(lock::check_holder_at(who, asked, &holder, force).await)?;
+    unlock::allowed(lock::check_holder_at(setting, servers, &holder, force).await)?;
     unlock::release(&app.host.database, &id, holder).await?;
     one_order(State(app), Segment(id)).await
 }
@@ -275,7 +286,7 @@ async fn shipments(State(database): Stored, query: PageRequest) -> Result<Respon
 }
 
 async fn shipment(State(database): Stored, Segment(id): Segment) -> Result<Response, Problem> {
-    let missing = || Problem::new(&NO_SUCH_ORDER, format!("nothing was shipped for order {id}"));
+    let missing = || Problem::new(&NO_SUCH_ORDER, format!("there is no shipment of order {id}"));
     Ok(Json(shipping::shipment(&database, &id).await?.ok_or_else(missing)?).into_response())
 }
 
@@ -294,7 +305,7 @@ async fn load_destinations(State(database): Stored, request: Request) -> Result<
     Ok(loaded(rows.len(), shipping::load(&database, &rows).await?))
 }
 
-/// A body of JSON lines: all of them are right, or none is taken.
+/// Reads a body of JSON lines. One bad line rejects all of them.
 async fn rows<T: Record>(request: Request, shape: &Shape) -> Result<Vec<T>, Problem> {
     let payload = Payload::from_request(request, &()).await?;
     shape.check(&payload.0)?;
@@ -303,5 +314,5 @@ async fn rows<T: Record>(request: Request, shape: &Shape) -> Result<Vec<T>, Prob
 }
 
 fn loaded(rows: usize, new: u64) -> Response {
-    Json(Loaded { rows, new }).into_response()
+    Json(LoadSummary { rows, new }).into_response()
 }

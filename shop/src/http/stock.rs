@@ -1,4 +1,4 @@
-//! What the customers have and what the shelves have: read-only.
+//! Read-only routes of accounts and stock.
 
 use sagamore::axum::Json;
 use sagamore::axum::extract::State;
@@ -10,21 +10,21 @@ use super::{NO_SUCH_ACCOUNT, NO_SUCH_STOCK, Shop};
 use crate::inventory::{self, Product};
 use crate::payment::{self, Account};
 
-/// Some accounts, by customer.
+/// A page of accounts, by customer.
 #[derive(Serialize)]
 pub struct Accounts {
     accounts: Vec<Account>,
     next: Option<String>,
 }
 
-/// Some products, by sku.
+/// A page of products, by sku.
 #[derive(Serialize)]
 pub struct Products {
     stock: Vec<Product>,
     next: Option<String>,
 }
 
-/// A page of accounts.
+/// Returns a page of accounts.
 pub async fn accounts(
     State(app): State<Shop>,
     query: PageRequest,
@@ -45,7 +45,7 @@ pub(super) async fn accounts_of(
     Ok(Json(Accounts { accounts, next }))
 }
 
-/// One account.
+/// Returns one account.
 pub async fn account(
     State(app): State<Shop>,
     Segment(id): Segment,
@@ -59,7 +59,7 @@ pub(super) async fn account_of(database: &Database, id: &str) -> Result<Json<Acc
     account.map(Json).ok_or_else(missing)
 }
 
-/// A page of products.
+/// Returns a page of products.
 pub async fn stock(State(app): State<Shop>, query: PageRequest) -> Result<Json<Products>, Problem> {
     stock_of(&app.databases()?.inventory, query).await
 }
@@ -74,7 +74,7 @@ pub(super) async fn stock_of(
     Ok(Json(Products { stock, next }))
 }
 
-/// One product.
+/// Returns one product.
 pub async fn product(
     State(app): State<Shop>,
     Segment(sku): Segment,

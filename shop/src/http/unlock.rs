@@ -1,4 +1,5 @@
-//! The unlock of an order whose saga has left its lock behind: only once that saga is at rest, or is known to be gone.
+//! The unlock of an order: removes a lock that a saga has left behind, once that saga is at rest or
+//! lost.
 
 use sagamore::database::Database;
 use sagamore::server::http::{Code, Problem};
@@ -8,7 +9,7 @@ use super::local::transact;
 use super::{HOLDER_UNKNOWN, NO_SUCH_ORDER, ORDER_NOT_LOCKED, ORDER_PENDING};
 use crate::order::{self, Rejected};
 
-/// Turns the refusal of a lock into a problem.
+/// Converts a refused unlock into a problem.
 pub fn allowed(checked: Result<(), LockRefusal>) -> Result<(), Problem> {
     checked.map_err(|refusal| match refusal {
         LockRefusal::Held(why) => Problem::new(&ORDER_PENDING, why),
@@ -17,7 +18,7 @@ pub fn allowed(checked: Result<(), LockRefusal>) -> Result<(), Problem> {
     })
 }
 
-/// Takes the lock from `holder`, of whom the caller knows that it is at rest.
+/// Removes the lock of `holder`. The caller has checked that the holder is at rest.
 pub async fn release(database: &Database, id: &str, holder: String) -> Result<(), Problem> {
     let outcome = transact(database, |tx| order::domain::unlock(tx, id.to_owned(), holder)).await;
     match outcome.map_err(|error| Problem::broke(&error, "unlock the order"))? {
@@ -37,7 +38,7 @@ pub async fn release(database: &Database, id: &str, holder: String) -> Result<()
     }
 }
 
-/// Who holds the lock of an order.
+/// Returns the holder of an order's lock.
 pub async fn holder(database: &Database, id: &str) -> Result<String, Problem> {
     let missing = || Problem::new(&NO_SUCH_ORDER, format!("there is no order {id}"));
     let placed = order::order(database, id).await?.ok_or_else(missing)?;
@@ -68,10 +69,10 @@ mod tests {
     use super::super::of_order;
     use super::*;
 
-    /// Brokers that answer.
-    struct Well;
+    /// Brokers that are always available.
+    struct HealthyBrokers;
 
-    impl BrokerHealth for Well {
+    impl BrokerHealth for HealthyBrokers {
         fn answer(&self) -> BrokerAnswer<'_> {
             Box::pin(async { Ok(()) })
         }
@@ -92,7 +93,8 @@ mod tests {
         client
     }
 
-    /// An orchestrator where this is so of the saga of order 1.
+    /// Starts an orchestrator that reports this status for the saga of order 1. `None`: it does not
+    /// know the saga.
     async fn orchestrator(status: Option<Status>) -> Client {
         let show = move |Path(id): Path<String>| async move {
             assert_eq!(id, "checkout:1");
@@ -103,7 +105,8 @@ mod tests {
         served(Router::new().route("/api/v1/sagas/{id}", get(show))).await
     }
 
-    /// An observer where this is so of the chain of order 4.
+    /// Starts an observer that reports this status for the chain of order 4. `None`: it does not
+    /// know the chain.
     async fn observer(status: Option<ChainStatus>) -> Client {
         let show = move |Path(id): Path<String>, headers: HeaderMap| async move {
             assert_eq!(id, "fulfilment:4");
@@ -113,10 +116,7 @@ mod tests {
                 "{wait:?}"
             );
             if status.is_none() && wait.as_deref() == Some("wait=0") {
-                return Err(Problem::new(
-                    Code::Internal,
-                    "who waits a second is not asked for none",
-                ));
+                return Err(Problem::new(Code::Internal, "a wait of one second is forwarded"));
             }
             let chain = status.map(|status| {
                 serde_json::json!({
@@ -165,11 +165,18 @@ mod tests {
         let waiting = StartupWait::default();
         waiting.end();
         let own = of_order(&host);
-        let app = ServiceApp { host, brokers: Arc::new(Well), plan: None, waiting, metrics: None };
+        let app = ServiceApp {
+            host,
+            brokers: Arc::new(HealthyBrokers),
+            plan: None,
+            waiting,
+            metrics: None,
+        };
         served(router("order", service_routes(app, own), &[])).await
     }
 
-    /// Asks for the lock of an order; gives status, code and detail of the refusal, none when it was taken away.
+    /// Sends an unlock of an order. Returns status, code and detail of the refusal, or `None` if
+    /// the lock was removed.
     async fn refusal(service: &Client, id: &str) -> Option<(u16, String, String)> {
         refusal_at(service, &format!("/orders/{id}/unlock")).await
     }
@@ -177,16 +184,16 @@ mod tests {
     async fn refusal_at(service: &Client, path: &str) -> Option<(u16, String, String)> {
         match service.post(path, "", None).await {
             Ok(_) => None,
-            Err(client::Error::Problem { problem: told, .. }) => {
-                Some((told.status, told.code, told.detail))
+            Err(client::Error::Problem { problem, .. }) => {
+                Some((problem.status, problem.code, problem.detail))
             }
             Err(error) => panic!("{error}"),
         }
     }
 
     #[tokio::test]
-    async fn a_lock_is_taken_away_only_when_an_orchestrator_says_that_its_holder_is_at_rest() {
-        let nobody = Client::new("http://127.0.0.1:1").unwrap();
+    async fn a_lock_is_removed_only_if_an_orchestrator_reports_its_holder_at_rest() {
+        let absent = Client::new("http://127.0.0.1:1").unwrap();
         let check = async |orchestrators: Vec<Client>, wanted: Option<(u16, &str)>| {
             let refused = refusal(&order_service(orchestrators).await, "1").await;
             let found = refused.as_ref().map(|(status, code, _)| (*status, code.as_str()));
@@ -195,18 +202,18 @@ mod tests {
         check(vec![orchestrator(Some(Status::Running)).await], Some((409, "SAGA-0301"))).await;
         check(vec![orchestrator(Some(Status::Compensating)).await], Some((409, "SAGA-0301"))).await;
         check(vec![orchestrator(None).await], Some((409, "SAGA-0307"))).await;
-        check(vec![nobody.clone()], Some((503, "SAGA-0401"))).await;
+        check(vec![absent.clone()], Some((503, "SAGA-0401"))).await;
         check(
-            vec![nobody.clone(), orchestrator(Some(Status::Running)).await],
+            vec![absent.clone(), orchestrator(Some(Status::Running)).await],
             Some((409, "SAGA-0301")),
         )
         .await;
-        check(vec![nobody, orchestrator(Some(Status::Stuck)).await], None).await;
+        check(vec![absent, orchestrator(Some(Status::Stuck)).await], None).await;
     }
 
-    /// A chain that is late goes on when whoever is late comes back.
+    /// A stuck or resolved chain still continues when a late service starts again.
     #[tokio::test]
-    async fn the_lock_of_a_chain_is_taken_away_only_when_the_observer_says_that_it_is_over() {
+    async fn a_lock_is_removed_only_if_an_observer_reports_the_chain_as_ended() {
         let check = async |observers: Vec<Client>, query: &str, wanted: Option<(u16, &str)>| {
             let service = order_service_of(Vec::new(), observers).await;
             let refused = refusal_at(&service, &format!("/orders/4/unlock{query}")).await;
@@ -234,9 +241,9 @@ mod tests {
         check(vec![observer(None).await], "?force=true", None).await;
     }
 
-    /// An order that was placed is followed at the observer, in the article's words too.
+    /// An order is followed at the observer, also by the article's route.
     #[tokio::test]
-    async fn who_waits_for_an_order_is_told_what_the_observer_says() {
+    async fn a_followed_order_reports_the_status_of_the_observer() {
         let check = async |observers: Vec<Client>, path: &str, wanted: &str| {
             let service = choreographed(observers).await;
             let answer =
@@ -246,19 +253,19 @@ mod tests {
         let here = "/saga/start/4?wait=1";
         let done = vec![observer(Some(ChainStatus::Completed)).await];
         check(done, here, "Saga completed successfully for order 4").await;
-        let nobody = Client::new("http://127.0.0.1:1").unwrap();
-        let second = vec![nobody.clone(), observer(Some(ChainStatus::Stuck)).await];
+        let absent = Client::new("http://127.0.0.1:1").unwrap();
+        let second = vec![absent.clone(), observer(Some(ChainStatus::Stuck)).await];
         check(second, here, "Saga stuck for order 4: needs an operator").await;
         check(vec![observer(None).await], here, "Saga still running for order 4").await;
-        check(vec![nobody], "/saga/start/4", "Saga started for Order ID: 4").await;
+        check(vec![absent], "/saga/start/4", "Saga started for Order ID: 4").await;
         let unknown = choreographed(Vec::new()).await.get("/saga/start/77").await;
         assert!(
-            matches!(unknown, Err(client::Error::Problem { problem: told, .. }) if told.code == "SAGA-0300")
+            matches!(unknown, Err(client::Error::Problem { problem, .. }) if problem.code == "SAGA-0300")
         );
     }
 
     #[tokio::test]
-    async fn force_takes_the_lock_of_a_saga_that_nobody_knows_and_of_no_other() {
+    async fn force_removes_the_lock_of_an_unknown_saga_only() {
         let check = async |orchestrator: Client, query: &str, wanted: Option<&str>| {
             let service = order_service(vec![orchestrator]).await;
             let refused = refusal_at(&service, &format!("/orders/1/unlock?{query}")).await;
@@ -273,15 +280,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_there_is_no_lock_the_refusal_says_so() {
+    async fn an_unlock_without_a_lock_is_refused() {
         let service = order_service(vec![orchestrator(Some(Status::Stuck)).await]).await;
-        let (status, code, detail) = refusal(&service, "2").await.expect("it has no lock");
+        let (status, code, detail) = refusal(&service, "2").await.expect("the order has no lock");
         assert_eq!(
             (status, code.as_str(), detail.as_str()),
             (409, "SAGA-0306", "order 2 is not locked")
         );
-        assert_eq!(refusal(&service, "3").await.expect("no such order").1, "SAGA-0300");
+        assert_eq!(refusal(&service, "3").await.expect("the order does not exist").1, "SAGA-0300");
         assert_eq!(refusal(&service, "1").await, None);
-        assert_eq!(refusal(&service, "1").await.expect("it is gone").1, "SAGA-0306");
+        assert_eq!(refusal(&service, "1").await.expect("the lock was removed").1, "SAGA-0306");
     }
 }

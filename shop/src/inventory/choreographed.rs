@@ -1,4 +1,5 @@
-//! The inventory service in a choreography: sets aside what was paid for, and puts it back when it cannot be sent.
+//! The inventory service in a choreography: reserves the pieces of paid orders, and releases them
+//! when the shipment fails.
 
 use sagamore::sdk::{Decided, Reaction, Service, Tx, on};
 
@@ -9,7 +10,7 @@ use crate::choreography::{
     PaymentSuccess, ShippingFailed,
 };
 
-/// The service, ready to take part.
+/// Returns the service for the choreography.
 pub fn service() -> Service {
     Service::named(super::SERVICE)
         .migrations(MIGRATIONS)
@@ -30,7 +31,7 @@ pub fn service() -> Service {
         })
 }
 
-/// What was ordered is in the order's own event.
+/// Reserves the lines, which only the order's own event has.
 async fn on_payment_success(
     tx: Tx,
     _: PaymentSuccess,

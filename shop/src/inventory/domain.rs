@@ -1,9 +1,9 @@
 //! The inventory service's local transactions.
 //!
-//! **Invariant:** of every sku, what is on hand and what is reserved add up to what was delivered. The pieces of an order
-//! that was seen through stay reserved for it: those are the ones that are sold.
+//! **Invariant:** for each sku, pieces on hand plus reserved pieces equal the delivered pieces. The
+//! pieces of a completed order stay reserved: they are sold.
 //!
-//! Rows of stock are always changed in the order of their skus, so that two orders never wait for one another.
+//! Rows of stock are updated in the order of their skus, so that transactions never deadlock.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::messages::{Pieces, Reserve, Reserved};
 use crate::form::{Line, PIECES_MAX, identifier};
 use crate::schema::table;
 
-/// Two tables. `pieces` is JSON, a list of [`Pieces`]; an order has at most one reservation.
+/// Two tables. `pieces` is JSON, a list of [`Pieces`]. An order has at most one reservation.
 pub const MIGRATIONS: &[Migration] = &[
     table!(
         "0001-stock",
@@ -35,47 +35,49 @@ pub const MIGRATIONS: &[Migration] = &[
     ),
 ];
 
-const TAKE: &str = "UPDATE stock SET on_hand = on_hand - $2, reserved = reserved + $2 WHERE sku = $1 AND on_hand >= $2";
-const GIVE_BACK: &str = "UPDATE stock SET on_hand = on_hand + $2, reserved = reserved - $2 WHERE sku = $1 AND reserved >= $2";
+const TAKE: &str = "UPDATE stock SET on_hand = on_hand - $2, reserved = reserved + $2 WHERE sku = \
+    $1 AND on_hand >= $2";
+const GIVE_BACK: &str = "UPDATE stock SET on_hand = on_hand + $2, reserved = reserved - $2 WHERE \
+    sku = $1 AND reserved >= $2";
 
-/// Why the inventory service says no.
+/// Refusals of the inventory service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Refusal)]
 pub enum Short {
-    /// Fewer pieces are on hand than wanted.
+    /// Fewer pieces are on hand than ordered.
     #[error("there are not enough pieces of {sku}")]
     #[refusal(code = "out-of-stock")]
     OutOfStock {
-        /// Of what.
+        /// The product.
         sku: String,
     },
-    /// The order or a sku has no name that can be kept.
+    /// The order's id or a sku is not a valid name.
     #[error("{0}")]
     #[refusal(code = "invalid-reservation")]
     InvalidReservation(String),
-    /// No such product.
+    /// The product does not exist.
     #[error("there is no product {0}")]
     #[refusal(code = "unknown-sku")]
     UnknownSku(String),
-    /// Not a number of pieces that can be set aside.
-    #[error("{quantity} is no number of pieces of {sku}")]
+    /// The quantity is not positive or too large.
+    #[error("{quantity} is not a valid number of pieces of {sku}")]
     #[refusal(code = "invalid-quantity")]
     InvalidQuantity {
-        /// Of what.
+        /// The product.
         sku: String,
-        /// How many were wanted.
+        /// The ordered quantity.
         quantity: i64,
     },
-    /// There is a reservation for the order, made by somebody else.
+    /// Another saga or chain reserved pieces for this order.
     #[error("order {0} has a reservation already")]
     #[refusal(code = "already-reserved")]
     AlreadyReserved(String),
-    /// There is no such reservation, or it was released by other means.
+    /// The reservation does not exist or was released.
     #[error("there is no reservation of order {0} to release")]
     #[refusal(code = "nothing-to-release")]
     NothingToRelease(String),
 }
 
-/// Sets all pieces aside, or none.
+/// Reserves all pieces of an order, or none.
 pub async fn reserve(tx: Tx, reserve: Reserve) -> Decided<Reserved, Short> {
     let Reserve { order_id, lines } = reserve;
     let mut skus = lines.iter().map(|line| identifier("sku", &line.sku));
@@ -91,7 +93,7 @@ pub async fn reserve(tx: Tx, reserve: Reserve) -> Decided<Reserved, Short> {
     if pieces.len() > 1
         && let Some(short) = shortage(&tx, &pieces).await?
     {
-        return refused(short); // before anything is written: then there is nothing to roll back
+        return refused(short); // nothing is written yet, so there is nothing to roll back
     }
     let taken = tx.execute_each(TAKE, sets(&pieces)).await?;
     if let Some(first) = short_of(&taken, &pieces) {
@@ -106,17 +108,18 @@ pub async fn reserve(tx: Tx, reserve: Reserve) -> Decided<Reserved, Short> {
         )
         .await?;
     if noted == 0 {
-        return refused(Short::AlreadyReserved(order_id)); // what was taken is rolled back with the refusal
+        return refused(Short::AlreadyReserved(order_id)); // the refusal rolls back the update
     }
     done(Reserved { order_id, pieces })
 }
 
-/// Puts them back: a delta of what was set aside, once.
+/// Releases a reservation, once.
 pub async fn release(tx: Tx, reserved: Reserved) -> Decided<(), Short> {
     let Reserved { order_id, pieces } = reserved;
     let marked = tx
         .execute(
-            "UPDATE reservation SET released = TRUE WHERE order_id = $1 AND pieces = $2 AND released = FALSE",
+            "UPDATE reservation SET released = TRUE WHERE order_id = $1 AND pieces = $2 AND \
+             released = FALSE",
             (&order_id, serde_json::to_string(&pieces)?),
         )
         .await?;
@@ -125,12 +128,12 @@ pub async fn release(tx: Tx, reserved: Reserved) -> Decided<(), Short> {
     }
     let given_back = tx.execute_each(GIVE_BACK, sets(&pieces)).await?;
     if short_of(&given_back, &pieces).is_some() {
-        return refused(Short::NothingToRelease(order_id)); // what was put back is rolled back with the refusal
+        return refused(Short::NothingToRelease(order_id)); // the refusal rolls back the update
     }
     done(())
 }
 
-/// The lines of one sku summed, sku by sku.
+/// Sums the lines per sku, sorted by sku.
 fn by_sku(lines: Vec<Line>) -> Result<Vec<Pieces>, Short> {
     let mut sums = BTreeMap::<String, i64>::new();
     for Line { sku, quantity, .. } in lines {
@@ -143,7 +146,7 @@ fn by_sku(lines: Vec<Line>) -> Result<Vec<Pieces>, Short> {
     Ok(sums.into_iter().map(|(sku, quantity)| Pieces { sku, quantity }).collect())
 }
 
-/// The first sku of which there is too little at the moment. What is enough now need not be so when it is taken.
+/// Returns the first shortage at this moment. The later update checks again.
 async fn shortage(tx: &Tx, pieces: &[Pieces]) -> Result<Option<Short>, Fault> {
     let skus = pieces.iter().map(|pieces| vec![(&pieces.sku).into()]).collect();
     let found = tx.query_each("SELECT on_hand FROM stock WHERE sku = $1", skus).await?;

@@ -1,40 +1,40 @@
-//! What the inventory service can be asked, and what it gives.
+//! Commands and results of the inventory service.
 
 use sagamore::sdk::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::form::Line;
 
-/// Sets the pieces of an order aside, all or none.
+/// Reserves all pieces of an order, or none.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[message(to = "inventory", yields = Reserved)]
 pub struct Reserve {
-    /// For which order.
+    /// The order's id.
     pub order_id: String,
-    /// What is wanted; a sku may stand in several lines.
+    /// The ordered products. Several lines may have the same sku.
     pub lines: Vec<Line>,
 }
 
-/// The pieces are set aside.
+/// The pieces are reserved.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 pub struct Reserved {
-    /// For which order.
+    /// The order's id.
     pub order_id: String,
-    /// Each sku once, in order.
+    /// Each sku once, sorted.
     pub pieces: Vec<Pieces>,
 }
 
-/// So many pieces of a sku.
+/// A number of pieces of one product.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pieces {
-    /// What.
+    /// The product.
     pub sku: String,
-    /// How many.
+    /// The number of pieces.
     pub quantity: i64,
 }
 
-/// Undoes [`Reserve`]: the pieces go back on the shelf.
+/// Undoes [`Reserve`]: releases the pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[message(to = "inventory", undoes = Reserve)]
 pub struct Release;

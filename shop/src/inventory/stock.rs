@@ -1,4 +1,4 @@
-//! The stock: delivered once, read by people.
+//! The stock: loaded once, read by the HTTP API.
 
 use sagamore::database::{Row, Text};
 use sagamore::sdk::Database;
@@ -7,34 +7,34 @@ use serde::{Deserialize, Serialize};
 use crate::databases::{Error, insert};
 use crate::{form, sample};
 
-/// A product's opening stock.
+/// The opening stock of a product.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Delivery {
-    /// What.
+    /// The product's sku.
     pub sku: String,
-    /// What people call it.
+    /// The product's name.
     pub name: String,
-    /// How many pieces.
+    /// The number of pieces.
     pub on_hand: i64,
 }
 
-/// A product's stock as it stands.
+/// The current stock of a product.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Product {
-    /// What.
+    /// The product's sku.
     pub sku: String,
-    /// What people call it.
+    /// The product's name.
     pub name: String,
-    /// Pieces that can be had: never less than none.
+    /// Available pieces, never negative.
     pub on_hand: i64,
-    /// Pieces that are set aside for orders, or went out with them.
+    /// Pieces that are reserved for orders or were shipped with them.
     pub reserved: i64,
 }
 
 impl Delivery {
-    /// Whether it can be taken in like this; else what is wrong with it, in words.
+    /// Checks the delivery. The error names the field.
     pub fn check(&self) -> Result<(), String> {
         form::identifier("sku", &self.sku)?;
         form::text("name", &self.name)?;
@@ -53,30 +53,32 @@ impl Product {
     }
 }
 
-/// Takes in the products that are not there yet, and leaves alone those that are; gives how many are new.
+/// Adds new products, keeps existing ones unchanged, and returns the number of new ones.
 pub async fn load(database: &Database, deliveries: &[Delivery]) -> Result<u64, Error> {
-    const SQL: &str = "INSERT INTO stock (sku, name, on_hand, reserved) VALUES ($1, $2, $3, 0) ON CONFLICT (sku) DO NOTHING";
+    const SQL: &str = "INSERT INTO stock (sku, name, on_hand, reserved) VALUES ($1, $2, $3, 0) ON \
+        CONFLICT (sku) DO NOTHING";
     let row = |delivery: &Delivery| {
         vec![(&delivery.sku).into(), (&delivery.name).into(), delivery.on_hand.into()]
     };
     insert(database, SQL, deliveries.iter().map(row).collect()).await
 }
 
-/// The product with this sku.
+/// Returns the product with this sku.
 pub async fn product(database: &Database, sku: &str) -> Result<Option<Product>, Error> {
     const SQL: &str = "SELECT sku, name, on_hand, reserved FROM stock WHERE sku = $1";
     let Ok(sku) = Text::new(sku) else { return Ok(None) };
     database.query(SQL, (sku,)).await?.first().map(Product::read).transpose()
 }
 
-/// At most `limit` products, by sku, behind the sku `after` (empty for the first ones).
+/// Returns at most `limit` products with a sku above `after`, by sku. An empty `after` starts at
+/// the first.
 pub async fn stock(database: &Database, after: &str, limit: u32) -> Result<Vec<Product>, Error> {
     const SQL: &str =
         "SELECT sku, name, on_hand, reserved FROM stock WHERE sku > $1 ORDER BY sku LIMIT $2";
     database.query(SQL, (Text::beginning(after), limit)).await?.iter().map(Product::read).collect()
 }
 
-/// The pieces of all products that can be had, but for the sample's.
+/// Returns the available pieces of all products except the sample's.
 pub async fn pieces_on_hand(database: &Database) -> Result<i64, Error> {
     const SQL: &str = "SELECT CAST(COALESCE(SUM(on_hand), 0) AS BIGINT) FROM stock WHERE sku <> $1";
     let rows = database.query(SQL, (sample::SKU,)).await?;

@@ -1,4 +1,5 @@
-//! The order service in a choreography: a placed order starts a chain, and is confirmed or cancelled with it.
+//! The order service in a choreography: placing an order starts a chain, whose end confirms or
+//! cancels the order.
 
 use sagamore::sdk::{
     ChainStarter, Database, Decided, Never, Outbox, Reaction, Service, StartOutcome, StartRequest,
@@ -13,10 +14,10 @@ use crate::choreography::{
 };
 use crate::form::Order;
 
-/// Places orders; see [`ChainStarter`].
-pub type Placing = ChainStarter<Order>;
+/// Places orders. See [`ChainStarter`].
+pub type OrderStarter = ChainStarter<Order>;
 
-/// Returns the service, ready to take part.
+/// Returns the service for the choreography.
 pub fn service() -> Service {
     Service::named(super::SERVICE)
         .migrations(MIGRATIONS)

@@ -1,7 +1,7 @@
 //! The order service's local transactions.
 //!
-//! A pending order is locked by who works on it: it is settled by that one alone, and settling it unlocks it in the same
-//! statement. Others are told so at once, they never wait. Who holds the lock stands in the row.
+//! A pending order is locked by the saga or chain that works on it, named in its row. Only the
+//! holder settles it, which unlocks it in the same statement. Others are refused at once.
 
 use sagamore::database::Text;
 use sagamore::sdk::{Decided, Fault, Migration, Refusal, Tx, done, refused};
@@ -11,8 +11,9 @@ use super::orders::Status;
 use crate::form::{identifier, text, total_cents};
 use crate::schema::table;
 
-/// One table. `lines` is JSON, as ordered; `locked_by` is null when anybody may settle the order. `order_key` is unused: the
-/// SDK stores idempotency keys in `chain_key`. Migrations never remove a table, so that an older program still runs.
+/// One table. `lines` is JSON. A null `locked_by` means that any caller may settle the order.
+/// `order_key` is unused: the SDK stores idempotency keys in `chain_key`. Migrations never remove a
+/// table, so that an older program still runs.
 pub const MIGRATIONS: &[Migration] = &[
     table!(
         "0001-orders",
@@ -32,49 +33,49 @@ pub const MIGRATIONS: &[Migration] = &[
     ),
 ];
 
-/// Why the order service says no.
+/// Refusals of the order service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Refusal)]
 pub enum Rejected {
-    /// The order makes no sense.
+    /// The order has invalid fields.
     #[error("{0}")]
     #[refusal(code = "invalid-order")]
     InvalidOrder(String),
-    /// The id is taken.
+    /// An order of this id exists.
     #[error("there is an order {0} already")]
     #[refusal(code = "order-exists")]
     OrderExists(String),
-    /// The idempotency key of the request belongs to another one.
-    #[error("the idempotency key was used before, with another request")]
+    /// The idempotency key belongs to another request.
+    #[error("the idempotency key belongs to another request")]
     #[refusal(code = "key-used")]
     KeyUsed,
-    /// No such order.
+    /// The order does not exist.
     #[error("there is no order {0}")]
     #[refusal(code = "unknown-order")]
     UnknownOrder(String),
-    /// Somebody else works on it.
+    /// Another saga or chain holds the order's lock.
     #[error("the order is locked by {by}")]
     #[refusal(code = "order-is-locked")]
     OrderIsLocked {
-        /// Who.
+        /// The holder of the lock.
         by: String,
     },
-    /// The lock was taken from who wanted to settle it.
+    /// The caller no longer holds the lock.
     #[error("the order is no longer locked by {by}")]
     #[refusal(code = "lock-is-gone")]
     LockIsGone {
-        /// Who held it.
+        /// The former holder.
         by: String,
     },
-    /// It is confirmed or cancelled, for good.
+    /// The order was confirmed or cancelled before.
     #[error("the order is {status} already")]
     #[refusal(code = "already-settled")]
     AlreadySettled {
-        /// What it is.
+        /// The final status.
         status: Status,
     },
 }
 
-/// Makes the order, locked by `holder`.
+/// Creates a pending order, locked by `holder`.
 pub async fn create(tx: Tx, create: Create, holder: String) -> Decided<Created, Rejected> {
     let Create { order_id, customer_id, lines } = create;
     let named =
@@ -97,7 +98,8 @@ pub async fn create(tx: Tx, create: Create, holder: String) -> Decided<Created, 
     done(Created { order_id, total_cents })
 }
 
-/// The order stands. `holder` is who locked it; none for somebody from outside, who is refused while it is locked.
+/// Confirms the order. `holder` is the saga or chain that locked it. Callers from outside pass
+/// `None`, and are refused while it is locked.
 pub async fn confirm(tx: Tx, confirm: Confirm, holder: Option<String>) -> Decided<(), Rejected> {
     let Confirm { order_id, tracking } = confirm;
     if let Err(reason) = identifier("orderId", &order_id).and_then(|()| text("tracking", &tracking))
@@ -107,19 +109,21 @@ pub async fn confirm(tx: Tx, confirm: Confirm, holder: Option<String>) -> Decide
     settle(tx, order_id, Status::Confirmed, Some(tracking), holder).await
 }
 
-/// The order is off. `holder` as for [`confirm`].
+/// Cancels the order, with `holder` as in [`confirm`].
 pub async fn cancel(tx: Tx, order_id: String, holder: Option<String>) -> Decided<(), Rejected> {
     settle(tx, order_id, Status::Cancelled, None, holder).await
 }
 
-/// Takes the lock from `holder`, so that anybody may settle the order: for an operator, when the holder never will.
+/// Removes the lock of `holder`, after which any caller may settle the order. Operators use it when
+/// the holder never will.
 pub async fn unlock(tx: Tx, order_id: String, holder: String) -> Decided<(), Rejected> {
     if Text::new(&order_id).is_err() || Text::new(&holder).is_err() {
         return refused(Rejected::UnknownOrder(order_id));
     }
     let unlocked = tx
         .execute(
-            "UPDATE orders SET locked_by = NULL WHERE order_id = $1 AND status = 'pending' AND locked_by = $2",
+            "UPDATE orders SET locked_by = NULL WHERE order_id = $1 AND status = 'pending' AND \
+             locked_by = $2",
             (&order_id, &holder),
         )
         .await?;
@@ -152,7 +156,8 @@ async fn settle(
     done(())
 }
 
-/// What kept a settling from happening, found afterwards. `holder` is who tried, none for somebody from outside.
+/// Returns the reason why nothing was settled, read afterwards. `holder` is `None` for callers from
+/// outside.
 async fn obstacle(tx: &Tx, order_id: String, holder: Option<String>) -> Result<Rejected, Fault> {
     let rows =
         tx.query("SELECT status, locked_by FROM orders WHERE order_id = $1", (&order_id,)).await?;
@@ -168,7 +173,7 @@ async fn obstacle(tx: &Tx, order_id: String, holder: Option<String>) -> Result<R
             return Err(Fault::new(format!("order {order_id} was just unlocked")));
         }
         (None, _, _) => {
-            return Err(Fault::new(format!("order {order_id}: '{status}' is no status")));
+            return Err(Fault::new(format!("order {order_id}: '{status}' is not a status")));
         }
     })
 }

@@ -1,41 +1,41 @@
-//! What the order service can be asked, and what it gives.
+//! Commands and results of the order service.
 
 use sagamore::sdk::Message;
 
 use crate::form::Line;
 
-/// Makes the order, pending until all else has worked out.
+/// Creates an order, pending until its saga ends.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[message(to = "order", yields = Created)]
 pub struct Create {
-    /// Its id.
+    /// The order's id.
     pub order_id: String,
-    /// Who orders.
+    /// The customer who places the order.
     pub customer_id: String,
-    /// What.
+    /// The ordered products.
     pub lines: Vec<Line>,
 }
 
-/// The order is there, and costs this.
+/// The order was created.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 pub struct Created {
-    /// Its id.
+    /// The order's id.
     pub order_id: String,
-    /// The sum of its lines, in cents.
+    /// The sum of the lines, in cents.
     pub total_cents: i64,
 }
 
-/// Undoes [`Create`]: the order is cancelled.
+/// Undoes [`Create`]: cancels the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[message(to = "order", undoes = Create)]
 pub struct Cancel;
 
-/// The order stands.
+/// Confirms an order.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[message(to = "order")]
 pub struct Confirm {
-    /// Its id.
+    /// The order's id.
     pub order_id: String,
-    /// How to follow the shipment.
+    /// The tracking id of the shipment.
     pub tracking: String,
 }

@@ -6,7 +6,7 @@ use super::domain::{self, MIGRATIONS, Rejected};
 use super::messages::{Cancel, Confirm, Create, Created};
 use crate::checkout;
 
-/// The service, ready to take part.
+/// Returns the service for the orchestrated checkout.
 pub fn service() -> Service {
     Service::named(super::SERVICE)
         .migrations(MIGRATIONS)
@@ -33,7 +33,7 @@ async fn confirm(tx: Tx, confirm: Confirm) -> Decided<(), Rejected> {
     domain::confirm(tx, confirm, Some(saga)).await
 }
 
-/// Whose lock it is, `checkout:10248`: an order's id is its saga's business key.
+/// Returns the holder of an order's lock, its saga: `checkout:10248`.
 fn saga(order_id: &str) -> String {
     format!("{}:{order_id}", checkout::NAME)
 }

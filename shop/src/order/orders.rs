@@ -1,4 +1,4 @@
-//! The orders as people see them.
+//! Reads orders, for the HTTP API.
 
 use std::fmt;
 
@@ -8,65 +8,75 @@ use serde::Serialize;
 
 use crate::databases::Error;
 
-/// What became of an order.
+/// The status of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// It is being worked on.
+    /// Its saga or chain is under way.
     Pending,
-    /// It stands.
+    /// Paid, reserved and shipped.
     Confirmed,
-    /// It is off.
+    /// Undone, or cancelled from outside.
     Cancelled,
 }
 
-/// An order as it stands.
+/// An order as stored.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Placed {
-    /// Its id.
+pub struct StoredOrder {
+    /// The order's id.
     pub order_id: String,
-    /// Who ordered.
+    /// The customer who placed it.
     pub customer_id: String,
-    /// What became of it.
+    /// The status.
     pub status: Status,
-    /// The sum of its lines, in cents.
+    /// The sum of the lines, in cents.
     pub total_cents: i64,
     /// A list of [`Line`](crate::Line).
     pub lines: Body,
-    /// How to follow the shipment, once it is confirmed.
+    /// The tracking id of the shipment of a confirmed order.
     pub tracking: Option<String>,
-    /// Who works on it, and keeps others from settling it: `checkout:10248`.
+    /// The saga or chain that alone may settle the order: `checkout:10248`.
     pub locked_by: Option<String>,
 }
 
-/// The order with this id, if it was ever made.
-pub async fn order(database: &Database, order_id: &str) -> Result<Option<Placed>, Error> {
+/// Returns the order with this id.
+pub async fn order(database: &Database, order_id: &str) -> Result<Option<StoredOrder>, Error> {
     const SQL: &str =
         "SELECT order_id, customer_id, status, total_cents, lines, tracking, locked_by
         FROM orders WHERE order_id = $1";
     let Ok(order_id) = Text::new(order_id) else { return Ok(None) };
-    database.query(SQL, (order_id,)).await?.first().map(Placed::read).transpose()
+    database.query(SQL, (order_id,)).await?.first().map(StoredOrder::read).transpose()
 }
 
-/// At most `limit` orders, by id, behind the id `after` (empty for the first ones).
-pub async fn orders(database: &Database, after: &str, limit: u32) -> Result<Vec<Placed>, Error> {
+/// Returns at most `limit` orders with an id above `after`, by id. An empty `after` starts at the
+/// first.
+pub async fn orders(
+    database: &Database,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<StoredOrder>, Error> {
     const SQL: &str =
         "SELECT order_id, customer_id, status, total_cents, lines, tracking, locked_by
         FROM orders WHERE order_id > $1 ORDER BY order_id LIMIT $2";
-    database.query(SQL, (Text::beginning(after), limit)).await?.iter().map(Placed::read).collect()
+    database
+        .query(SQL, (Text::beginning(after), limit))
+        .await?
+        .iter()
+        .map(StoredOrder::read)
+        .collect()
 }
 
-impl Placed {
-    fn read(row: &Row) -> Result<Placed, Error> {
+impl StoredOrder {
+    fn read(row: &Row) -> Result<StoredOrder, Error> {
         let order_id: String = row.get(0)?;
         let stored = |reason: String| Error::Stored { row: format!("order {order_id}"), reason };
         let status: String = row.get(2)?;
         let lines: String = row.get(4)?;
-        Ok(Placed {
+        Ok(StoredOrder {
             customer_id: row.get(1)?,
             status: Status::read(&status)
-                .ok_or_else(|| stored(format!("'{status}' is no status")))?,
+                .ok_or_else(|| stored(format!("'{status}' is not a status")))?,
             total_cents: row.get(3)?,
             lines: Body::parse(&lines).map_err(|error| stored(error.to_string()))?,
             tracking: row.get(5)?,
@@ -77,7 +87,7 @@ impl Placed {
 }
 
 impl Status {
-    /// `pending`, `confirmed` or `cancelled`, as stored.
+    /// Returns the stored spelling: `pending`, `confirmed` or `cancelled`.
     pub fn as_str(self) -> &'static str {
         match self {
             Status::Pending => "pending",

@@ -1,4 +1,4 @@
-//! The accounts: opened once, read by people.
+//! The accounts: loaded once, read by the HTTP API.
 
 use sagamore::database::{Row, Text};
 use sagamore::sdk::Database;
@@ -11,16 +11,16 @@ use crate::{form, sample};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Account {
-    /// Whose it is.
+    /// The customer's id.
     pub customer_id: String,
     /// The customer's name.
     pub name: String,
-    /// What is in it, in cents: never less than nothing.
+    /// The balance in cents, never negative.
     pub balance_cents: i64,
 }
 
 impl Account {
-    /// Whether it can be opened like this; else what is wrong with it, in words.
+    /// Checks the account. The error names the field.
     pub fn check(&self) -> Result<(), String> {
         form::identifier("customerId", &self.customer_id)?;
         form::text("name", &self.name)?;
@@ -32,7 +32,7 @@ impl Account {
     }
 }
 
-/// Opens the accounts that are not there yet, and leaves alone those that are; gives how many are new.
+/// Adds new accounts, keeps existing ones unchanged, and returns the number of new ones.
 pub async fn load(database: &Database, accounts: &[Account]) -> Result<u64, Error> {
     const SQL: &str = "INSERT INTO account (customer_id, name, balance_cents) VALUES ($1, $2, $3)
         ON CONFLICT (customer_id) DO NOTHING";
@@ -42,23 +42,25 @@ pub async fn load(database: &Database, accounts: &[Account]) -> Result<u64, Erro
     insert(database, SQL, accounts.iter().map(row).collect()).await
 }
 
-/// The account of this customer.
+/// Returns the account of this customer.
 pub async fn account(database: &Database, customer_id: &str) -> Result<Option<Account>, Error> {
     const SQL: &str = "SELECT customer_id, name, balance_cents FROM account WHERE customer_id = $1";
     let Ok(customer_id) = Text::new(customer_id) else { return Ok(None) };
     database.query(SQL, (customer_id,)).await?.first().map(Account::read).transpose()
 }
 
-/// At most `limit` accounts, by customer, behind the customer `after` (empty for the first ones).
+/// Returns at most `limit` accounts with a customer above `after`, by customer. An empty `after`
+/// starts at the first.
 pub async fn accounts(database: &Database, after: &str, limit: u32) -> Result<Vec<Account>, Error> {
     const SQL: &str = "SELECT customer_id, name, balance_cents FROM account
         WHERE customer_id > $1 ORDER BY customer_id LIMIT $2";
     database.query(SQL, (Text::beginning(after), limit)).await?.iter().map(Account::read).collect()
 }
 
-/// What is in all accounts together, in cents, but for the sample's.
+/// Returns the sum of all balances in cents, except the sample's.
 pub async fn balance_cents(database: &Database) -> Result<i64, Error> {
-    const SQL: &str = "SELECT CAST(COALESCE(SUM(balance_cents), 0) AS BIGINT) FROM account WHERE customer_id <> $1";
+    const SQL: &str = "SELECT CAST(COALESCE(SUM(balance_cents), 0) AS BIGINT) FROM account WHERE \
+        customer_id <> $1";
     let rows = database.query(SQL, (sample::CUSTOMER_ID,)).await?;
     rows.first().map_or(Ok(0), |row| Ok(row.get(0)?))
 }

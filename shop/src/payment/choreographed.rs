@@ -1,4 +1,5 @@
-//! The payment service in a choreography: charges what was ordered, and gives it back when a later part fails.
+//! The payment service in a choreography: charges new orders, and refunds them when a later
+//! reaction fails.
 
 use sagamore::sdk::{Decided, Reaction, Service, Tx, on};
 
@@ -8,7 +9,7 @@ use crate::choreography::{
     InventoryFailed, OrderCreated, PaymentFailed, PaymentRefunded, PaymentSuccess, ShippingFailed,
 };
 
-/// The service, ready to take part.
+/// Returns the service for the choreography.
 pub fn service() -> Service {
     Service::named(super::SERVICE)
         .migrations(MIGRATIONS)

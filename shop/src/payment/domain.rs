@@ -1,6 +1,6 @@
 //! The payment service's local transactions.
 //!
-//! **Invariant:** the balances and the charges that were not refunded add up to what was loaded.
+//! **Invariant:** the balances plus the charges without a refund equal the loaded balances.
 
 use sagamore::sdk::{Decided, Fault, Migration, Refusal, Tx, done, refused};
 
@@ -29,36 +29,37 @@ pub const MIGRATIONS: &[Migration] = &[
     ),
 ];
 
-/// Why the payment service says no.
+/// Refusals of the payment service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Refusal)]
 pub enum Declined {
-    /// The account holds too little.
+    /// The balance is lower than the amount.
     #[error("the account holds less than the order costs")]
     #[refusal(code = "not-enough-money")]
     NotEnoughMoney,
-    /// No such account.
+    /// The account does not exist.
     #[error("there is no account of {0}")]
     #[refusal(code = "unknown-customer")]
     UnknownCustomer(String),
-    /// The order or the customer has no name that can be kept.
+    /// The order's id or the customer's id is not a valid name.
     #[error("{0}")]
     #[refusal(code = "invalid-charge")]
     InvalidCharge(String),
-    /// Not an amount of money that can be taken.
-    #[error("{0} is no amount to charge, in cents")]
+    /// The amount is negative or too large.
+    #[error("{0} is not a valid amount in cents")]
     #[refusal(code = "invalid-amount")]
     InvalidAmount(i64),
-    /// The order was charged before, by somebody else.
+    /// Another saga or chain charged this order.
     #[error("order {0} is charged already")]
     #[refusal(code = "already-charged")]
     AlreadyCharged(String),
-    /// There is no such charge, or it was refunded by other means.
-    #[error("there is no charge of order {0} to give back")]
+    /// The charge does not exist or was refunded.
+    #[error("there is no charge of order {0} to refund")]
     #[refusal(code = "nothing-to-refund")]
     NothingToRefund(String),
 }
 
-/// Takes the money. The outer error is a fault (retried), the inner one a refusal (stored, final).
+/// Charges the account. The outer error is a fault (retried), the inner one a refusal (stored,
+/// final).
 pub async fn charge(tx: Tx, charge: Charge) -> Decided<Charged, Declined> {
     let Charge { order_id, customer_id, amount_cents } = charge;
     if let Err(reason) =
@@ -71,7 +72,8 @@ pub async fn charge(tx: Tx, charge: Charge) -> Decided<Charged, Declined> {
     }
     let debited = tx
         .execute(
-            "UPDATE account SET balance_cents = balance_cents - $2 WHERE customer_id = $1 AND balance_cents >= $2",
+            "UPDATE account SET balance_cents = balance_cents - $2 WHERE customer_id = $1 AND \
+             balance_cents >= $2",
             (&customer_id, amount_cents),
         )
         .await?;
@@ -86,12 +88,12 @@ pub async fn charge(tx: Tx, charge: Charge) -> Decided<Charged, Declined> {
         )
         .await?;
     if noted == 0 {
-        return refused(Declined::AlreadyCharged(order_id)); // the debit is rolled back with the refusal
+        return refused(Declined::AlreadyCharged(order_id)); // the refusal rolls back the debit
     }
     done(Charged { order_id, customer_id, amount_cents })
 }
 
-/// Gives it back: a delta of what was taken, once.
+/// Refunds a charge, once.
 pub async fn refund(tx: Tx, charged: Charged) -> Decided<(), Declined> {
     let Charged { order_id, customer_id, amount_cents } = charged;
     let marked = tx
@@ -111,12 +113,12 @@ pub async fn refund(tx: Tx, charged: Charged) -> Decided<(), Declined> {
         )
         .await?;
     if credited == 0 {
-        return refused(Declined::UnknownCustomer(customer_id)); // the mark is rolled back with the refusal
+        return refused(Declined::UnknownCustomer(customer_id)); // the refusal rolls back the mark
     }
     done(())
 }
 
-/// Why nothing was debited, found afterwards.
+/// Returns the reason why nothing was debited, read afterwards.
 async fn shortage(tx: &Tx, customer_id: String) -> Result<Declined, Fault> {
     let known = tx.query("SELECT 1 FROM account WHERE customer_id = $1", (&customer_id,)).await?;
     Ok(if known.is_empty() {

@@ -1,31 +1,31 @@
-//! What the payment service can be asked, and what it gives.
+//! Commands and results of the payment service.
 
 use sagamore::sdk::Message;
 
-/// Takes the money for an order.
+/// Charges the customer of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[message(to = "payment", yields = Charged)]
 pub struct Charge {
-    /// For which order.
+    /// The order's id.
     pub order_id: String,
-    /// From whose account.
+    /// The account to charge.
     pub customer_id: String,
-    /// How much, in cents.
+    /// The amount, in cents.
     pub amount_cents: i64,
 }
 
-/// The money was taken.
+/// The customer was charged.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 pub struct Charged {
-    /// For which order.
+    /// The order's id.
     pub order_id: String,
-    /// From whose account.
+    /// The charged account.
     pub customer_id: String,
-    /// How much, in cents.
+    /// The amount, in cents.
     pub amount_cents: i64,
 }
 
-/// Undoes [`Charge`]: the money is given back.
+/// Undoes [`Charge`]: refunds the amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[message(to = "payment", undoes = Charge)]
 pub struct Refund;

@@ -1,4 +1,5 @@
-//! The same orders, choreographed: each begins a chain, and is over when its chain is, with all undos that it owes.
+//! `shop replay --choreography`: each order starts a chain, and is finished when its chain is at
+//! rest, including undos.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -16,16 +17,16 @@ use super::report::{self, Report};
 use super::{PATIENCE, Passage, ReplayArgs, databases, each, print, progress, start, width};
 use crate::databases::Databases;
 use crate::import::BadLine;
-use crate::order::choreographed::Placing;
+use crate::order::choreographed::OrderStarter;
 use crate::{Order, choreography, inventory, order, payment};
 
-/// Ends with 1 when a line could not be taken.
+/// Returns exit code 1 if a line was rejected.
 pub async fn run(folder: &Folder, args: &ReplayArgs, begun: Instant) -> Result<Exit> {
     let running = start(args).await?;
     let (chains, databases) = (running.chains().context("no observer runs")?, databases(&running)?);
     let outbox =
         running.service(order::SERVICE).context("the order service does not run")?.outbox.clone();
-    let placing = Placing::spawn(databases.order.clone(), outbox);
+    let placing = OrderStarter::spawn(databases.order.clone(), outbox);
     folder.load(&databases).await?;
     let bar = progress(folder.orders.len(), args.sequential);
     let service = OrderService { placing, chains: chains.clone() };
@@ -48,9 +49,9 @@ impl Passage for OrderService {
     }
 }
 
-/// Places the order, or finds the one there is, and waits until its chain is at rest.
+/// Places the order, or finds the existing one, and waits until its chain is at rest.
 async fn see_through(
-    placing: &Placing,
+    placing: &OrderStarter,
     chains: &Chains,
     line: &PlacedLine,
 ) -> Result<Option<BadLine>> {
@@ -60,7 +61,9 @@ async fn see_through(
     match placed.map_err(|fault| anyhow::anyhow!("place the order: {fault}"))? {
         Ok(StartOutcome::New | StartOutcome::Before) => {}
         Ok(StartOutcome::Never) => {
-            return Ok(Some(line.bad("its chain is over, and the order is not there".to_owned())));
+            return Ok(Some(
+                line.bad("its chain has ended, but the order does not exist".to_owned()),
+            ));
         }
         Err(rejected) => return Ok(Some(line.bad(rejected.to_string()))),
     }

@@ -1,4 +1,5 @@
-//! A folder of JSON lines: accounts, stock, destinations, orders. A line is taken whole, or reported and left.
+//! A folder of JSON lines: accounts, stock, destinations, orders. A bad line is reported and has no
+//! effect.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -12,32 +13,29 @@ use crate::{Databases, Order};
 use anyhow::{Context, Result};
 use sagamore::core::Body;
 
-/// What is in the folder.
+/// The rows of a folder.
 pub struct Folder {
-    /// The orders, in the order of the lines.
+    /// The orders, in file order.
     pub orders: Vec<PlacedLine>,
-    /// What could not be taken.
+    /// The rejected lines.
     pub bad: Vec<BadLine>,
-    /// What the customers have.
     pub accounts: Vec<Account>,
-    /// What the shelves have.
     pub stock: Vec<Delivery>,
-    /// Where carriers go.
     pub destinations: Vec<Destination>,
 }
 
-/// One order.
+/// A line of `orders.jsonl`.
 pub struct PlacedLine {
     /// The line's number, from 1.
     pub line: u64,
     /// The order's id.
     pub key: String,
-    /// What its saga is started with.
+    /// The input of its saga.
     pub input: Body,
 }
 
 impl Folder {
-    /// Reads the four files; all of them must be there.
+    /// Reads the four files, which must all exist.
     pub fn read(path: &Path) -> Result<Folder> {
         let mut bad = Vec::new();
         let accounts = rows::<Account>(path, &mut bad)?.into_iter().map(|(_, row)| row).collect();
@@ -51,7 +49,7 @@ impl Folder {
         Ok(Folder { orders, bad, accounts, stock, destinations })
     }
 
-    /// Loads what is not there yet; what is there stays as it is.
+    /// Loads new rows. Existing rows stay unchanged.
     pub async fn load(&self, shop: &Databases) -> Result<()> {
         payment::load(&shop.payment, &self.accounts).await.context("load the accounts")?;
         inventory::load(&shop.inventory, &self.stock).await.context("load the stock")?;
@@ -63,13 +61,13 @@ impl Folder {
 }
 
 impl PlacedLine {
-    /// The line, as one that was not taken.
+    /// Returns the line as a rejected one.
     pub fn bad(&self, reason: String) -> BadLine {
         BadLine { file: Order::FILE.to_owned(), line: self.line, reason }
     }
 }
 
-/// The good rows of a file with their lines' numbers.
+/// Returns the valid rows of a file with their line numbers.
 fn rows<T: Record>(folder: &Path, bad: &mut Vec<BadLine>) -> Result<Vec<(u64, T)>> {
     let path = folder.join(T::FILE);
     let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;

@@ -1,6 +1,7 @@
-//! A replay as a client of running processes: the orchestrators and the four services, each at its own address.
+//! A replay as a client of running processes: the orchestrators and the four services, each at its
+//! own address.
 //!
-//! Whoever is killed on the way is asked again: a start is idempotent by the order's id.
+//! Requests to a killed process are retried: a start is idempotent by the order's id.
 
 mod chains;
 
@@ -25,46 +26,47 @@ use super::report::Report;
 use crate::import::BadLine;
 use crate::output::errln;
 
-/// How long the processes may take until they are there.
+/// The time limit for the processes to become ready.
 const THERE_WITHIN: Duration = Duration::from_secs(30);
-/// How long one wait for an outcome is; it is asked again.
+/// The length of one wait for an outcome, in seconds. It is repeated.
 const WAIT_S: u64 = 20;
-/// How long nobody may have an answer for an order before the replay is given up.
+/// The maximum time without any response for an order. Then the replay fails.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// How long an order that was placed may be unknown to those that are asked for it before the replay is given up.
+/// The maximum time that a placed order is unknown to the orchestrator or observer. Then the replay
+/// fails.
 const FOUND_WITHIN: Duration = Duration::from_secs(60);
-/// The pause before somebody who gave no answer is asked again.
+/// The pause before a retry.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How many rows are sent at once; the bodies are bounded.
+/// Maximum rows per request, because bodies are bounded.
 const ROWS: usize = 500;
-/// The longest page of accounts and products.
+/// The largest page of accounts and products.
 const PAGE: usize = 1_000;
 
-/// The processes.
+/// Clients of the processes.
 pub struct Remote {
-    /// Who knows what becomes of orders; in a choreography the observer.
+    /// The servers that know the outcomes: the orchestrators, or in a choreography the observers.
     orchestrators: Vec<Client>,
     choreography: bool,
     payment: Client,
     inventory: Client,
     shipping: Client,
     order: Client,
-    /// Which orchestrator is asked next.
+    /// The index of the orchestrator that gets the next request.
     turn: AtomicUsize,
     found_within: Duration,
 }
 
-/// What an orchestrator says of an order.
-enum Answer {
+/// The progress of an order.
+enum OrderProgress {
     AtRest,
     NotYet,
-    /// It was placed, and is unknown so far; why, in words.
+    /// The order was placed, but no server knows it yet. Has the problem's detail.
     NotFound(String),
     Bad(String),
 }
 
 impl Remote {
-    /// As the configuration names them.
+    /// Creates clients of the servers in the configuration.
     pub fn of(settings: &Settings) -> Result<Remote> {
         let service = |name: &str| {
             let service = settings.service(name).with_context(|| format!("no service {name}"))?;
@@ -89,8 +91,9 @@ impl Remote {
         })
     }
 
-    /// Waits until every service and one orchestrator are ready, and says for whom it waits.
-    pub async fn there(&self) -> Result<()> {
+    /// Waits until every service and one orchestrator are ready, and reports each server that it
+    /// waits for.
+    pub async fn wait_until_ready(&self) -> Result<()> {
         let until = Instant::now() + THERE_WITHIN;
         let services = [&self.order, &self.payment, &self.inventory, &self.shipping];
         for service in services {
@@ -99,7 +102,7 @@ impl Remote {
         ready(&self.orchestrators, until).await
     }
 
-    /// Loads what is not there yet.
+    /// Loads new rows.
     pub async fn load(&self, folder: &Folder) -> Result<()> {
         post_rows(&self.payment, "/accounts", &folder.accounts)
             .await
@@ -110,7 +113,7 @@ impl Remote {
             .context("load the destinations")
     }
 
-    /// Sees the orders through, so many at once; gives how many were bad.
+    /// Runs `width` orders at once, and returns the number of bad lines.
     pub async fn run_all(
         &self,
         orders: &[PlacedLine],
@@ -120,7 +123,7 @@ impl Remote {
         super::each(orders, width, bar, self).await
     }
 
-    /// Counts over the folder's orders, and what all accounts and shelves have left.
+    /// Counts the sagas of the folder's orders, and sums the balances and the stock.
     pub async fn report(&self, folder: &Folder, took: Duration) -> Result<Report> {
         let ours: HashSet<&str> = folder.orders.iter().map(|order| order.key.as_str()).collect();
         let mut report = Report::after(took);
@@ -148,7 +151,7 @@ impl Remote {
         }
     }
 
-    /// Adds up one field of everything that a service keeps, page by page.
+    /// Sums one field of all rows of a service, page by page.
     async fn sum(&self, service: &Client, what: &str, key: &str, field: &str) -> Result<i64> {
         let (mut sum, mut after) = (0, String::new());
         loop {
@@ -165,7 +168,7 @@ impl Remote {
         }
     }
 
-    /// Asks one after another until one answers.
+    /// Sends a GET to one server after another until one answers.
     async fn get<T: DeserializeOwned>(&self, servers: &[Client], path: &str) -> Result<T> {
         let waiting = StartupWait::default();
         let until = Instant::now() + THERE_WITHIN;
@@ -179,7 +182,7 @@ impl Remote {
                 Err(error) => return Err(error.into()),
             }
         }
-        bail!("no server is named")
+        bail!("no server is configured")
     }
 }
 
@@ -195,16 +198,16 @@ impl Passage for Remote {
                 false => place_order(orchestrator, order).await,
             };
             let why = match placed {
-                Ok(Answer::AtRest) => return Ok(None),
-                Ok(Answer::Bad(why)) => return Ok(Some(order.bad(why))),
-                Ok(Answer::NotYet) => {
+                Ok(OrderProgress::AtRest) => return Ok(None),
+                Ok(OrderProgress::Bad(why)) => return Ok(Some(order.bad(why))),
+                Ok(OrderProgress::NotYet) => {
                     (answered, placed_at) = (Instant::now(), None);
                     continue;
                 }
-                Ok(Answer::NotFound(why)) => {
+                Ok(OrderProgress::NotFound(why)) => {
                     if placed_at.get_or_insert_with(Instant::now).elapsed() >= self.found_within {
                         bail!(
-                            "order {} was placed, and {orchestrator} does not know it: {why}",
+                            "order {} was placed, but {orchestrator} does not know it: {why}",
                             order.key
                         );
                     }
@@ -217,7 +220,7 @@ impl Passage for Remote {
             if answered.elapsed() > PATIENCE {
                 return Err(why).with_context(|| format!("order {}", order.key));
             }
-            // who was asked at the same time moves on once, not twice
+            // Concurrent failures of one server advance the index once.
             if self
                 .turn
                 .compare_exchange(place, place + 1, Ordering::Relaxed, Ordering::Relaxed)
@@ -231,29 +234,29 @@ impl Passage for Remote {
     }
 }
 
-/// Why one orchestrator gives no answer, and who is asked next.
+/// Describes the failure of one server, and the server that gets the next request.
 fn moves_on(why: &anyhow::Error, next: &Client) -> String {
     let why = why.to_string();
-    format!("{}; {next} is asked", why.lines().next().unwrap_or_default().trim_end_matches('.'))
+    format!("{}; trying {next}", why.lines().next().unwrap_or_default().trim_end_matches('.'))
 }
 
-async fn place_order(orchestrator: &Client, order: &PlacedLine) -> Result<Answer> {
+async fn place_order(orchestrator: &Client, order: &PlacedLine) -> Result<OrderProgress> {
     let answer = orchestrator.post("/orders", order.input.as_str().to_owned(), Some(WAIT_S)).await;
     match answer {
         Ok(body) => {
             let standing: Standing = orchestrator.read(&body)?;
             Ok(match standing.status {
-                Status::Completed | Status::Compensated | Status::Stuck => Answer::AtRest,
-                Status::Running | Status::Compensating => Answer::NotYet,
+                Status::Completed | Status::Compensated | Status::Stuck => OrderProgress::AtRest,
+                Status::Running | Status::Compensating => OrderProgress::NotYet,
             })
         }
         Err(error) if error.is_transient() => Err(error.into()),
-        Err(client::Error::Problem { problem: told, .. }) => Ok(Answer::Bad(told.detail)),
+        Err(client::Error::Problem { problem, .. }) => Ok(OrderProgress::Bad(problem.detail)),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Waits until one of them says that it is ready.
+/// Waits until one of the servers is ready.
 async fn ready(any: &[Client], until: Instant) -> Result<()> {
     let waiting = StartupWait::default();
     for server in any.iter().cycle() {
@@ -265,7 +268,7 @@ async fn ready(any: &[Client], until: Instant) -> Result<()> {
         waiting.set_reason(&error);
         tokio::time::sleep(PAUSE).await;
     }
-    bail!("no server is named")
+    bail!("no server is configured")
 }
 
 async fn post_rows<T: Serialize>(service: &Client, path: &str, rows: &[T]) -> Result<()> {
@@ -304,7 +307,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn when_an_orchestrator_is_gone_the_other_one_is_asked() {
+    async fn requests_move_to_another_orchestrator_after_a_failure() {
         let standing = || Standing {
             id: "checkout:1".into(),
             status: Status::Completed,
@@ -321,16 +324,16 @@ mod tests {
         let order = PlacedLine { key: "1".into(), input: Body::empty(), line: 1 };
         let bad = remote.run_all(&[order], 1, &ProgressBar::hidden()).await.unwrap();
         assert_eq!(bad, 0);
-        let why = remote.orchestrators[0].get("/").await.expect_err("nobody is there").into();
-        let told = moves_on(&why, &remote.orchestrators[1]);
+        let why = remote.orchestrators[0].get("/").await.expect_err("no server listens").into();
+        let message = moves_on(&why, &remote.orchestrators[1]);
         assert!(
-            told.contains("127.0.0.1:1:") && told.ends_with(&format!("{there} is asked")),
-            "{told}"
+            message.contains("127.0.0.1:1:") && message.ends_with(&format!("trying {there}")),
+            "{message}"
         );
     }
 
     #[tokio::test]
-    async fn an_order_that_was_placed_and_is_not_found_ends_the_replay() {
+    async fn a_placed_order_that_is_never_found_ends_the_replay() {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let ids = asked.clone();
         let unknown = move |Path(id): Path<String>| {
@@ -353,7 +356,7 @@ mod tests {
         let why = remote
             .run_all(&[order], 1, &ProgressBar::hidden())
             .await
-            .expect_err("it is never found");
+            .expect_err("the order is never found");
         let why = format!("{why:#}");
         assert!(why.contains("order n3:x was placed") && why.contains("no event"), "{why}");
         assert_eq!(*asked.lock().unwrap(), ["fulfilment:n3:x"]);

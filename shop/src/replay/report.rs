@@ -1,4 +1,4 @@
-//! What a replay led to, counted from the databases.
+//! The outcome of a replay, counted from the databases.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::databases::Databases;
 use crate::output::outln;
 use crate::{inventory, payment};
 
-/// How many sagas are read at once.
+/// Sagas per page.
 pub const PAGE: u32 = 500;
 
-/// Counts over the folder's orders, and what all accounts and shelves but the sample's have left.
+/// Counts of the folder's orders, and sums of balances and stock without the sample's.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
@@ -27,14 +27,14 @@ pub struct Report {
     compensated: usize,
     stuck: usize,
     failed_at: BTreeMap<String, usize>,
-    /// What all accounts have left.
+    /// The sum of all balances, in cents.
     pub balance_cents: i64,
-    /// What all shelves have left.
+    /// The sum of all pieces on hand.
     pub stock_pieces: i64,
     seconds: f64,
 }
 
-/// Reads what is stored now.
+/// Counts the stored sagas and sums the stored rows.
 pub async fn make(
     handle: &Handle,
     databases: &Databases,
@@ -61,7 +61,7 @@ pub async fn make(
 }
 
 impl Report {
-    /// Nothing counted yet.
+    /// Returns a report without any saga.
     pub fn after(took: Duration) -> Report {
         Report { seconds: (took.as_secs_f64() * 1000.0).round() / 1000.0, ..Report::default() }
     }
@@ -80,7 +80,7 @@ impl Report {
         }
     }
 
-    /// For people.
+    /// Prints the table.
     pub fn print(&self) {
         outln!("{} orders in {} s", self.orders, self.seconds);
         outln!("  completed    {:>10}", self.completed);

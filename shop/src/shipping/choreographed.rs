@@ -1,4 +1,4 @@
-//! The shipping service in a choreography: sends off what was paid for and set aside. There is no way back.
+//! The shipping service in a choreography: ships paid and reserved orders. This is the pivot.
 
 use sagamore::sdk::{Decided, Reaction, Service, Tx};
 
@@ -8,7 +8,7 @@ use crate::choreography::{
     InventoryUpdated, OrderCancelled, OrderCreated, OrderOverdue, ShippingFailed, ShippingScheduled,
 };
 
-/// The service, ready to take part.
+/// Returns the service for the choreography.
 pub fn service() -> Service {
     Service::named(super::SERVICE)
         .migrations(MIGRATIONS)
@@ -22,7 +22,7 @@ pub fn service() -> Service {
         .keyed_by(|order: &OrderCreated| &order.order_id)
 }
 
-/// Where it goes is in the order's own event.
+/// Schedules a shipment to the address, which only the order's own event has.
 async fn on_inventory_updated(
     tx: Tx,
     _: InventoryUpdated,

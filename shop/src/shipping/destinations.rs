@@ -1,4 +1,4 @@
-//! Where carriers go: loaded once, read by people.
+//! The destinations of carriers: loaded once, read by the HTTP API.
 
 use sagamore::database::{Row, Text};
 use sagamore::sdk::Database;
@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 use crate::databases::{Error, insert};
 use crate::form;
 
-/// A country, and whether a carrier goes there.
+/// A country, and whether a carrier delivers there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Destination {
-    /// As it stands in addresses.
+    /// The country, spelled as in addresses.
     pub country: String,
-    /// Whether a carrier goes there.
+    /// Whether a carrier delivers there.
     pub served: bool,
 }
 
 impl Destination {
-    /// Whether it can be loaded like this; else what is wrong with it, in words.
+    /// Checks the destination. The error names the field.
     pub fn check(&self) -> Result<(), String> {
         form::identifier("country", &self.country)
     }
@@ -28,15 +28,17 @@ impl Destination {
     }
 }
 
-/// Loads the destinations that are not there yet, and leaves alone those that are; gives how many are new.
+/// Adds new destinations, keeps existing ones unchanged, and returns the number of new ones.
 pub async fn load(database: &Database, destinations: &[Destination]) -> Result<u64, Error> {
-    const SQL: &str = "INSERT INTO destination (country, served) VALUES ($1, $2) ON CONFLICT (country) DO NOTHING";
+    const SQL: &str = "INSERT INTO destination (country, served) VALUES ($1, $2) ON CONFLICT \
+        (country) DO NOTHING";
     let row =
         |destination: &Destination| vec![(&destination.country).into(), destination.served.into()];
     insert(database, SQL, destinations.iter().map(row).collect()).await
 }
 
-/// At most `limit` destinations, by country, behind the country `after` (empty for the first ones).
+/// Returns at most `limit` destinations with a country above `after`, by country. An empty `after`
+/// starts at the first.
 pub async fn destinations(
     database: &Database,
     after: &str,

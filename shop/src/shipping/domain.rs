@@ -6,7 +6,7 @@ use super::messages::{Schedule, Scheduled};
 use crate::form::identifier;
 use crate::schema::table;
 
-/// Two tables. `ship_to` is JSON, a [`ShipTo`](crate::ShipTo); an order is shipped at most once.
+/// Two tables. `ship_to` is JSON, a [`ShipTo`](crate::ShipTo). An order is shipped at most once.
 pub const MIGRATIONS: &[Migration] = &[
     table!(
         "0001-destination",
@@ -14,31 +14,33 @@ pub const MIGRATIONS: &[Migration] = &[
     ),
     table!(
         "0002-shipment",
-        "CREATE TABLE shipment (order_id TEXT PRIMARY KEY, tracking TEXT NOT NULL, ship_to TEXT NOT NULL)"
+        "CREATE TABLE shipment (order_id TEXT PRIMARY KEY, tracking TEXT NOT NULL, ship_to TEXT \
+         NOT NULL)"
     ),
 ];
 
-/// Why the shipping service says no.
+/// Refusals of the shipping service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Refusal)]
 pub enum Unshippable {
-    /// No carrier goes there, or nobody has ever heard of it.
+    /// No carrier delivers to the country, or the country is unknown.
     #[error("no carrier serves {country}")]
     #[refusal(code = "no-carrier")]
     NoCarrier {
-        /// Where to.
+        /// The country of the address.
         country: String,
     },
-    /// The order has no name that can be kept, or the address is none.
+    /// The order's id or the address is invalid.
     #[error("{0}")]
     #[refusal(code = "invalid-shipment")]
     InvalidShipment(String),
-    /// There is a shipment of the order, asked for by somebody else.
-    #[error("order {0} is on its way already")]
+    /// Another saga or chain scheduled a shipment of this order.
+    #[error("order {0} has a shipment already")]
     #[refusal(code = "already-scheduled")]
     AlreadyScheduled(String),
 }
 
-/// Has a carrier fetch the order. The tracking id follows from the order's: the same however often this runs.
+/// Schedules the shipment. The tracking id is derived from the order's id, so repetitions return
+/// the same one.
 pub async fn schedule(tx: Tx, schedule: Schedule) -> Decided<Scheduled, Unshippable> {
     let Schedule { order_id, ship_to } = schedule;
     if let Err(reason) = identifier("orderId", &order_id).and_then(|()| ship_to.check()) {
@@ -60,7 +62,7 @@ pub async fn schedule(tx: Tx, schedule: Schedule) -> Decided<Scheduled, Unshippa
     done(Scheduled { tracking })
 }
 
-/// Why nothing was scheduled, found afterwards.
+/// Returns the reason why nothing was scheduled, read afterwards.
 async fn obstacle(tx: &Tx, order_id: String, country: String) -> Result<Unshippable, Fault> {
     let shipped = tx.query("SELECT 1 FROM shipment WHERE order_id = $1", (&order_id,)).await?;
     Ok(if shipped.is_empty() {

@@ -1,22 +1,22 @@
-//! What the shipping service can be asked, and what it gives.
+//! Commands and results of the shipping service.
 
 use sagamore::sdk::Message;
 
 use crate::form::ShipTo;
 
-/// Has a carrier fetch the order. There is no way back.
+/// Schedules the shipment of an order. It has no compensation.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[message(to = "shipping", yields = Scheduled)]
 pub struct Schedule {
-    /// Which order.
+    /// The order's id.
     pub order_id: String,
-    /// Where it goes.
+    /// The delivery address.
     pub ship_to: ShipTo,
 }
 
-/// A carrier comes.
+/// The shipment is scheduled.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 pub struct Scheduled {
-    /// How to follow the shipment.
+    /// The tracking id of the shipment.
     pub tracking: String,
 }

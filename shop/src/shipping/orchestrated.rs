@@ -5,7 +5,7 @@ use sagamore::sdk::Service;
 use super::domain::{MIGRATIONS, schedule};
 use super::messages::Schedule;
 
-/// The service, ready to take part.
+/// Returns the service for the orchestrated checkout.
 pub fn service() -> Service {
     Service::named(super::SERVICE)
         .migrations(MIGRATIONS)

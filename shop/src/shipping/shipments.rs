@@ -1,4 +1,4 @@
-//! What is on its way, as people see it.
+//! Reads shipments, for the HTTP API.
 
 use sagamore::database::{Row, Text};
 use sagamore::sdk::Database;
@@ -10,9 +10,9 @@ use crate::databases::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shipment {
-    /// The order that it belongs to.
+    /// The shipped order.
     pub order_id: String,
-    /// How to follow it.
+    /// The tracking id.
     pub tracking: String,
 }
 
@@ -22,14 +22,15 @@ impl Shipment {
     }
 }
 
-/// The shipment of this order, if there is one.
+/// Returns the shipment of this order.
 pub async fn shipment(database: &Database, order_id: &str) -> Result<Option<Shipment>, Error> {
     const SQL: &str = "SELECT order_id, tracking FROM shipment WHERE order_id = $1";
     let Ok(order_id) = Text::new(order_id) else { return Ok(None) };
     database.query(SQL, (order_id,)).await?.first().map(Shipment::read).transpose()
 }
 
-/// At most `limit` shipments, by order, behind the order `after` (empty for the first ones).
+/// Returns at most `limit` shipments with an order above `after`, by order. An empty `after` starts
+/// at the first.
 pub async fn shipments(
     database: &Database,
     after: &str,

@@ -1,4 +1,5 @@
-//! A transport that halts before and after each thing it does, so that a turn can be let go there.
+//! A transport whose futures are pending once before and once after their work, so that a turn can
+//! be dropped at these points.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,35 +9,35 @@ use sagamore::transport::{
     Consumer, Delivered, Error, Log, Mark, Reach, Record, Subscription, Transport,
 };
 
-pub struct Halting(pub Log);
+pub struct YieldingTransport(pub Log);
 
 struct Reader(Box<dyn Consumer>);
 
-/// Not ready the first time it is asked.
+/// A future that is pending on its first poll.
 #[derive(Default)]
-struct Halt {
-    asked: bool,
+struct YieldOnce {
+    polled: bool,
 }
 
-impl Future for Halt {
+impl Future for YieldOnce {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         context.waker().wake_by_ref();
-        if std::mem::replace(&mut self.asked, true) { Poll::Ready(()) } else { Poll::Pending }
+        if std::mem::replace(&mut self.polled, true) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
 fn halting<'a, T: Send + 'a>(doing: impl Future<Output = T> + Send + 'a) -> BoxFuture<'a, T> {
     Box::pin(async move {
-        Halt::default().await;
+        YieldOnce::default().await;
         let done = doing.await;
-        Halt::default().await;
+        YieldOnce::default().await;
         done
     })
 }
 
-impl Transport for Halting {
+impl Transport for YieldingTransport {
     fn create_topic<'a>(
         &'a self,
         topic: &'a str,

@@ -1,4 +1,4 @@
-//! The four services react to each other's events, over a log and databases in memory (or on PostgreSQL): nobody directs them.
+//! The four choreographed services over a log and databases in memory (or on PostgreSQL).
 
 #[path = "../support/northwind.rs"]
 mod files;
@@ -32,7 +32,7 @@ fn an_order(order_id: &str, customer_id: &str, quantity: i64, country: &str) -> 
     }
 }
 
-/// The events of an order, in the order of their hops, then of their names.
+/// Places one order and compares its events, sorted by hop and name, and its final status.
 async fn check(order: Order, status: Status, events: &[&str]) {
     let mut street = Street::small().await;
     let id = order.order_id.clone();
@@ -44,7 +44,7 @@ async fn check(order: Order, status: Status, events: &[&str]) {
         assert_eq!(
             (street.cents().await, street.pieces().await),
             (1_050, 10),
-            "nothing is left of it"
+            "all effects are undone"
         );
     }
 }
@@ -61,33 +61,30 @@ async fn an_order_goes_from_service_to_service_and_is_confirmed() {
     check(an_order("1", "VINET", 3, "France"), Status::Confirmed, &events).await;
 }
 
-/// New, placed before, with other lines, twice more: whatever is answered rests on an order that is not committed.
+/// Covers a new order, a repetition and a different order under the same id, all in a transaction
+/// whose commit fails.
 #[tokio::test]
-async fn no_order_is_answered_from_a_transaction_that_is_lost() {
+async fn no_order_is_reported_from_an_uncommitted_transaction() {
     let mut street = Street::small_in_memory().await;
     let (order, other) = (an_order("1", "VINET", 3, "France"), an_order("1", "VINET", 4, "France"));
     for answer in
         street.place_and_lose(vec![order.clone(), order.clone(), other, order.clone()]).await
     {
-        let fault = answer.expect_err("the order is lost");
+        let fault = answer.expect_err("the transaction is lost");
         assert!(fault.is_transient(), "{fault}");
     }
-    assert_eq!(
-        street.place(order).await,
-        Ok(StartOutcome::New),
-        "it is as if it had never been placed"
-    );
+    assert_eq!(street.place(order).await, Ok(StartOutcome::New), "the order was never placed");
 }
 
-/// Whoever is late finds that the pivot was given up, and everything is undone.
+/// A late service finds the pivot expired, and everything is undone.
 #[tokio::test]
-async fn an_order_that_is_overdue_before_its_pivot_is_undone_whoever_comes_when() {
+async fn an_order_that_is_overdue_before_its_pivot_is_undone_in_every_interleaving() {
     for turns_before in 0..8 {
         let mut street = Street::small().await;
         assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(StartOutcome::New));
         street.turn_of(0).await;
         for turn in 0..turns_before {
-            street.turn_of(1 + turn % 2).await; // payment, inventory; shipping is away
+            street.turn_of(1 + turn % 2).await; // payment and inventory, but not shipping
         }
         street.overdue("1").await;
         for _ in 0..3 {
@@ -98,13 +95,13 @@ async fn an_order_that_is_overdue_before_its_pivot_is_undone_whoever_comes_when(
         assert_eq!(
             (street.cents().await, street.pieces().await),
             (1_050, 10),
-            "{turns_before}: nothing is left of it"
+            "{turns_before}: all effects are undone"
         );
-        let told = street.names_of("1").await;
+        let names = street.names_of("1").await;
         assert!(
-            told.contains(&"shipping.failed".to_owned())
-                && !told.contains(&"shipping.scheduled".to_owned()),
-            "{told:?}"
+            names.contains(&"shipping.failed".to_owned())
+                && !names.contains(&"shipping.scheduled".to_owned()),
+            "{names:?}"
         );
     }
 }
@@ -114,7 +111,8 @@ async fn an_order_that_is_overdue_after_its_pivot_is_confirmed() {
     let mut street = Street::small().await;
     assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(StartOutcome::New));
     for service in [0, 1, 2, 3, 3] {
-        street.turn_of(service).await; // the carrier comes, and the order service has not heard of it
+        // the shipment is scheduled, but not yet consumed by the order service
+        street.turn_of(service).await;
     }
     let before = street.names_of("1").await;
     street.overdue("1").await;
@@ -135,14 +133,17 @@ async fn a_customer_without_money_gets_no_order() {
 }
 
 #[tokio::test]
-async fn what_is_not_on_the_shelf_is_paid_back() {
-    // the shelf is asked after the money was taken
+async fn a_charge_is_refunded_when_the_reservation_fails() {
+    // stock is reserved after the charge
     let mut street = Street::small().await;
-    street.place(an_order("0", "VINET", 8, "France")).await.expect("placed");
+    street.place(an_order("0", "VINET", 8, "France")).await.expect("the order is placed");
     street.settle().await;
-    street.place(an_order("1", "TOMSP", 0, "France")).await.expect_err("no pieces are no order");
-    street.comes("RICH", 1_000).await;
-    street.place(an_order("2", "RICH", 5, "France")).await.expect("placed");
+    street
+        .place(an_order("1", "TOMSP", 0, "France"))
+        .await
+        .expect_err("an order without pieces is invalid");
+    street.add_customer("RICH", 1_000).await;
+    street.place(an_order("2", "RICH", 5, "France")).await.expect("the order is placed");
     street.settle().await;
     let events = [
         "order.created",
@@ -156,7 +157,7 @@ async fn what_is_not_on_the_shelf_is_paid_back() {
 }
 
 #[tokio::test]
-async fn where_no_carrier_goes_all_of_it_is_taken_back() {
+async fn a_failed_shipment_undoes_the_charge_and_the_reservation() {
     let events = [
         "order.created",
         "payment.success",
@@ -170,7 +171,7 @@ async fn where_no_carrier_goes_all_of_it_is_taken_back() {
 }
 
 #[tokio::test]
-async fn an_order_that_is_placed_twice_is_one_and_another_by_its_name_is_refused() {
+async fn an_order_placed_twice_starts_once_and_a_different_order_is_refused() {
     let mut street = Street::small().await;
     assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(StartOutcome::New));
     assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(StartOutcome::Before));
@@ -182,11 +183,11 @@ async fn an_order_that_is_placed_twice_is_one_and_another_by_its_name_is_refused
     assert_eq!(street.cents().await, 1_050 - 300);
 }
 
-/// Those that come together are placed together, and each is told what became of it.
+/// Concurrent orders share a transaction, but each has its own outcome.
 #[tokio::test]
-async fn orders_that_are_placed_together_are_each_what_they_are_alone() {
+async fn orders_placed_in_one_transaction_have_the_same_outcomes_as_alone() {
     let mut street = Street::small().await;
-    street.place(an_order("5", "VINET", 1, "France")).await.expect("placed");
+    street.place(an_order("5", "VINET", 1, "France")).await.expect("the order is placed");
     let mut nothing = an_order("6", "VINET", 1, "France");
     nothing.lines.clear();
     let orders = vec![
@@ -211,13 +212,13 @@ async fn orders_that_are_placed_together_are_each_what_they_are_alone() {
     assert_eq!((street.orders().await, street.cents().await), (3, 1_050 - 200));
 }
 
-/// One that can never be begun does not keep the others from it.
+/// An order that can never start does not affect the others of its transaction.
 #[tokio::test]
-async fn an_order_that_never_begins_does_not_keep_others_from_beginning() {
+async fn an_order_that_cannot_start_does_not_block_others() {
     let mut street = Street::small().await;
-    street.place(an_order("1", "TOMSP", 3, "France")).await.expect("placed");
+    street.place(an_order("1", "TOMSP", 3, "France")).await.expect("the order is placed");
     street.settle().await;
-    street.loses_its_orders().await;
+    street.delete_orders().await;
     street.repeat(1).await;
     street.settle().await;
     let placed = street
@@ -226,28 +227,29 @@ async fn an_order_that_never_begins_does_not_keep_others_from_beginning() {
     assert_eq!(placed, [Ok(StartOutcome::Never), Ok(StartOutcome::New)]);
 }
 
-/// The order service's database is an older one, and hears first how a later order failed: that order is accepted by nobody.
+/// The order service restores an older database, and receives the failure of an order that it no
+/// longer has.
 #[tokio::test]
-async fn an_order_whose_failure_was_heard_of_first_never_begins() {
+async fn an_order_whose_failure_arrived_first_never_starts() {
     let mut street = Street::small().await;
-    street.place(an_order("1", "TOMSP", 3, "France")).await.expect("placed");
+    street.place(an_order("1", "TOMSP", 3, "France")).await.expect("the order is placed");
     street.settle().await;
     assert_eq!(street.status("1").await, Status::Cancelled);
-    street.loses_its_orders().await;
+    street.delete_orders().await;
     street.repeat(1).await;
     street.settle().await;
     assert_eq!(street.place(an_order("1", "TOMSP", 3, "France")).await, Ok(StartOutcome::Never));
     assert_eq!(street.orders().await, 0);
 }
 
-/// Every record that was ever sent comes once more, in any order: nothing changes.
+/// Publishes all records again, in random order.
 #[tokio::test]
-async fn all_events_once_more_in_any_order_change_nothing() {
+async fn redelivered_events_in_any_order_change_nothing() {
     let mut street = Street::small().await;
     for (id, customer, country) in
         [("1", "VINET", "France"), ("2", "VINET", "Ireland"), ("3", "TOMSP", "France")]
     {
-        street.place(an_order(id, customer, 2, country)).await.expect("placed");
+        street.place(an_order(id, customer, 2, country)).await.expect("the order is placed");
     }
     street.settle().await;
     let before = (street.cents().await, street.pieces().await);
@@ -259,7 +261,7 @@ async fn all_events_once_more_in_any_order_change_nothing() {
 }
 
 #[test]
-fn the_services_do_what_the_plan_says() {
+fn the_services_declare_what_the_plan_requires() {
     let plan = sagamore_shop::choreography::plan().unwrap_or_else(|error| panic!("{error}"));
     for service in sagamore_shop::choreographed() {
         let differences =
@@ -269,7 +271,7 @@ fn the_services_do_what_the_plan_says() {
 }
 
 #[test]
-fn the_plan_follows_from_the_services() {
+fn the_plan_is_derived_from_the_services() {
     let plan = sagamore_shop::choreography::plan().unwrap_or_else(|error| panic!("{error}"));
     let deadline = Duration::from_millis(plan.deadline_ms.expect("a deadline"));
     let derived =
@@ -279,7 +281,7 @@ fn the_plan_follows_from_the_services() {
 }
 
 #[tokio::test]
-async fn the_northwind_orders_one_after_another_end_as_they_must() {
+async fn sequential_northwind_orders_have_the_expected_outcomes() {
     let Some(folder) = folder() else { return };
     let mut street = Street::empty().await;
     let shop = street.shop.clone();

@@ -1,5 +1,6 @@
-//! Chains under a seed: services die between any two awaits, events come again, late and in any order, orders are placed
-//! meanwhile, and some are said to be overdue. In the end every chain is over, as its plan says, and no cent and no piece is lost or doubled.
+//! Chains under a seed: turns are dropped between any two awaits, events are redelivered late and
+//! reordered, and orders become overdue. In the end every chain has ended as its plan allows, and
+//! no cent or piece is lost or duplicated.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,8 +19,8 @@ const SEEDS: u64 = 150;
 const ORDERS: usize = 6;
 const ACTS: usize = 60;
 
-/// Lets a future go on so many times, and drops it then, as a crash would.
-fn let_go(future: impl Future, stops: usize) -> bool {
+/// Polls a future a number of times and then drops it, like a crash. Returns whether it completed.
+fn poll_and_drop(future: impl Future, stops: usize) -> bool {
     let mut future = std::pin::pin!(future);
     let mut context = Context::from_waker(Waker::noop());
     (0..=stops).any(|_| matches!(future.as_mut().poll(&mut context), Poll::Ready(_)))
@@ -28,7 +29,7 @@ fn let_go(future: impl Future, stops: usize) -> bool {
 async fn storm(seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut street = Street::small_in_memory().await;
-    street.comes("RICH", 2_000).await;
+    street.add_customer("RICH", 2_000).await;
     let mut placed = 0;
     for _ in 0..ACTS {
         let service = rng.usize(0..4);
@@ -37,17 +38,17 @@ async fn storm(seed: u64) {
                 let customer = ["VINET", "TOMSP", "RICH", "NOBODY"][rng.usize(0..4)];
                 let country = ["France", "France", "Ireland"][rng.usize(0..3)];
                 let order = an_order(&placed.to_string(), customer, rng.i64(1..4), country);
-                street.place(order).await.expect("a good order");
+                street.place(order).await.expect("the order is valid");
                 placed += 1;
             }
             2 if rng.bool() => street.publish_again(&mut rng).await,
             2 => street.overdue(&rng.usize(0..ORDERS).to_string()).await,
             3 => street.restart(service),
-            4 => street.passes(rng.u64(1..90_000)),
+            4 => street.advance(rng.u64(1..90_000)),
             5..=7 => {
                 let stops = rng.usize(0..12);
-                if !let_go(street.turn_of(service), stops) && rng.bool() {
-                    street.restart(service); // the process is gone as well, and not only its turn
+                if !poll_and_drop(street.turn_of(service), stops) && rng.bool() {
+                    street.restart(service); // the process dies too, not only its turn
                 }
             }
             _ => street.turn_of(service).await,
@@ -55,7 +56,7 @@ async fn storm(seed: u64) {
     }
     for _ in 0..40 {
         street.settle().await;
-        street.passes(61_000); // what waits comes again within a minute
+        street.advance(61_000); // retries are due within a minute
     }
     judge(&mut street, placed, seed).await;
 }
@@ -69,7 +70,7 @@ async fn judge(street: &mut Street, placed: usize, seed: u64) {
     let (mut spent, mut sold) = (0, 0);
     for id in (0..placed).map(|number| number.to_string()) {
         let order =
-            order::order(&street.shop.order, &id).await.expect("read").expect("it was accepted");
+            order::order(&street.shop.order, &id).await.expect("read").expect("the order exists");
         let state = fold(&plan, chains.get(&id).map(Vec::as_slice).unwrap_or_default());
         let wanted = match order.status {
             Status::Confirmed => State::Completed,
@@ -81,12 +82,12 @@ async fn judge(street: &mut Street, placed: usize, seed: u64) {
         assert_eq!(state, wanted, "seed {seed}: order {id} is {}", order.status);
         if order.status == Status::Confirmed {
             spent += order.total_cents;
-            sold += order.total_cents / 100; // a hundred cents apiece
+            sold += order.total_cents / 100; // 100 cents per piece
         }
     }
     assert_eq!(street.cents().await + spent, 1_050 + 2_000, "seed {seed}: money");
     assert_eq!(street.pieces().await + sold, 10, "seed {seed}: pieces");
-    assert_eq!(street.waiting().await, 0, "seed {seed}: something waits still");
+    assert_eq!(street.waiting().await, 0, "seed {seed}: an inbox is not empty");
 }
 
 fn fold(plan: &Arc<Plan>, events: &[Event]) -> State {
@@ -96,7 +97,7 @@ fn fold(plan: &Arc<Plan>, events: &[Event]) -> State {
         .filter_map(|event| event.causation.clone())
         .find(|cause| cause.contains("/fulfilment.overdue/"));
     if let (Some(id), Some(begun)) = (overdue, events.iter().find(|event| event.hop == 0)) {
-        let name = "fulfilment.overdue".parse().expect("a name");
+        let name = "fulfilment.overdue".parse().expect("the name is valid");
         chain.take(Seen {
             id,
             name,
@@ -121,7 +122,7 @@ fn fold(plan: &Arc<Plan>, events: &[Event]) -> State {
 }
 
 #[tokio::test]
-async fn whatever_happens_on_the_way_every_chain_ends_as_its_plan_says() {
+async fn every_chain_reaches_an_end_of_its_plan_despite_crashes() {
     for seed in 0..SEEDS {
         storm(seed).await;
     }

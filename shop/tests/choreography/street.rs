@@ -1,9 +1,9 @@
-//! A street with four shops in it: the choreographed services over one log, and somebody who listens.
+//! The choreographed services over one log, and a consumer of all their events.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::halting::Halting;
+use crate::halting::YieldingTransport;
 use futures_util::future::{join_all, join3};
 use sagamore::core::message::Event;
 use sagamore::core::{Name, StepKey};
@@ -27,7 +27,7 @@ pub struct Street {
     participants: Vec<Participant>,
     outbox: Outbox,
     listener: Box<dyn Consumer>,
-    /// By id: whatever is told twice is one.
+    /// By id, so redelivered events count once.
     heard: BTreeMap<String, Event>,
     rng: fastrand::Rng,
     now: Timestamp,
@@ -39,15 +39,15 @@ impl Street {
     }
 
     async fn on(shop: Databases) -> Street {
-        let log =
-            Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
-        shop.prepare().await.expect("the tables are made");
-        let transport: Arc<dyn Transport> = Arc::new(Halting(log.clone()));
+        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default())
+            .expect("the disk is empty");
+        shop.prepare().await.expect("the tables are created");
+        let transport: Arc<dyn Transport> = Arc::new(YieldingTransport(log.clone()));
         let mut topics: Vec<Arc<str>> = Vec::new();
         for service in sagamore_shop::choreographed() {
-            for told in service.tells() {
-                log.create_topic(told, 1).await.expect("create topic");
-                topics.push(told.into());
+            for topic in service.tells() {
+                log.create_topic(topic, 1).await.expect("create topic");
+                topics.push(topic.into());
             }
         }
         log.create_topic("fulfilment.overdue", 1).await.expect("create topic");
@@ -62,12 +62,14 @@ impl Street {
         street
     }
 
-    /// VINET with 1,000 cents and TOMSP with 50; 10 pieces of chai; France is served, Ireland is not.
+    /// VINET has 1,000 cents and TOMSP 50. There are 10 pieces of chai. France is served, Ireland
+    /// is not.
     pub async fn small() -> Street {
         Street::empty().await.filled().await
     }
 
-    /// The same, where nothing ever waits for a server: its turns can be let go by hand.
+    /// Like [`Street::small`] but always in memory, so that turns never wait for a server and can
+    /// be dropped by hand.
     pub async fn small_in_memory() -> Street {
         let [order, payment, inventory, shipping] = std::array::from_fn(|_| Database::memory());
         Street::on(Databases { order, payment, inventory, shipping }).await.filled().await
@@ -92,8 +94,8 @@ impl Street {
         payment::load(&self.shop.payment, &[account]).await.expect("load");
     }
 
-    /// Somebody else comes, with so much money.
-    pub async fn comes(&self, customer_id: &str, cents: i64) {
+    /// Opens an account with a balance.
+    pub async fn add_customer(&self, customer_id: &str, cents: i64) {
         self.open(customer_id, cents).await;
     }
 
@@ -110,7 +112,8 @@ impl Street {
         placed.into_iter().map(|placed| placed.expect("no fault")).collect()
     }
 
-    /// Places orders at the same time in transactions that are joined to one whose commit fails; what each is answered. In
+    /// Places orders concurrently in transactions that share one commit, which fails. Returns each
+    /// result. Works in memory only.
     /// memory alone.
     pub async fn place_and_lose(
         &mut self,
@@ -118,10 +121,11 @@ impl Street {
     ) -> Vec<Decided<StartOutcome, Rejected>> {
         let (database, outbox, now) = (&self.shop.order, &self.outbox, self.now);
         let open = database.begin().await.expect("begin");
-        let orphan = "CREATE TABLE orphan (of TEXT REFERENCES orders (order_id) DEFERRABLE INITIALLY DEFERRED)";
+        let orphan = "CREATE TABLE orphan (of TEXT REFERENCES orders (order_id) DEFERRABLE \
+            INITIALLY DEFERRED)";
         open.tx().batch(orphan).await.expect("create the table");
         open.commit().await.expect("commit");
-        let first = database.begin().await.expect("begin"); // the others get in line behind this
+        let first = database.begin().await.expect("begin"); // the others queue up after this one
         let placed = join_all(
             orders
                 .into_iter()
@@ -140,36 +144,36 @@ impl Street {
         placed
     }
 
-    /// The process of this service dies and comes again.
+    /// Restarts the process of a service.
     pub fn restart(&mut self, number: usize) {
-        let transport: Arc<dyn Transport> = Arc::new(Halting(self.log.clone()));
+        let transport: Arc<dyn Transport> = Arc::new(YieldingTransport(self.log.clone()));
         self.participants[number] = participant(&self.shop, &transport, number);
         self.outbox = self.participants[0].outbox();
     }
 
-    pub fn passes(&mut self, ms: u64) {
+    pub fn advance(&mut self, ms: u64) {
         self.now = self.now.plus(std::time::Duration::from_millis(ms));
     }
 
-    /// One turn of one service; what fails is tried again by the next one.
+    /// Runs one turn of one service. The next turn retries failures.
     pub async fn turn_of(&mut self, number: usize) {
         let Street { participants, rng, now, .. } = self;
         participants[number].turn(*now, rng).await.expect("turn");
     }
 
-    /// Some events that were told before, once more, in any order.
+    /// Publishes a random selection of earlier events again.
     pub async fn publish_again(&mut self, rng: &mut fastrand::Rng) {
         let mut events = self.events().await;
         rng.shuffle(&mut events);
         events.truncate(rng.usize(0..6));
-        let anybody = "anybody".parse().expect("a name");
+        let producer = "another".parse().expect("the name is valid");
         self.log
-            .publish(events.iter().map(|event| encode_event(event, &anybody)).collect())
+            .publish(events.iter().map(|event| encode_event(event, &producer)).collect())
             .await
             .expect("publish");
     }
 
-    /// An order takes too long, as an observer would tell; it is told what the order began with.
+    /// Publishes the overdue event of an order, as an observer would, caused by its first event.
     pub async fn overdue(&mut self, order_id: &str) {
         let begun = self
             .events()
@@ -177,20 +181,20 @@ impl Street {
             .into_iter()
             .find(|event| event.hop == 0 && event.chain().key() == order_id);
         let Some(begun) = begun else { return };
-        let name: Name = "fulfilment.overdue".parse().expect("a name");
+        let name: Name = "fulfilment.overdue".parse().expect("the name is valid");
         let key = StepKey { step: name.clone(), ..begun.key.clone() };
         let causation = Some(begun.id());
         let overdue = Event { key, name, causation, hop: 1, at: self.now, ..begun };
-        let observer = "observer".parse().expect("a name");
+        let observer = "observer".parse().expect("the name is valid");
         self.log.publish(vec![encode_event(&overdue, &observer)]).await.expect("publish");
     }
 
-    /// How many events wait in all inboxes.
+    /// Counts the events in all inboxes.
     pub async fn waiting(&self) -> i64 {
         let mut sum = 0;
         for (_, database) in self.shop.all() {
             let rows = database.query("SELECT count(*) FROM inbox", ()).await.expect("read");
-            sum += rows[0].get::<i64>(0).expect("a number");
+            sum += rows[0].get::<i64>(0).expect("a count");
         }
         sum
     }
@@ -206,7 +210,7 @@ impl Street {
         }
     }
 
-    /// All events so far.
+    /// Returns all events so far.
     pub async fn events(&mut self) -> Vec<Event> {
         loop {
             let delivered = self.listener.poll(10_000).await.expect("poll");
@@ -214,17 +218,17 @@ impl Street {
                 return self.heard.values().cloned().collect();
             }
             for delivered in delivered {
-                let event = decode_event(&delivered.record).expect("an event");
+                let event = decode_event(&delivered.record).expect("the record is an event");
                 let before = self.heard.insert(event.id(), event.clone());
                 assert!(
                     before.is_none_or(|before| before == event),
-                    "one id, and two events: {event:?}"
+                    "two events with one id: {event:?}"
                 );
             }
         }
     }
 
-    /// The names of an order's events, by hop.
+    /// Returns the names of an order's events, sorted by hop.
     pub async fn names_of(&mut self, order_id: &str) -> Vec<String> {
         let mut events = self.events().await;
         events.retain(|event| event.chain().key() == order_id);
@@ -232,27 +236,31 @@ impl Street {
         events.into_iter().map(|event| event.name.to_string()).collect()
     }
 
-    /// Sends every event once more, shuffled.
+    /// Publishes every event again, shuffled.
     pub async fn repeat(&mut self, seed: u64) {
         let mut events = self.events().await;
         fastrand::Rng::with_seed(seed).shuffle(&mut events);
-        let anybody = "anybody".parse().expect("a name");
+        let producer = "another".parse().expect("the name is valid");
         self.log
-            .publish(events.iter().map(|event| encode_event(event, &anybody)).collect())
+            .publish(events.iter().map(|event| encode_event(event, &producer)).collect())
             .await
             .expect("publish");
     }
 
     pub async fn status(&self, order_id: &str) -> Status {
-        order::order(&self.shop.order, order_id).await.expect("read").expect("an order").status
+        order::order(&self.shop.order, order_id)
+            .await
+            .expect("read")
+            .expect("the order exists")
+            .status
     }
 
     pub async fn orders(&self) -> usize {
         order::orders(&self.shop.order, "", 10).await.expect("read").len()
     }
 
-    /// As if the order service's database were one from before.
-    pub async fn loses_its_orders(&self) {
+    /// Deletes the order service's rows, like a restored older database.
+    pub async fn delete_orders(&self) {
         let open = self.shop.order.begin().await.expect("begin");
         for table in ["orders", "barrier", "emitted", "inbox"] {
             open.tx().execute(&format!("DELETE FROM {table}"), ()).await.expect("delete");
@@ -274,7 +282,7 @@ fn participant(shop: &Databases, transport: &Arc<dyn Transport>, number: usize) 
         .into_iter()
         .zip(shop.all())
         .nth(number)
-        .expect("one of four");
+        .expect("there are four services");
     let options = Options { partitions: 1, ..Options::default() };
     Participant::new(service, database.clone(), transport.clone(), options)
 }

@@ -1,4 +1,4 @@
-//! Random work, whatever comes of it: money and stock are neither made nor lost.
+//! Random operations neither create nor lose money or stock.
 
 use proptest::prelude::*;
 use sagamore_shop::Databases;
@@ -9,7 +9,7 @@ use sagamore_shop::payment::{self, Charge, Charged};
 
 use crate::shop::{line, run, small};
 
-/// What a few orders may ask for, in any order and any number of times.
+/// An operation on a few orders, repeatable in any order.
 #[derive(Clone, Debug)]
 enum Work {
     Charge { order: usize, customer: usize, cents: i64 },
@@ -34,7 +34,7 @@ fn work() -> impl Strategy<Value = Work> {
     ]
 }
 
-/// What the stored replies say: of each order the last charge and reservation, and whether they still hold.
+/// The stored results per order: the last charge and reservation, and whether they still hold.
 #[derive(Default)]
 struct Books {
     charged: [Option<(Charged, bool)>; ORDERS],
@@ -67,7 +67,7 @@ impl Books {
                     lines.into_iter().map(|(sku, quantity)| line(SKUS[sku], quantity, 1)).collect();
                 let wanted = Reserve { order_id: order.to_string(), lines };
                 if let Ok(reserved) = run(&shop.inventory, |tx| reserve(tx, wanted)).await {
-                    assert!(self.reserved[order].is_none(), "order {order} was reserved for twice");
+                    assert!(self.reserved[order].is_none(), "order {order} was reserved twice");
                     self.reserved[order] = Some((reserved, true));
                 }
             }
@@ -94,7 +94,7 @@ impl Books {
         let accounts = payment::accounts(&shop.payment, "", 9).await.unwrap();
         assert!(accounts.iter().all(|account| account.balance_cents >= 0), "{accounts:?}");
         let left: i64 = accounts.iter().map(|account| account.balance_cents).sum();
-        assert_eq!(left + taken, 1_050, "money was made or lost");
+        assert_eq!(left + taken, 1_050, "money was created or lost");
 
         for product in inventory::stock(&shop.inventory, "", 9).await.unwrap() {
             let held = self.reserved.iter().flatten().filter(|(_, holds)| *holds);
@@ -117,7 +117,7 @@ impl Books {
 }
 
 proptest! {
-    // a server makes four databases for each case in its own time
+    // creating four databases per case is slow on a server
     #![proptest_config(ProptestConfig {
         cases: if sagamore::database::testing::is_remote() { 8 } else { 64 },
         failure_persistence: None,
@@ -125,7 +125,7 @@ proptest! {
     })]
 
     #[test]
-    fn money_and_stock_stay_the_same_whatever_is_asked(all in prop::collection::vec(work(), 1..40)) {
+    fn money_and_stock_are_conserved_by_random_operations(all in prop::collection::vec(work(), 1..40)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let shop = small().await;

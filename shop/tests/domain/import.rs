@@ -1,4 +1,5 @@
-//! Files of JSON lines: every bad line says where it is and what is wrong with it, and the good ones are taken.
+//! Files of JSON lines: each bad line is reported with place and reason, and the valid lines are
+//! read.
 
 use sagamore_shop::Order;
 use sagamore_shop::import::{LINE_BYTES_MAX, Record, lines};
@@ -20,7 +21,7 @@ fn read<T: Record>(text: &str) -> (Vec<T>, Vec<String>) {
 }
 
 #[test]
-fn bad_lines_are_told_by_file_number_and_reason_and_good_ones_are_taken() {
+fn bad_lines_are_reported_with_file_line_and_reason() {
     let text = r#"{"customerId": "VINET", "name": "VINET & sons", "balanceCents": 1000}
 
         {"customerId": "", "name": "", "balanceCents": 1}
@@ -44,7 +45,7 @@ fn bad_lines_are_told_by_file_number_and_reason_and_good_ones_are_taken() {
 }
 
 #[test]
-fn what_makes_an_order_a_bad_line() {
+fn invalid_orders_are_bad_lines() {
     let check = |lines: &str, country: &str, reason: &str| {
         let text = format!(
             r#"{{"orderId": "1", "customerId": "A", "placedOn": "1996-07-04", "lines": {lines},
@@ -58,11 +59,12 @@ fn what_makes_an_order_a_bad_line() {
     };
     check(r#"[{"sku": "1", "quantity": 1, "unitPriceCents": 0}]"#, "France", "");
     check(r#"[{"sku": "1", "quantity": 1, "unitPriceCents": 0}]"#, "", "shipTo.country: is empty");
-    check("[]", "France", "lines: an order has at least one");
+    check("[]", "France", "lines: is empty, and an order needs at least one line");
     check(
         r#"[{"sku": "1", "quantity": 1, "unitPriceCents": 0, "discount": 1}]"#,
         "France",
-        "unknown field `discount`, expected one of `sku`, `quantity`, `unitPriceCents` (column 131)",
+        "unknown field `discount`, expected one of `sku`, `quantity`, `unitPriceCents` (column \
+         131)",
     );
     let check_line = |quantity: i64, price: i64, reason: &str| {
         let line =
@@ -80,22 +82,23 @@ fn what_makes_an_order_a_bad_line() {
 }
 
 #[test]
-fn texts_that_no_database_keeps_are_bad_lines() {
+fn texts_with_control_characters_are_bad_lines() {
     let (good, bad) = read::<Delivery>("{\"sku\": \"a\\u0000b\", \"name\": \"\", \"onHand\": 1}");
     assert_eq!(
         (good, bad),
-        (vec![], vec!["stock.jsonl:1: sku: holds a control character".to_owned()])
+        (vec![], vec!["stock.jsonl:1: sku: contains a control character".to_owned()])
     );
     let (good, bad) = read::<Delivery>("{\"sku\": \"a\", \"name\": \"\\u0000\", \"onHand\": 1}");
     assert_eq!(
         (good, bad),
-        (vec![], vec!["stock.jsonl:1: name: holds a control character".to_owned()])
+        (vec![], vec!["stock.jsonl:1: name: contains a control character".to_owned()])
     );
 }
 
 #[test]
-fn byte_order_marks_line_ends_of_windows_and_a_missing_last_one_are_no_matter() {
-    let text = "\u{feff}{\"country\": \"France\", \"served\": true}\r\n\r\n{\"country\": \"Ireland\", \"served\": false}";
+fn byte_order_marks_crlf_and_a_missing_final_newline_are_accepted() {
+    let text = "\u{feff}{\"country\": \"France\", \"served\": true}\r\n\r\n{\"country\": \
+        \"Ireland\", \"served\": false}";
     assert_eq!(
         read(text),
         (vec![destination("France", true), destination("Ireland", false)], vec![])
@@ -103,8 +106,9 @@ fn byte_order_marks_line_ends_of_windows_and_a_missing_last_one_are_no_matter() 
 }
 
 #[test]
-fn bytes_that_are_no_text_spoil_their_line_only() {
-    let text = b"{\"country\": \"Fran\xe7e\", \"served\": true}\n{\"country\": \"Ireland\", \"served\": false}\n";
+fn invalid_utf8_affects_only_its_line() {
+    let text = b"{\"country\": \"Fran\xe7e\", \"served\": true}\n{\"country\": \"Ireland\", \
+        \"served\": false}\n";
     let mut lines = lines::<Destination, _>("map.jsonl", text.as_slice());
     let bad = lines.next().unwrap().unwrap_err();
     assert_eq!((bad.file.as_str(), bad.line), ("map.jsonl", 1));
@@ -113,7 +117,7 @@ fn bytes_that_are_no_text_spoil_their_line_only() {
 }
 
 #[test]
-fn a_line_without_end_is_not_kept_and_the_next_one_is_read() {
+fn an_overlong_line_is_skipped_without_buffering() {
     let endless = usize::try_from(LINE_BYTES_MAX).unwrap() * 2 + 7;
     let text =
         format!("{}\n{{\"country\": \"Ireland\", \"served\": false}}\n", "x".repeat(endless));

@@ -1,4 +1,4 @@
-//! The inventory service: all pieces of an order or none, and never more than there are.
+//! The inventory service reserves all pieces of an order or none, and never more than it has.
 
 use sagamore::sdk::Database;
 use sagamore_shop::inventory::domain::{release, reserve};
@@ -23,11 +23,11 @@ fn out_of(sku: &str) -> Short {
     Short::OutOfStock { sku: sku.into() }
 }
 
-/// On hand and reserved: of chai, of tofu.
+/// Returns pieces on hand and reserved, of chai and of tofu.
 async fn shelves(database: &Database) -> [(i64, i64); 2] {
     let mut shelves = [(0, 0); 2];
     for (shelf, sku) in shelves.iter_mut().zip(["chai", "tofu"]) {
-        let product = product(database, sku).await.unwrap().expect("the product is there");
+        let product = product(database, sku).await.unwrap().expect("the product exists");
         *shelf = (product.on_hand, product.reserved);
     }
     shelves
@@ -44,9 +44,9 @@ async fn pieces_go_from_the_shelf_to_the_order_and_back() {
     assert_eq!(shelves(&database).await, [(10, 0), (5, 0)]);
 }
 
-/// Rows are changed in the order of their skus, whatever the order of the lines: two orders never wait for one another.
+/// The order of the lines does not matter, so two transactions never deadlock.
 #[tokio::test]
-async fn stock_is_always_taken_in_the_order_of_its_skus() {
+async fn stock_rows_are_updated_in_the_order_of_their_skus() {
     let database = small().await.inventory;
     for (order_id, lines) in [("1", [("chai", 1), ("tofu", 1)]), ("2", [("tofu", 1), ("chai", 1)])]
     {
@@ -66,7 +66,7 @@ async fn lines_of_one_sku_are_summed_before_the_check() {
 }
 
 #[tokio::test]
-async fn when_one_line_is_short_nothing_is_taken_and_nothing_written() {
+async fn one_short_line_leaves_the_stock_unchanged() {
     let database = small().await.inventory;
     let check = async |lines: &[(&str, i64)], short| {
         refused_outright(&database, short, |tx| reserve(tx, wanted("1", lines))).await;
@@ -102,7 +102,7 @@ async fn reservations_in_one_transaction_see_one_another() {
 }
 
 #[tokio::test]
-async fn an_order_has_one_reservation_whoever_asks() {
+async fn an_order_has_at_most_one_reservation() {
     let database = small().await.inventory;
     run(&database, |tx| reserve(tx, wanted("1", &[("chai", 1)]))).await.unwrap();
     let again = run(&database, |tx| reserve(tx, wanted("1", &[("chai", 1)]))).await;
@@ -110,9 +110,9 @@ async fn an_order_has_one_reservation_whoever_asks() {
     assert_eq!(shelves(&database).await, [(9, 1), (5, 0)]);
 }
 
-/// An undo is a delta: what others took from the shelf since stays taken.
+/// A release adds the difference, so later reservations keep their pieces.
 #[tokio::test]
-async fn a_release_puts_back_what_was_taken_whatever_happened_to_the_shelf_since() {
+async fn a_release_is_independent_of_later_reservations() {
     let database = small().await.inventory;
     let first = run(&database, |tx| reserve(tx, wanted("1", &[("chai", 3)]))).await.unwrap();
     run(&database, |tx| reserve(tx, wanted("2", &[("chai", 6)]))).await.unwrap();
@@ -120,9 +120,9 @@ async fn a_release_puts_back_what_was_taken_whatever_happened_to_the_shelf_since
     assert_eq!(shelves(&database).await, [(4, 6), (5, 0)]);
 }
 
-/// An undo that cannot apply says so, and overwrites nothing.
+/// A release without a reservation is refused and changes nothing.
 #[tokio::test]
-async fn a_reservation_that_was_released_by_other_means_is_not_released_again() {
+async fn a_reservation_is_released_once() {
     let database = small().await.inventory;
     let given = run(&database, |tx| reserve(tx, wanted("1", &[("chai", 3)]))).await.unwrap();
     run(&database, |tx| release(tx, given.clone())).await.unwrap();
@@ -134,10 +134,11 @@ async fn a_reservation_that_was_released_by_other_means_is_not_released_again() 
 }
 
 #[tokio::test]
-async fn only_what_is_reserved_is_put_back() {
+async fn a_release_must_match_its_reservation() {
     let database = small().await.inventory;
     run(&database, |tx| reserve(tx, wanted("1", &[("chai", 3), ("tofu", 1)]))).await.unwrap();
-    run(&database, |tx| reserve(tx, wanted("2", &[("chai", 3), ("tofu", 3)]))).await.unwrap(); // as many are set aside
+    // enough pieces are reserved
+    run(&database, |tx| reserve(tx, wanted("2", &[("chai", 3), ("tofu", 3)]))).await.unwrap();
     for others in
         [vec![("chai", 3), ("tofu", 2)], vec![("chai", 2), ("tofu", 1)], vec![("chai", 3)], vec![]]
     {
@@ -148,7 +149,7 @@ async fn only_what_is_reserved_is_put_back() {
 }
 
 #[tokio::test]
-async fn a_reservation_is_a_row_and_one_more_for_every_sku() {
+async fn a_reservation_writes_one_row_and_one_per_sku() {
     let database = small().await.inventory;
     let (given, written) =
         counted(&database, |tx| reserve(tx, wanted("1", &[("chai", 3), ("tofu", 1)]))).await;
@@ -156,9 +157,9 @@ async fn a_reservation_is_a_row_and_one_more_for_every_sku() {
     assert_eq!(counted(&database, |tx| release(tx, given.unwrap())).await.1, 3);
 }
 
-/// Bad data is a refusal: as a fault it would be asked for ever.
+/// Bad data is a refusal. A fault would be retried indefinitely.
 #[tokio::test]
-async fn a_reservation_with_a_name_that_cannot_be_kept_is_refused() {
+async fn a_reservation_with_an_invalid_name_is_refused() {
     let database = small().await.inventory;
     for (name, why) in bad_names() {
         let refusal = Short::InvalidReservation(format!("orderId: {why}"));

@@ -1,4 +1,4 @@
-//! Loading: what is there is left alone.
+//! Loading keeps existing rows.
 
 use sagamore_shop::inventory::{self, domain::reserve};
 use sagamore_shop::payment::{self, Charge, domain::charge};
@@ -8,7 +8,7 @@ use sagamore_shop::{Databases, sample};
 use crate::shop::{account, delivery, destination, empty, line, run, small};
 
 #[tokio::test]
-async fn what_was_loaded_is_neither_loaded_again_nor_reset() {
+async fn loading_keeps_existing_rows_unchanged() {
     let Databases { payment: money, inventory: shelf, shipping: map, .. } = &small().await;
     let wanted = Charge { order_id: "1".into(), customer_id: "VINET".into(), amount_cents: 300 };
     run(money, |tx| charge(tx, wanted)).await.unwrap();
@@ -32,7 +32,7 @@ async fn what_was_loaded_is_neither_loaded_again_nor_reset() {
 }
 
 #[tokio::test]
-async fn more_rows_than_one_transaction_takes_are_loaded() {
+async fn rows_are_loaded_in_several_transactions() {
     let shop = empty().await;
     let accounts: Vec<_> = (0..2_500).map(|number| account(&format!("C{number:04}"), 1)).collect();
     assert_eq!(payment::load(&shop.payment, &accounts).await.unwrap(), 2_500);
@@ -42,16 +42,16 @@ async fn more_rows_than_one_transaction_takes_are_loaded() {
 }
 
 #[tokio::test]
-async fn nothing_is_there_before_anything_is_loaded() {
+async fn a_new_database_is_empty() {
     let shop = empty().await;
     assert_eq!(payment::balance_cents(&shop.payment).await.unwrap(), 0);
     assert_eq!(inventory::pieces_on_hand(&shop.inventory).await.unwrap(), 0);
     assert_eq!(inventory::stock(&shop.inventory, "", 9).await.unwrap(), []);
-    shop.prepare().await.expect("preparing once more changes nothing");
+    shop.prepare().await.expect("a second preparation changes nothing");
 }
 
 #[tokio::test]
-async fn the_sample_order_is_a_good_one_and_has_all_it_needs() {
+async fn the_sample_order_is_valid_and_can_complete() {
     let shop = empty().await;
     sample::load(&shop).await.unwrap();
     let order = sample::order("12345");
@@ -69,7 +69,7 @@ async fn the_sample_order_is_a_good_one_and_has_all_it_needs() {
     let left = payment::account(&shop.payment, sample::CUSTOMER_ID)
         .await
         .unwrap()
-        .expect("the account is there");
+        .expect("the account exists");
     assert_eq!(left.balance_cents, sagamore_shop::form::CENTS_MAX - total);
     assert_eq!(payment::balance_cents(&shop.payment).await.unwrap(), 0);
     assert_eq!(inventory::pieces_on_hand(&shop.inventory).await.unwrap(), 0);

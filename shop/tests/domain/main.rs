@@ -1,4 +1,4 @@
-//! The services' local transactions, each on a database in memory, without any saga.
+//! The services' local transactions without sagas, each service on a database in memory.
 
 #[path = "../support/northwind.rs"]
 mod files;

@@ -1,4 +1,5 @@
-//! The orders of the Northwind database, one after another: how many complete, where the others fail, and what is left.
+//! The Northwind orders, one after another, with their expected outcomes and remaining money and
+//! stock.
 
 use sagamore_shop::inventory::{self, Reserve};
 use sagamore_shop::order::{self, Confirm, Create};
@@ -17,7 +18,7 @@ struct Outcomes {
     failed_at_shipping: u32,
 }
 
-/// One order, undone by hand where it fails.
+/// Runs one order, and undoes it by hand if it fails.
 async fn checkout(shop: &Databases, wanted: Order, outcomes: &mut Outcomes) {
     let Order { order_id, customer_id, lines, ship_to } = wanted;
     let holder = || "by hand".to_owned();
@@ -60,10 +61,11 @@ async fn checkout(shop: &Databases, wanted: Order, outcomes: &mut Outcomes) {
 }
 
 #[tokio::test]
-async fn the_northwind_orders_one_after_another_end_as_they_must() {
+async fn sequential_northwind_orders_have_the_expected_outcomes() {
     let Some(folder) = folder() else { return };
     let shop = empty().await;
-    assert_eq!(payment::load(&shop.payment, &all(&folder)).await.unwrap(), 91); // two of them never order
+    // two of them have no order
+    assert_eq!(payment::load(&shop.payment, &all(&folder)).await.unwrap(), 91);
     assert_eq!(inventory::load(&shop.inventory, &all(&folder)).await.unwrap(), 77);
     assert_eq!(shipping::load(&shop.shipping, &all(&folder)).await.unwrap(), 21);
 

@@ -2,7 +2,9 @@
 
 use sagamore::sdk::Database;
 use sagamore_shop::order::domain::{cancel, confirm, create, unlock};
-use sagamore_shop::order::{Confirm, Create, Created, Placed, Rejected, Status, order, orders};
+use sagamore_shop::order::{
+    Confirm, Create, Created, Rejected, Status, StoredOrder, order, orders,
+};
 
 use crate::shop::{bad_names, empty, line, refused_outright, run};
 
@@ -27,12 +29,12 @@ async fn pending() -> Database {
     database
 }
 
-async fn read(database: &Database) -> Placed {
-    order(database, "10248").await.unwrap().expect("the order is there")
+async fn read(database: &Database) -> StoredOrder {
+    order(database, "10248").await.unwrap().expect("the order exists")
 }
 
 #[tokio::test]
-async fn the_participant_adds_up_the_total() {
+async fn the_order_service_computes_the_total() {
     let database = empty().await.order;
     let created = run(&database, |tx| create(tx, wanted("10248"), SAGA.into())).await;
     assert_eq!(created, Ok(Created { order_id: "10248".into(), total_cents: 320 }));
@@ -42,14 +44,14 @@ async fn the_participant_adds_up_the_total() {
 }
 
 #[tokio::test]
-async fn an_order_that_makes_no_sense_is_refused() {
+async fn an_invalid_order_is_refused() {
     let database = empty().await.order;
     let check = async |lines, reason: &str| {
         let create_it = Create { lines, ..wanted("10248") };
         let refusal = Rejected::InvalidOrder(reason.into());
         refused_outright(&database, refusal, |tx| create(tx, create_it, SAGA.into())).await;
     };
-    check(vec![], "lines: an order has at least one").await;
+    check(vec![], "lines: is empty, and an order needs at least one line").await;
     check(vec![line("chai", 0, 1)], "lines[0].quantity: 0 is not from 1 to 1000000000000").await;
     check(vec![line("chai", 1, 1), line("", 1, 1)], "lines[1].sku: is empty").await;
     check(
@@ -62,7 +64,7 @@ async fn an_order_that_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn an_id_is_taken_once() {
+async fn an_order_id_is_used_once() {
     let database = pending().await;
     let taken = Rejected::OrderExists("10248".into());
     refused_outright(&database, taken, |tx| create(tx, wanted("10248"), "another:10248".into()))
@@ -70,7 +72,7 @@ async fn an_id_is_taken_once() {
     assert_eq!(read(&database).await.locked_by.as_deref(), Some(SAGA));
 }
 
-/// Contention on the semantic lock: a typed failure at once, nothing is waited for and nothing written.
+/// A locked order is refused at once, without waiting or writing.
 #[tokio::test]
 async fn a_pending_order_is_neither_cancelled_nor_confirmed_from_outside_while_its_saga_runs() {
     let database = pending().await;
@@ -83,9 +85,9 @@ async fn a_pending_order_is_neither_cancelled_nor_confirmed_from_outside_while_i
     assert_eq!(read(&database).await.status, Status::Pending);
 }
 
-/// The lock goes in the transaction that settles the order: either both happened or neither.
+/// The lock is removed in the transaction that settles the order.
 #[tokio::test]
-async fn an_order_is_unlocked_by_what_settles_it() {
+async fn settling_an_order_unlocks_it_in_the_same_transaction() {
     let database = pending().await;
     let open = database.begin().await.unwrap();
     confirm(open.tx(), confirmed(), Some(SAGA.into())).await.unwrap().unwrap();
@@ -106,7 +108,7 @@ async fn an_order_is_unlocked_by_what_settles_it() {
     assert_eq!((placed.status, placed.locked_by), (Status::Cancelled, None));
 }
 
-/// A lock that a failed saga left behind: everybody sees whose it is, and only an operator takes it away.
+/// The lock of a failed saga names its holder, and only an operator removes it.
 #[tokio::test]
 async fn a_lock_left_behind_shows_its_holder_and_is_released_by_an_operator_only() {
     let database = pending().await;
@@ -121,9 +123,9 @@ async fn a_lock_left_behind_shows_its_holder_and_is_released_by_an_operator_only
     assert_eq!(read(&database).await.status, Status::Cancelled);
 }
 
-/// Somebody else has settled the order since: the saga's undo does not overwrite that, it says that it cannot apply.
+/// The order was settled from outside. The saga's undo is refused and does not overwrite it.
 #[tokio::test]
-async fn an_undo_does_not_overwrite_what_was_done_to_the_order_since() {
+async fn an_undo_does_not_overwrite_a_later_settlement() {
     let database = pending().await;
     run(&database, |tx| unlock(tx, "10248".into(), SAGA.into())).await.unwrap();
     let gone = Rejected::LockIsGone { by: SAGA.into() };
@@ -136,7 +138,7 @@ async fn an_undo_does_not_overwrite_what_was_done_to_the_order_since() {
 }
 
 #[tokio::test]
-async fn what_was_never_ordered_is_unknown() {
+async fn an_unplaced_order_is_unknown() {
     let database = empty().await.order;
     let unknown = || Rejected::UnknownOrder("10248".into());
     refused_outright(&database, unknown(), |tx| cancel(tx, "10248".into(), None)).await;
@@ -162,9 +164,9 @@ async fn orders_are_listed_page_by_page() {
     assert!(ids("3").await.is_empty());
 }
 
-/// Bad data is a refusal: as a fault it would be asked for ever.
+/// Bad data is a refusal. A fault would be retried indefinitely.
 #[tokio::test]
-async fn an_order_with_a_name_that_cannot_be_kept_is_refused() {
+async fn an_order_with_an_invalid_name_is_refused() {
     let database = empty().await.order;
     for (name, why) in bad_names() {
         let unnamed = Rejected::InvalidOrder(format!("orderId: {why}"));
@@ -172,11 +174,11 @@ async fn an_order_with_a_name_that_cannot_be_kept_is_refused() {
             .await;
         let confirm_it = Confirm { order_id: name.clone(), ..confirmed() };
         refused_outright(&database, unnamed, |tx| confirm(tx, confirm_it, Some(SAGA.into()))).await;
-        let of_nobody = Create { customer_id: name, ..wanted("10248") };
+        let invalid_customer = Create { customer_id: name, ..wanted("10248") };
         let refusal = Rejected::InvalidOrder(format!("customerId: {why}"));
-        refused_outright(&database, refusal, |tx| create(tx, of_nobody, SAGA.into())).await;
+        refused_outright(&database, refusal, |tx| create(tx, invalid_customer, SAGA.into())).await;
     }
     let confirm_it = Confirm { tracking: "TRACK-\0".into(), ..confirmed() };
-    let refusal = Rejected::InvalidOrder("tracking: holds a control character".into());
+    let refusal = Rejected::InvalidOrder("tracking: contains a control character".into());
     refused_outright(&database, refusal, |tx| confirm(tx, confirm_it, Some(SAGA.into()))).await;
 }

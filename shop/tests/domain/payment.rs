@@ -1,4 +1,4 @@
-//! The payment service: money is taken once, and given back once.
+//! The payment service charges an order once, and refunds it once.
 
 use sagamore::sdk::Database;
 use sagamore_shop::payment::domain::{charge, refund};
@@ -15,11 +15,11 @@ fn charged(order_id: &str, amount_cents: i64) -> Charged {
 }
 
 async fn balance(database: &Database) -> i64 {
-    account(database, "VINET").await.unwrap().expect("the account is there").balance_cents
+    account(database, "VINET").await.unwrap().expect("the account exists").balance_cents
 }
 
 #[tokio::test]
-async fn a_charge_takes_what_it_says_down_to_the_last_cent() {
+async fn a_charge_may_use_the_whole_balance() {
     let database = small().await.payment;
     assert_eq!(run(&database, |tx| charge(tx, wanted("1", 999))).await, Ok(charged("1", 999)));
     assert_eq!(balance(&database).await, 1);
@@ -28,7 +28,7 @@ async fn a_charge_takes_what_it_says_down_to_the_last_cent() {
 }
 
 #[tokio::test]
-async fn a_charge_that_cannot_be_is_refused_and_writes_nothing() {
+async fn a_refused_charge_writes_nothing() {
     let database = small().await.payment;
     refused_outright(&database, Declined::NotEnoughMoney, |tx| charge(tx, wanted("1", 1_001)))
         .await;
@@ -47,7 +47,7 @@ async fn a_charge_that_cannot_be_is_refused_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn an_order_is_charged_once_whoever_asks() {
+async fn an_order_is_charged_at_most_once() {
     let database = small().await.payment;
     run(&database, |tx| charge(tx, wanted("1", 300))).await.unwrap();
     let again = run(&database, |tx| charge(tx, wanted("1", 300))).await;
@@ -55,9 +55,9 @@ async fn an_order_is_charged_once_whoever_asks() {
     assert_eq!(balance(&database).await, 700);
 }
 
-/// An undo is a delta: what others took from the account since stays taken.
+/// A refund adds the difference, so later charges keep their effect.
 #[tokio::test]
-async fn a_refund_gives_back_what_was_taken_whatever_happened_to_the_account_since() {
+async fn a_refund_is_independent_of_later_charges() {
     let database = small().await.payment;
     run(&database, |tx| charge(tx, wanted("1", 300))).await.unwrap();
     run(&database, |tx| charge(tx, wanted("2", 500))).await.unwrap();
@@ -65,9 +65,9 @@ async fn a_refund_gives_back_what_was_taken_whatever_happened_to_the_account_sin
     assert_eq!(balance(&database).await, 500);
 }
 
-/// An undo that cannot apply says so, and overwrites nothing.
+/// A refund without a charge is refused and changes nothing.
 #[tokio::test]
-async fn a_charge_that_was_refunded_by_other_means_is_not_refunded_again() {
+async fn a_charge_is_refunded_once() {
     let database = small().await.payment;
     run(&database, |tx| charge(tx, wanted("1", 300))).await.unwrap();
     run(&database, |tx| refund(tx, charged("1", 300))).await.unwrap();
@@ -77,7 +77,7 @@ async fn a_charge_that_was_refunded_by_other_means_is_not_refunded_again() {
 }
 
 #[tokio::test]
-async fn only_what_was_charged_is_refunded() {
+async fn a_refund_must_match_its_charge() {
     let database = small().await.payment;
     run(&database, |tx| charge(tx, wanted("1", 300))).await.unwrap();
     let nothing = |order_id: &str| Declined::NothingToRefund(order_id.into());
@@ -88,7 +88,7 @@ async fn only_what_was_charged_is_refunded() {
     assert_eq!(balance(&database).await, 700);
 }
 
-/// Between the handlers of one transaction, the guard in the statement decides.
+/// Within one transaction, the condition in the statement sees the earlier charges.
 #[tokio::test]
 async fn charges_in_one_transaction_see_one_another() {
     let database = small().await.payment;
@@ -101,29 +101,29 @@ async fn charges_in_one_transaction_see_one_another() {
 }
 
 #[tokio::test]
-async fn a_charge_is_two_rows_and_so_is_a_refund() {
+async fn a_charge_and_a_refund_write_two_rows_each() {
     let database = small().await.payment;
     assert_eq!(counted(&database, |tx| charge(tx, wanted("1", 300))).await.1, 2);
     assert_eq!(counted(&database, |tx| refund(tx, charged("1", 300))).await.1, 2);
 }
 
 #[tokio::test]
-async fn the_sum_of_all_accounts_leaves_out_the_sample() {
+async fn the_sum_of_all_accounts_excludes_the_sample() {
     let shop = small().await;
     sagamore_shop::sample::load(&shop).await.unwrap();
     load(&shop.payment, &[shop::account("ALFKI", 5)]).await.unwrap();
     assert_eq!(balance_cents(&shop.payment).await.unwrap(), 1_055);
 }
 
-/// Bad data is a refusal: as a fault it would be asked for ever.
+/// Bad data is a refusal. A fault would be retried indefinitely.
 #[tokio::test]
-async fn a_charge_with_a_name_that_cannot_be_kept_is_refused() {
+async fn a_charge_with_an_invalid_name_is_refused() {
     let database = small().await.payment;
     for (name, why) in bad_names() {
         let refusal = Declined::InvalidCharge(format!("orderId: {why}"));
         refused_outright(&database, refusal, |tx| charge(tx, wanted(&name, 1))).await;
         let refusal = Declined::InvalidCharge(format!("customerId: {why}"));
-        let of_nobody = Charge { customer_id: name, ..wanted("1", 1) };
-        refused_outright(&database, refusal, |tx| charge(tx, of_nobody)).await;
+        let invalid_customer = Charge { customer_id: name, ..wanted("1", 1) };
+        refused_outright(&database, refusal, |tx| charge(tx, invalid_customer)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The shipping service: a carrier comes, or none goes there.
+//! The shipping service ships to served countries, and refuses all others.
 
 use sagamore_shop::shipping::domain::schedule;
 use sagamore_shop::shipping::{Schedule, Scheduled, Unshippable, destinations};
@@ -10,7 +10,7 @@ fn wanted(country: &str) -> Schedule {
 }
 
 #[tokio::test]
-async fn the_tracking_id_follows_from_the_order() {
+async fn the_tracking_id_is_derived_from_the_order() {
     let tracked = Ok(Scheduled { tracking: "TRACK-10248".into() });
     let database = small().await.shipping;
     let open = database.begin().await.unwrap();
@@ -20,7 +20,7 @@ async fn the_tracking_id_follows_from_the_order() {
 }
 
 #[tokio::test]
-async fn where_no_carrier_goes_nothing_is_shipped() {
+async fn a_country_without_carrier_is_refused() {
     let database = small().await.shipping;
     for country in ["Ireland", "Atlantis"] {
         let refusal = Unshippable::NoCarrier { country: country.into() };
@@ -29,7 +29,7 @@ async fn where_no_carrier_goes_nothing_is_shipped() {
 }
 
 #[tokio::test]
-async fn an_order_is_shipped_once_whoever_asks() {
+async fn an_order_is_shipped_at_most_once() {
     let database = small().await.shipping;
     run(&database, |tx| schedule(tx, wanted("France"))).await.unwrap();
     let again = Unshippable::AlreadyScheduled("10248".into());
@@ -46,9 +46,9 @@ async fn destinations_are_listed_page_by_page() {
     );
 }
 
-/// Bad data is a refusal: as a fault it would be asked for ever.
+/// Bad data is a refusal. A fault would be retried indefinitely.
 #[tokio::test]
-async fn a_shipment_with_a_name_that_cannot_be_kept_is_refused() {
+async fn a_shipment_with_an_invalid_name_is_refused() {
     let database = small().await.shipping;
     for (name, why) in bad_names() {
         let refusal = Unshippable::InvalidShipment(format!("shipTo.country: {why}"));

@@ -1,4 +1,5 @@
-//! A shop to test on: a few accounts, products and destinations, and transactions run one by one.
+//! A shop for tests: a few accounts, products and destinations, and transactions that run one by
+//! one.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -9,14 +10,15 @@ use sagamore_shop::payment::{self, Account};
 use sagamore_shop::shipping::{self, Destination};
 use sagamore_shop::{Databases, Line, ShipTo};
 
-/// Empty, but with all tables.
+/// Returns empty databases with all tables.
 pub async fn empty() -> Databases {
     let shop = Databases::of_tests();
-    shop.prepare().await.expect("the tables are made");
+    shop.prepare().await.expect("the tables are created");
     shop
 }
 
-/// VINET with 1,000 cents and TOMSP with 50; 10 pieces of chai and 5 of tofu; France is served, Ireland is not.
+/// VINET has 1,000 cents and TOMSP 50. There are 10 pieces of chai and 5 of tofu. France is served,
+/// Ireland is not.
 pub async fn small() -> Databases {
     let shop = empty().await;
     payment::load(&shop.payment, &[account("VINET", 1_000), account("TOMSP", 50)]).await.unwrap();
@@ -27,7 +29,8 @@ pub async fn small() -> Databases {
     shop
 }
 
-/// One local transaction, committed when it is done. A refusal is rolled back; gives how many rows it had written.
+/// Runs one local transaction. Commits it unless it is refused. Returns the number of written rows
+/// as well.
 pub async fn counted<T, R, Fut>(
     database: &Database,
     work: impl FnOnce(Tx) -> Fut,
@@ -35,18 +38,17 @@ pub async fn counted<T, R, Fut>(
 where
     Fut: Future<Output = Decided<T, R>>,
 {
-    let open = database.begin().await.expect("a transaction begins");
-    let decided =
-        work(open.tx()).await.unwrap_or_else(|fault| panic!("no fault was expected: {fault}"));
+    let open = database.begin().await.expect("begin a transaction");
+    let decided = work(open.tx()).await.unwrap_or_else(|fault| panic!("unexpected fault: {fault}"));
     let written = open.tx().rows_written();
     match decided {
-        Ok(_) => open.commit().await.expect("it is committed"),
-        Err(_) => open.rollback().await.expect("it is rolled back"),
+        Ok(_) => open.commit().await.expect("commit"),
+        Err(_) => open.rollback().await.expect("roll back"),
     }
     (decided, written)
 }
 
-/// As [`counted`], when nobody counts.
+/// Runs one local transaction, like [`counted`] without the number of rows.
 pub async fn run<T, R, Fut>(database: &Database, work: impl FnOnce(Tx) -> Fut) -> Result<T, R>
 where
     Fut: Future<Output = Decided<T, R>>,
@@ -54,7 +56,7 @@ where
     counted(database, work).await.0
 }
 
-/// The work is refused like this, without having written anything.
+/// Asserts that the work is refused without any written row.
 pub async fn refused_outright<T, R, Fut>(
     database: &Database,
     refusal: R,
@@ -67,9 +69,9 @@ pub async fn refused_outright<T, R, Fut>(
     assert_eq!(counted(database, work).await, (Err(refusal), 0));
 }
 
-/// Names that nobody can keep, and what is said of each after the field's name.
+/// Returns invalid names, with the reason that follows the field's name.
 pub fn bad_names() -> [(String, &'static str); 4] {
-    let control = "holds a control character";
+    let control = "contains a control character";
     [
         ("a\0b".into(), control),
         ("a\nb".into(), control),

@@ -1,12 +1,11 @@
-//! The article's own route, in the article's words.
+//! The article's route and its messages.
 
 use crate::support::{
-    Server, an_order, an_order_nobody_pays, data_where_nobody_can_pay,
-    data_where_orders_lose_their_lock,
+    Server, an_order, an_unpayable_order, data_with_failing_charges, data_with_stolen_locks,
 };
 
 #[test]
-fn the_articles_route_answers_in_the_articles_words() {
+fn the_articles_route_uses_the_articles_words() {
     let server = Server::ephemeral();
     let started = server.get("/saga/start/12345");
     assert_eq!(
@@ -20,9 +19,9 @@ fn the_articles_route_answers_in_the_articles_words() {
     );
 }
 
-/// An order id that was never placed gets a sample order, the same one each time.
+/// An order that was never placed gets a sample order, the same one each time.
 #[test]
-fn a_repeat_returns_the_saga_there_is() {
+fn a_repeated_start_returns_the_existing_saga() {
     let server = Server::ephemeral();
     for _ in 0..3 {
         let answer = server.get("/saga/start/7?wait=10");
@@ -37,19 +36,19 @@ fn a_repeat_returns_the_saga_there_is() {
 }
 
 #[test]
-fn the_articles_route_refers_to_an_order_that_was_placed() {
+fn the_articles_route_follows_a_placed_order() {
     let server = Server::ephemeral();
     let placed =
-        server.post("/orders", &[("prefer", "wait=10")], &an_order_nobody_pays("8").to_string());
+        server.post("/orders", &[("prefer", "wait=10")], &an_unpayable_order("8").to_string());
     assert_eq!(placed.json()["status"], "compensated");
     let answer = server.get("/saga/start/8?wait=10");
     assert_eq!((answer.status, answer.message().as_str()), (200, "Saga failed for order 8"));
 }
 
-/// The answer to a client is the outcome, or says plainly that it is not known yet.
+/// A response has the outcome, or reports that it is not known yet.
 #[test]
-fn a_saga_that_is_not_finished_is_told_as_running() {
-    let data = data_where_nobody_can_pay();
+fn an_unfinished_saga_is_reported_as_running() {
+    let data = data_with_failing_charges();
     let server = Server::on(data.path());
     let answer = server.get("/saga/start/9?wait=0");
     assert_eq!((answer.status, answer.message().as_str()), (202, "Saga still running for order 9"));
@@ -63,8 +62,8 @@ fn a_saga_that_is_not_finished_is_told_as_running() {
 }
 
 #[test]
-fn a_stuck_saga_is_told_as_one_that_needs_an_operator() {
-    let data = data_where_orders_lose_their_lock();
+fn a_stuck_saga_is_reported_as_needing_an_operator() {
+    let data = data_with_stolen_locks();
     let server = Server::on(data.path());
     let answer = server.get("/saga/start/11?wait=30");
     assert_eq!(
@@ -73,9 +72,8 @@ fn a_stuck_saga_is_told_as_one_that_needs_an_operator() {
     );
 }
 
-/// Waiting time is capped, and the cap is told.
 #[test]
-fn a_wait_is_capped_and_the_cap_is_told() {
+fn a_wait_is_capped_and_the_cap_is_reported() {
     let server = Server::ephemeral();
     let answer = server.get("/saga/start/12?wait=3600");
     assert_eq!((answer.status, answer.header("preference-applied")), (200, Some("wait=30")));
@@ -83,7 +81,7 @@ fn a_wait_is_capped_and_the_cap_is_told() {
 }
 
 #[test]
-fn asking_with_head_starts_nothing() {
+fn a_head_request_starts_no_saga() {
     let server = Server::ephemeral();
     assert_eq!(server.send("HEAD", "/saga/start/13", &[], "").status, 405);
     assert_eq!(server.get("/api/v1/sagas").json()["sagas"].as_array().map(Vec::len), Some(0));

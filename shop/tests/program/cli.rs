@@ -1,4 +1,4 @@
-//! The command line against a running server: what it prints, and how it ends.
+//! The command line against a running server: output and exit codes.
 
 use std::io::Read;
 use std::process::{Output, Stdio};
@@ -6,16 +6,15 @@ use std::process::{Output, Stdio};
 use serde_json::Value;
 
 use crate::support::{
-    Server, an_order_nobody_pays, data_where_nobody_can_pay, data_where_orders_lose_their_lock,
-    sagamore,
+    Server, an_unpayable_order, data_with_failing_charges, data_with_stolen_locks, sagamore,
 };
 
 #[track_caller]
-fn check(output: &Output, code: i32, said: &str) {
+fn check(output: &Output, code: i32, part: &str) {
     let (out, err) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{out}{err}");
-    assert!(out.contains(said) || err.contains(said), "'{said}' is not in\n{out}{err}");
+    assert!(out.contains(part) || err.contains(part), "'{part}' is not in\n{out}{err}");
 }
 
 fn json(output: &Output) -> Value {
@@ -23,10 +22,10 @@ fn json(output: &Output) -> Value {
 }
 
 #[test]
-fn the_exit_code_is_the_outcome() {
+fn the_exit_code_reports_the_outcome() {
     let server = Server::ephemeral();
     check(&server.cli(&["start", "1", "--wait", "30s"]), 0, "completed");
-    let input = an_order_nobody_pays("2").to_string();
+    let input = an_unpayable_order("2").to_string();
     check(
         &server.cli(&["start", "checkout", "2", "--input", &input, "--wait", "30s"]),
         3,
@@ -40,21 +39,21 @@ fn the_exit_code_is_the_outcome() {
 }
 
 #[test]
-fn a_wait_that_is_over_and_a_stuck_saga_have_exit_codes_of_their_own() {
-    let data = data_where_nobody_can_pay();
+fn an_expired_wait_and_a_stuck_saga_have_distinct_exit_codes() {
+    let data = data_with_failing_charges();
     let server = Server::on(data.path());
     check(&server.cli(&["start", "3", "--wait", "0s"]), 5, "shop watch checkout:3");
     drop(server);
-    let data = data_where_orders_lose_their_lock();
+    let data = data_with_stolen_locks();
     let server = Server::on(data.path());
     check(&server.cli(&["start", "4", "--wait", "30s"]), 4, "stuck");
     check(&server.cli(&["watch", "4"]), 4, "needs an operator");
 }
 
-/// Its order was taken by somebody, so that its last step is refused.
+/// The order's lock is stolen, so that the last step is refused.
 #[test]
-fn a_stuck_saga_is_decided_about_from_the_command_line() {
-    let data = data_where_orders_lose_their_lock();
+fn a_stuck_saga_is_rescued_from_the_command_line() {
+    let data = data_with_stolen_locks();
     let server = Server::on(data.path());
     for key in ["7", "8"] {
         check(&server.cli(&["start", key, "--wait", "30s"]), 4, "stuck");
@@ -73,7 +72,7 @@ fn a_stuck_saga_is_decided_about_from_the_command_line() {
         0,
         "retry of confirm-order requested",
     );
-    check(&server.cli(&["watch", "7"]), 4, "needs an operator"); // it is refused again
+    check(&server.cli(&["watch", "7"]), 4, "needs an operator"); // refused again
     check(
         &server.cli(&["resolve", "7", "--reason", "ann: by telephone", "--yes", "-o", "json"]),
         0,
@@ -93,16 +92,16 @@ fn a_stuck_saga_is_decided_about_from_the_command_line() {
     );
 }
 
-/// The output of each command goes to a reader that has gone, and to a disk that is full.
+/// Covers the output of each command to a closed pipe and to a full disk.
 #[test]
-fn output_may_end_in_every_way_without_a_panic() {
+fn a_closed_pipe_or_a_full_disk_causes_no_panic() {
     let server = Server::ephemeral();
     check(&server.cli(&["start", "1", "--wait", "30s"]), 0, "completed");
     let run = |args: &[&str], out: Stdio| {
         let mut command = sagamore(args);
         let output =
             command.env("SAGAMORE_SERVER", server.url()).stdin(Stdio::null()).stdout(out).output();
-        output.expect("the command runs")
+        output.expect("run shop")
     };
     for args in [
         &["list"][..],
@@ -124,61 +123,61 @@ fn output_may_end_in_every_way_without_a_panic() {
     );
     let output = run(&["watch", "1"], closed_pipe());
     check(&output, 1, "");
-    assert!(output.stderr.is_empty(), "a pager that quits is no error to tell: {output:?}");
+    assert!(output.stderr.is_empty(), "a pager that quits is not an error: {output:?}");
 }
 
 /// A pipe without a reader.
 fn closed_pipe() -> Stdio {
-    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let (reader, writer) = std::io::pipe().expect("create a pipe");
     drop(reader);
     writer.into()
 }
 
 fn full_disk() -> Stdio {
-    std::fs::File::options().write(true).open("/dev/full").expect("a full disk").into()
+    std::fs::File::options().write(true).open("/dev/full").expect("open /dev/full").into()
 }
 
 #[test]
-fn a_key_that_never_started_is_reserved_by_a_cancel_and_the_prompt_says_so() {
+fn the_prompt_of_a_cancel_before_the_start_mentions_the_reserved_key() {
     let server = Server::ephemeral();
     check(&server.cli(&["cancel", "9"]), 2, "reserves its key");
     check(&server.cli(&["start", "1", "--wait", "30s"]), 0, "completed");
     check(&server.cli(&["cancel", "1"]), 2, "is completed: the cancel will be rejected");
 }
 
-/// C31: what is printed for pasting is one word of a shell.
+/// C31: a printed command can be pasted into a shell.
 #[test]
-fn hints_quote_an_id_that_a_shell_would_read_otherwise() {
-    let data = data_where_nobody_can_pay();
+fn hints_quote_ids_with_shell_metacharacters() {
+    let data = data_with_failing_charges();
     let server = Server::on(data.path());
     check(&server.cli(&["start", "a;b c", "--wait", "0s"]), 5, "shop watch 'checkout:a;b c'");
 }
 
 #[test]
-fn a_server_by_https_is_an_error_that_says_what_works() {
+fn invalid_arguments_are_explained() {
     let output =
-        sagamore(&["list", "--server", "https://127.0.0.1:3000"]).output().expect("it runs");
+        sagamore(&["list", "--server", "https://127.0.0.1:3000"]).output().expect("run shop");
     check(&output, 1, "this client does not support TLS");
-    let output = sagamore(&["dev", "--data", "d", "--ephemeral"]).output().expect("it runs");
+    let output = sagamore(&["dev", "--data", "d", "--ephemeral"]).output().expect("run shop");
     check(&output, 2, "--data conflicts with --ephemeral");
     let output =
-        sagamore(&["start", "1", "--wait", "18446744073709551615s"]).output().expect("it runs");
+        sagamore(&["start", "1", "--wait", "18446744073709551615s"]).output().expect("run shop");
     check(&output, 2, "at most 3650d");
 }
 
-/// The same start is sent again: its key makes it the same.
+/// The command repeats its start, which its key makes idempotent.
 #[test]
-fn a_command_that_waits_survives_a_restart_of_its_server() {
-    let data = data_where_nobody_can_pay();
+fn a_waiting_command_survives_a_restart_of_its_server() {
+    let data = data_with_failing_charges();
     let server = Server::on(data.path());
     let mut command = sagamore(&["start", "5", "--wait", "20s"]);
     let mut waiting = command
         .env("SAGAMORE_SERVER", server.url())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("it starts");
+        .expect("start shop");
     while server.get("/api/v1/sagas/checkout:5").status != 200 {
-        assert!(waiting.try_wait().expect("it can be asked").is_none(), "it waits");
+        assert!(waiting.try_wait().expect("poll the process").is_none(), "the command waits");
         std::thread::yield_now();
     }
     let mut watching = sagamore(&["watch", "5"]);
@@ -186,37 +185,37 @@ fn a_command_that_waits_survives_a_restart_of_its_server() {
         .env("SAGAMORE_SERVER", server.url())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("it starts");
+        .expect("start shop");
     let mut drawn = [0];
     watching
         .stdout
         .as_mut()
-        .expect("its output")
+        .expect("stdout is piped")
         .read_exact(&mut drawn)
-        .expect("it has seen the saga");
+        .expect("read the drawing");
     let address = server.address().to_owned();
     drop(server);
     let path = data.path().to_str().expect("UTF-8");
     let mut again = sagamore(&["dev", "--listen", &address, "--data", path]);
     let mut again =
-        again.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts again");
+        again.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("restart the server");
     while std::net::TcpStream::connect(&address).is_err() {
-        assert!(again.try_wait().expect("it can be asked").is_none(), "it listens again");
+        assert!(again.try_wait().expect("poll the process").is_none(), "the server runs");
         std::thread::yield_now();
     }
     for command in [&mut waiting, &mut watching] {
-        assert!(command.try_wait().expect("it can be asked").is_none(), "it waits still");
+        assert!(command.try_wait().expect("poll the process").is_none(), "the command still waits");
     }
-    again.kill().expect("it ends");
-    again.wait().expect("it ended");
+    again.kill().expect("kill the server");
+    again.wait().expect("wait for the server");
     for mut command in [waiting, watching] {
-        command.kill().expect("it ends");
-        command.wait().expect("it ended");
+        command.kill().expect("kill the command");
+        command.wait().expect("wait for the command");
     }
 }
 
 #[test]
-fn everything_can_be_had_as_json() {
+fn every_command_prints_json() {
     let server = Server::ephemeral();
     assert_eq!(
         json(&server.cli(&["start", "5", "--wait", "30s", "-o", "json"]))["status"],
@@ -233,22 +232,22 @@ fn everything_can_be_had_as_json() {
 }
 
 #[test]
-fn without_a_server_the_command_says_how_to_start_one() {
-    let output = sagamore(&["list", "--server", "http://127.0.0.1:1"]).output().expect("it runs");
+fn a_missing_server_is_reported_with_the_command_that_starts_one() {
+    let output = sagamore(&["list", "--server", "http://127.0.0.1:1"]).output().expect("run shop");
     check(&output, 1, "`shop dev`");
     assert!(output.stdout.is_empty(), "errors go to stderr");
 }
 
 #[test]
-fn the_reference_pages_are_written_from_the_program() {
-    check(&sagamore(&["docs", "errors"]).output().expect("it runs"), 0, "SAGA-0203");
-    check(&sagamore(&["docs", "cli"]).output().expect("it runs"), 0, "shop replay");
+fn the_program_prints_the_reference_pages() {
+    check(&sagamore(&["docs", "errors"]).output().expect("run shop"), 0, "SAGA-0203");
+    check(&sagamore(&["docs", "cli"]).output().expect("run shop"), 0, "shop replay");
 }
 
 #[test]
-fn a_short_benchmark_counts_what_it_ran() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().to_str().expect("a path in UTF-8");
+fn a_short_benchmark_counts_its_sagas() {
+    let directory = tempfile::tempdir().expect("create a directory");
+    let path = directory.path().to_str().expect("the path is UTF-8");
     for (args, completed, compensated) in [
         (&["--via", "http"][..], 40, 0),
         (&["--via", "library", "--refuse-at", "schedule-shipment"][..], 0, 40),
@@ -257,7 +256,7 @@ fn a_short_benchmark_counts_what_it_ran() {
             sagamore(&["bench", "--sagas", "40", "--clients", "8", "--data", path, "-o", "json"])
                 .args(args)
                 .output()
-                .expect("it runs");
+                .expect("run shop");
         let report = json(&output);
         assert_eq!((&report["sagas"], &report["unfinished"]), (&40.into(), &0.into()), "{report}");
         assert_eq!(
@@ -266,8 +265,8 @@ fn a_short_benchmark_counts_what_it_ran() {
         );
     }
     assert_eq!(
-        directory.path().read_dir().expect("it is there").count(),
+        directory.path().read_dir().expect("read the directory").count(),
         0,
-        "it leaves nothing behind"
+        "the data directory is removed"
     );
 }

@@ -1,7 +1,7 @@
-//! The program under a wall clock that is wrong, by libfaketime: when it starts, and while it runs.
+//! The program under a wrong wall clock, set by libfaketime at its start or while it runs.
 //!
-//! libfaketime does not reach the boot clock, which the program reads with a system call of its own: what these tests change is
-//! the clock that a machine's owner, or a bad time server, can change.
+//! libfaketime does not affect the boot clock, which the program reads by a system call. So these
+//! tests change only the clock that an administrator or a time server can change.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,49 +10,54 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Server, an_order, change, data_where_nobody_can_pay};
+use crate::support::{Server, an_order, change, data_with_failing_charges};
 
 const ALL_CAN_PAY: &str = "ALTER TABLE charge_elsewhere RENAME TO charge";
 
-/// The library that stands in for the C library's clock.
+/// The libfaketime library.
 struct FakeTime {
     library: String,
 }
 
 impl FakeTime {
-    /// As the `faketime` program preloads it; none, and said so, where it is not installed.
+    /// Finds the library that the `faketime` program preloads. Reports a skipped test without it.
     fn find() -> Option<FakeTime> {
-        let told = Command::new("faketime").args(["+1 day", "env"]).output().ok();
-        let told = told
+        let output = Command::new("faketime").args(["+1 day", "env"]).output().ok();
+        let output = output
             .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
             .unwrap_or_default();
-        let library = told.lines().find_map(|line| line.strip_prefix("LD_PRELOAD="));
+        let library = output.lines().find_map(|line| line.strip_prefix("LD_PRELOAD="));
         if library.is_none() {
-            // not `eprintln!`, which nobody sees when the tests pass
+            // `eprintln!` is captured when tests pass
             let _ = writeln!(
                 std::io::stderr(),
-                "\nLEFT OUT: a test of wrong clocks, because `faketime` is not installed (apt-get install faketime).\n"
+                "\nLEFT OUT: a test of wrong clocks, because `faketime` is not installed (apt-get \
+                 install faketime).\n"
             );
         }
         Some(FakeTime { library: library?.to_owned() })
     }
 
-    /// A server whose machine's clock is off by so many seconds.
+    /// Starts a server with a clock that is off by this many seconds.
     fn off_by(&self, seconds: i64, data: &Path, style: &[&str]) -> Server {
         let offset = format!("{seconds:+}");
         self.start(data, style, ("FAKETIME", &offset))
     }
 
-    /// A server whose machine's clock is off by what the file says.
+    /// Starts a server whose clock is off by the content of this file.
     fn off_by_file(&self, file: &Path, data: &Path) -> Server {
-        self.start(data, &[], ("FAKETIME_TIMESTAMP_FILE", file.to_str().expect("a path in UTF-8")))
+        self.start(
+            data,
+            &[],
+            ("FAKETIME_TIMESTAMP_FILE", file.to_str().expect("the path is UTF-8")),
+        )
     }
 
     fn start(&self, data: &Path, style: &[&str], (name, value): (&str, &str)) -> Server {
-        let args = [style, &["--data", data.to_str().expect("a path in UTF-8")]].concat();
+        let args = [style, &["--data", data.to_str().expect("the path is UTF-8")]].concat();
         let fake =
             [("LD_PRELOAD", self.library.as_str()), ("FAKETIME_NO_CACHE", "1"), (name, value)];
-        // a monotonic clock that jumps is no clock of any machine
+        // a monotonic clock never jumps on a real machine
         Server::with_env(
             &args,
             &[&fake[..], &[("FAKETIME_DONT_FAKE_MONOTONIC", "1"), ("DONT_FAKE_MONOTONIC", "1")]]
@@ -67,18 +72,18 @@ fn saga(server: &Server, key: &str) -> Value {
     server.get(&format!("/api/v1/sagas/checkout:{key}")).json()
 }
 
-/// No wait takes longer, unless something is wrong.
+/// The time after which a missing condition fails the test.
 const HANGS_AFTER: Duration = Duration::from_secs(200);
 
-/// Asks again and again until it is so.
+/// Polls until the condition holds.
 fn until(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
-        assert!(begun.elapsed() < HANGS_AFTER, "never: {what}");
+        assert!(begun.elapsed() < HANGS_AFTER, "timed out waiting for {what}");
     }
 }
 
-/// Waits until the payment of this saga has met a fault.
+/// Waits until a step of this saga has a fault.
 fn until_it_backs_off(server: &Server, key: &str) {
     let met = |saga: &Value| {
         let steps = saga["steps"].as_array().expect("steps");
@@ -93,9 +98,9 @@ fn number(metrics: &str, name: &str) -> Option<f64> {
 }
 
 #[test]
-fn a_pause_that_began_under_a_clock_a_day_ahead_ends_when_the_clock_is_right() {
+fn a_backoff_under_a_clock_a_day_ahead_ends_once_the_clock_is_right() {
     let Some(fake) = FakeTime::find() else { return };
-    let data = data_where_nobody_can_pay();
+    let data = data_with_failing_charges();
     let ahead = fake.off_by(DAY, data.path(), &[]);
     assert_eq!(ahead.start("c3", &an_order("c3", 1), &[]).status, 202);
     until_it_backs_off(&ahead, "c3");
@@ -103,10 +108,8 @@ fn a_pause_that_began_under_a_clock_a_day_ahead_ends_when_the_clock_is_right() {
 
     let right = Server::on(data.path());
     let waits = || number(&right.get("/metrics").body, "sagamore_oldest_outstanding_step_seconds");
-    // and not for as long as the clock was ahead
-    until("it is measured for how long the step waits", || {
-        waits().is_some_and(|seconds| seconds > 0.0)
-    });
+    // well before the day by which the clock was ahead
+    until("the age of the outstanding step", || waits().is_some_and(|seconds| seconds > 0.0));
     assert!(right.terminate().success());
     change(data.path(), "payment", ALL_CAN_PAY);
 
@@ -123,15 +126,15 @@ fn a_pause_that_began_under_a_clock_a_day_ahead_ends_when_the_clock_is_right() {
 }
 
 #[test]
-fn a_pause_ends_when_the_clock_is_set_back_an_hour_while_the_program_runs() {
+fn a_backoff_ends_although_the_clock_is_set_back_an_hour() {
     let Some(fake) = FakeTime::find() else { return };
-    let data = data_where_nobody_can_pay();
+    let data = data_with_failing_charges();
     let file: PathBuf = data.path().join("offset");
-    std::fs::write(&file, "+0\n").expect("written");
+    std::fs::write(&file, "+0\n").expect("write the offset");
     let server = fake.off_by_file(&file, data.path());
     assert_eq!(server.start("c3", &an_order("c3", 1), &[]).status, 202);
     until_it_backs_off(&server, "c3");
-    std::fs::write(&file, "-3600\n").expect("written");
+    std::fs::write(&file, "-3600\n").expect("write the offset");
     change(data.path(), "payment", ALL_CAN_PAY);
     let held = server.get("/saga/start/c3?wait=30");
     assert_eq!(
@@ -144,10 +147,10 @@ fn a_pause_ends_when_the_clock_is_set_back_an_hour_while_the_program_runs() {
 
 fn rows(data: &Path, service: &str, table: &str) -> i64 {
     let database = rusqlite::Connection::open(data.join(format!("{service}.sqlite")))
-        .expect("the database opens");
+        .expect("open the database");
     database
         .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
-        .expect("a number")
+        .expect("count the rows")
 }
 
 fn all_rows(data: &Path, tables: &[(&str, &str)]) -> Vec<i64> {
@@ -155,7 +158,7 @@ fn all_rows(data: &Path, tables: &[(&str, &str)]) -> Vec<i64> {
 }
 
 #[test]
-fn two_minutes_under_a_clock_that_is_200_days_ahead_remove_nothing() {
+fn a_clock_200_days_ahead_removes_no_rows() {
     let Some(fake) = FakeTime::find() else { return };
     let tables = [
         ("engine", "saga"),
@@ -166,7 +169,7 @@ fn two_minutes_under_a_clock_that_is_200_days_ahead_remove_nothing() {
         ("inventory", "barrier"),
         ("shipping", "barrier"),
     ];
-    let data = tempfile::tempdir().expect("a directory");
+    let data = tempfile::tempdir().expect("create a directory");
     let server = Server::on(data.path());
     let key = [("idempotency-key", "k"), ("prefer", "wait=30")];
     let first = server.start("s1", &an_order("s1", 1), &key);
@@ -176,7 +179,7 @@ fn two_minutes_under_a_clock_that_is_200_days_ahead_remove_nothing() {
     assert!(before.iter().all(|rows| *rows > 0), "{before:?}");
 
     let ahead = fake.off_by(200 * DAY, data.path(), &[]);
-    // the engine has swept, and so have the participants
+    // the engine and the participants have swept
     let swept = |metrics: &str| {
         let ages = metrics.lines().filter(|line| line.starts_with("sagamore_swept_age_seconds{"));
         ages.filter_map(|line| line.rsplit_once(' ')?.1.parse().ok())
@@ -184,7 +187,7 @@ fn two_minutes_under_a_clock_that_is_200_days_ahead_remove_nothing() {
             .count()
             == 4
     };
-    until("all four have swept", || swept(&ahead.get("/metrics").body));
+    until("all four sweeps", || swept(&ahead.get("/metrics").body));
     assert!(ahead.terminate().success());
     assert_eq!(all_rows(data.path(), &tables), before);
 
@@ -196,7 +199,7 @@ fn two_minutes_under_a_clock_that_is_200_days_ahead_remove_nothing() {
 }
 
 #[test]
-fn a_choreography_under_a_clock_that_is_200_days_ahead_forgets_no_chain() {
+fn a_clock_200_days_ahead_removes_no_chains() {
     let Some(fake) = FakeTime::find() else { return };
     let tables = [
         ("observer", "chain"),
@@ -204,7 +207,7 @@ fn a_choreography_under_a_clock_that_is_200_days_ahead_forgets_no_chain() {
         ("order", "emitted"),
         ("payment", "barrier"),
     ];
-    let data = tempfile::tempdir().expect("a directory");
+    let data = tempfile::tempdir().expect("create a directory");
     let server = Server::choreographed_on(data.path());
     let place = |server: &Server, id: &str| {
         let placed = server.post("/orders", &[("prefer", "wait=30")], &an_order(id, 1).to_string());
@@ -223,10 +226,10 @@ fn a_choreography_under_a_clock_that_is_200_days_ahead_forgets_no_chain() {
     assert_eq!(
         after,
         before.iter().map(|rows| rows * 2).collect::<Vec<_>>(),
-        "those of the second beside the first's"
+        "the second chain's rows are added"
     );
 
     let right = Server::choreographed_on(data.path());
-    place(&right, "1"); // it is the one that there is
+    place(&right, "1"); // returns the existing order
     assert_eq!(all_rows(&folder, &tables), after);
 }

@@ -1,27 +1,31 @@
-//! The configuration as its users meet it: the key decides the type, and what does not fit is named with its place.
+//! The configuration: the key determines the type, and an invalid value is reported with its place.
 
 use std::path::Path;
 
 use crate::support::sagamore;
 
-/// The value of `key` with these variables set, or the error.
+/// Returns the value of `key` with these variables set, or the error.
 fn config(variables: &[(&str, &str)], file: Option<&Path>, key: &str) -> Result<String, String> {
     let mut command = sagamore(&["config", "-o", "json"]);
     if let Some(file) = file {
         command.arg("--config").arg(file);
     }
-    let output = command.envs(variables.iter().copied()).output().expect("it runs");
+    let output = command.envs(variables.iter().copied()).output().expect("run shop");
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
     let values: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let value =
-        values.as_array().expect("a list").iter().find(|value| value["key"] == key).expect(key);
-    Ok(value["value"].as_str().expect("a text").to_owned())
+    let value = values
+        .as_array()
+        .expect("the output is a list")
+        .iter()
+        .find(|value| value["key"] == key)
+        .expect(key);
+    Ok(value["value"].as_str().expect("the value is a text").to_owned())
 }
 
 #[test]
-fn text_keys_take_a_variable_as_it_is() {
+fn text_keys_take_a_variable_verbatim() {
     for text in ["007", "1e3", "true", "1.0", "-1"] {
         let variables = [
             ("SAGAMORE__KAFKA__SASL__MECHANISM", "PLAIN"),
@@ -39,7 +43,7 @@ fn text_keys_take_a_variable_as_it_is() {
 }
 
 #[test]
-fn a_variable_that_does_not_fit_its_key_is_an_error_that_names_both() {
+fn an_invalid_variable_is_reported_with_its_key() {
     let number = "SAGAMORE__PAYMENT__PARTITIONS: payment.partitions: ";
     for text in ["1.9", "true", "1e1", "0x10", "-1", "many", " 3", "4294967296"] {
         let why = config(&[("SAGAMORE__PAYMENT__PARTITIONS", text)], None, "payment.partitions")
@@ -66,9 +70,10 @@ fn a_variable_that_does_not_fit_its_key_is_an_error_that_names_both() {
 
 #[test]
 fn an_empty_variable_counts_as_unset() {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = tempfile::tempdir().expect("create a directory");
     let file = directory.path().join("sagamore.toml");
-    std::fs::write(&file, "namespace = \"staging\"\n[payment]\npartitions = 4\n").expect("written");
+    std::fs::write(&file, "namespace = \"staging\"\n[payment]\npartitions = 4\n")
+        .expect("write the file");
     let empty = |variable: &'static str, key: &str| config(&[(variable, "")], Some(&file), key);
     assert_eq!(empty("SAGAMORE__NAMESPACE", "namespace").as_deref(), Ok("staging"));
     assert_eq!(empty("SAGAMORE__PAYMENT__PARTITIONS", "payment.partitions").as_deref(), Ok("4"));
@@ -80,11 +85,11 @@ fn an_empty_variable_counts_as_unset() {
 }
 
 #[test]
-fn a_value_of_the_file_that_does_not_fit_is_named_with_its_line() {
+fn an_invalid_value_in_the_file_is_reported_with_its_line() {
     let check = |text: &str, place: &str| {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = tempfile::tempdir().expect("create a directory");
         let file = directory.path().join("sagamore.toml");
-        std::fs::write(&file, text).expect("written");
+        std::fs::write(&file, text).expect("write the file");
         let why = config(&[], Some(&file), "namespace").expect_err(text);
         assert!(why.contains(place), "{text}: {why}");
     };
@@ -105,13 +110,13 @@ fn a_value_of_the_file_that_does_not_fit_is_named_with_its_line() {
     );
 }
 
-/// `[payment]` is short for `[services.payment]`, and variables are read in any case.
+/// `[payment]` is short for `[services.payment]`, and variables are case-insensitive.
 #[test]
-fn a_key_that_is_set_twice_is_an_error_that_names_both_places() {
+fn a_duplicate_key_is_reported_with_both_places() {
     let check = |text: &str, places: [&str; 2]| {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = tempfile::tempdir().expect("create a directory");
         let file = directory.path().join("sagamore.toml");
-        std::fs::write(&file, text).expect("written");
+        std::fs::write(&file, text).expect("write the file");
         let why = config(&[], Some(&file), "payment.partitions").expect_err(text);
         assert!(places.iter().all(|place| why.contains(place)), "{text}: {why}");
     };
@@ -140,13 +145,13 @@ fn a_key_that_is_set_twice_is_an_error_that_names_both_places() {
         assert_eq!(
             config(&[(short, "5"), (other, "")], None, "payment.partitions").as_deref(),
             Ok("5"),
-            "empty: unset"
+            "an empty variable counts as unset"
         );
     }
 }
 
 #[test]
-fn a_namespace_that_postgresql_would_cut_is_refused_with_the_limit() {
+fn a_namespace_that_postgresql_would_truncate_is_refused() {
     // "NAMESPACE_inventory" has 63 bytes with 53 of the namespace
     let of = |length: usize| "n".repeat(length);
     assert_eq!(config(&[("SAGAMORE__NAMESPACE", &of(53))], None, "namespace"), Ok(of(53)));
@@ -160,29 +165,31 @@ fn a_namespace_that_postgresql_would_cut_is_refused_with_the_limit() {
     }
 }
 
-/// Docker runs nothing here; but its files name commands, variables and ports of this program.
+/// Docker is not needed: the test compares the commands, variables and ports in the file with this
+/// program.
 #[test]
-fn compose_names_only_what_this_program_understands() {
+fn compose_yaml_uses_valid_commands_ports_and_variables() {
     let compose = include_str!("../../../compose.yaml");
     let mut commands = 0;
     for line in compose.lines().filter_map(|line| line.trim().strip_prefix("command: ")) {
         let words: Vec<String> = serde_json::from_str(line).expect(line);
         let words: Vec<&str> = words.iter().map(String::as_str).chain(["--help"]).collect();
-        let output = sagamore(&words).output().expect("it runs");
+        let output = sagamore(&words).output().expect("run shop");
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         let port = words[words.len() - 2].rsplit_once(':').expect("--listen ADDRESS").1;
         assert!(
             compose.contains(&format!("http://127.0.0.1:{port}/readyz")),
-            "no health check asks {port}"
+            "no health check uses port {port}"
         );
         commands += 1;
     }
     assert_eq!(commands, 6);
-    let known = sagamore(&["config", "-o", "json"]).output().expect("it runs").stdout;
-    let known: Vec<serde_json::Value> = serde_json::from_slice(&known).expect("a list");
+    let known = sagamore(&["config", "-o", "json"]).output().expect("run shop").stdout;
+    let known: Vec<serde_json::Value> =
+        serde_json::from_slice(&known).expect("the output is a list");
     for line in compose.lines().filter_map(|line| line.trim().strip_prefix("SAGAMORE__")) {
         let (variable, _) = line.split_once(':').expect(line);
         let key = variable.to_lowercase().replace("__", ".");
-        assert!(known.iter().any(|value| value["key"] == key.as_str()), "there is no {key}");
+        assert!(known.iter().any(|value| value["key"] == key.as_str()), "{key} is not a key");
     }
 }

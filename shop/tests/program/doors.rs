@@ -1,15 +1,15 @@
-//! What every address does alike, in one process as in a choreography: texts, methods, media types, foreign pages, keys.
+//! Checks that all routes share, in both styles: texts, methods, media types, foreign pages, keys.
 
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Server, an_order};
 
-/// Both forms that are one process.
+/// Starts one server of each style.
 fn both() -> [Server; 2] {
     [Server::ephemeral(), Server::choreographed()]
 }
 
-/// The addresses of a server with their methods and parameters of queries, as it describes them itself.
+/// Returns the routes of a server with their methods and operations, from its OpenAPI document.
 fn addresses(server: &Server) -> Vec<(String, String, Value)> {
     let document = server.get("/openapi.json").json();
     let mut all = Vec::new();
@@ -22,7 +22,7 @@ fn addresses(server: &Server) -> Vec<(String, String, Value)> {
     all
 }
 
-/// The path with this text in place of its parameters.
+/// Replaces the parameters of a path by this text.
 fn with(path: &str, text: &str) -> String {
     path.split('/')
         .map(|part| if part.starts_with('{') { text } else { part })
@@ -31,7 +31,7 @@ fn with(path: &str, text: &str) -> String {
 }
 
 #[test]
-fn no_text_in_an_address_is_a_fault_of_the_server() {
+fn invalid_text_in_a_url_is_a_client_error() {
     for server in both() {
         for (method, path, operation) in addresses(&server) {
             for text in ["%00", "%FF", "a%00b"] {
@@ -40,7 +40,7 @@ fn no_text_in_an_address_is_a_fault_of_the_server() {
                 }
                 for parameter in operation["parameters"].as_array().expect("parameters") {
                     if parameter["in"] == "query" {
-                        let name = parameter["name"].as_str().expect("a name");
+                        let name = parameter["name"].as_str().expect("the parameter has a name");
                         let target = format!("{}?{name}={text}", with(&path, "1"));
                         server.send(&method, &target, &[], "").is_problem(400, "SAGA-0106");
                     }
@@ -51,7 +51,7 @@ fn no_text_in_an_address_is_a_fault_of_the_server() {
 }
 
 #[test]
-fn every_address_tells_its_methods_and_refuses_others() {
+fn every_route_lists_its_methods_and_refuses_others() {
     for server in both() {
         for (method, path, _) in addresses(&server) {
             let path = with(&path, "1");
@@ -72,7 +72,7 @@ fn every_address_tells_its_methods_and_refuses_others() {
         assert_eq!(
             server.send("HEAD", "/saga/start/1", &[], "").status,
             405,
-            "a HEAD starts nothing"
+            "a HEAD starts no saga"
         );
         server.get("/orders/1").is_problem(404, "SAGA-0300");
     }
@@ -118,7 +118,7 @@ fn media_types_other_than_json_are_refused() {
 }
 
 #[test]
-fn a_foreign_web_page_changes_nothing() {
+fn requests_from_foreign_web_pages_are_refused() {
     for server in both() {
         let own = server.url();
         let order = |headers: &[(&str, &str)]| {
@@ -136,7 +136,7 @@ fn a_foreign_web_page_changes_nothing() {
             assert_eq!(
                 server.send("GET", "/accounts", &[foreign], "").status,
                 200,
-                "reading is no change"
+                "a read is allowed"
             );
         }
         server.get("/orders/1").is_problem(404, "SAGA-0300");
@@ -153,7 +153,7 @@ fn a_foreign_web_page_changes_nothing() {
 }
 
 #[test]
-fn only_names_of_loopback_reach_a_server_on_loopback() {
+fn only_loopback_names_are_accepted_on_loopback() {
     for server in both() {
         let of = |host: &str| server.named(host, "/livez");
         for host in ["evil.example", "evil.example:3000", "127.0.0.1.evil.example", "192.168.0.1"] {
@@ -165,7 +165,7 @@ fn only_names_of_loopback_reach_a_server_on_loopback() {
     }
 }
 
-/// The order, its key, and what another request with that key gets, alike in both styles.
+/// Both styles compare a repeated key with the order of its first request.
 #[test]
 fn an_idempotency_key_belongs_to_one_order_in_both_styles() {
     for server in both() {
@@ -183,7 +183,7 @@ fn an_idempotency_key_belongs_to_one_order_in_both_styles() {
         place(&an_order("k1", 2), "same").is_problem(422, "SAGA-0204");
         server.get("/orders/k2").is_problem(404, "SAGA-0300");
         place(&an_order("k1", 2), "other").is_problem(409, "SAGA-0203");
-        assert_eq!(place(&an_order("k1", 1), "second").status, 200, "an order may have two");
+        assert_eq!(place(&an_order("k1", 1), "second").status, 200, "an order may have two keys");
         place(&an_order("k3", 1), "second").is_problem(422, "SAGA-0204");
         for bad in [String::new(), "k".repeat(256)] {
             place(&an_order("k4", 1), &bad).is_problem(400, "SAGA-0106");
@@ -195,11 +195,11 @@ fn an_idempotency_key_belongs_to_one_order_in_both_styles() {
         &an_order("k5", 1),
         &[("idempotency-key", &"k".repeat(255))],
     );
-    assert_eq!(started.status, 202, "one limit: {}", started.body);
+    assert_eq!(started.status, 202, "sagas and orders share the limit: {}", started.body);
 }
 
 #[test]
-fn a_wish_to_wait_in_the_query_of_a_post_is_fulfilled() {
+fn a_wait_in_the_query_of_a_post_is_applied() {
     for server in both() {
         let body = an_order("1", 1).to_string();
         let placed = server.post("/orders?wait=30", &[], &body);
@@ -212,9 +212,9 @@ fn a_wish_to_wait_in_the_query_of_a_post_is_fulfilled() {
     assert_eq!(Server::ephemeral().post("/api/v1/sagas?wait=30", &[], &body).status, 200);
 }
 
-/// No path leads to an order that is called so.
+/// A path cannot name such an order.
 #[test]
-fn dots_are_no_keys() {
+fn dots_are_rejected_as_keys() {
     for server in both() {
         for dots in [".", ".."] {
             let refused = server.post("/orders", &[], &an_order(dots, 1).to_string());
@@ -234,7 +234,7 @@ fn dots_are_no_keys() {
 }
 
 #[test]
-fn conditions_on_an_etag_are_refused_where_they_would_count() {
+fn etag_conditions_on_writes_are_refused() {
     for server in both() {
         let order =
             |header: (&str, &str)| server.post("/orders", &[header], &an_order("1", 1).to_string());
@@ -250,7 +250,7 @@ fn conditions_on_an_etag_are_refused_where_they_would_count() {
 }
 
 #[test]
-fn a_limit_out_of_range_and_a_body_that_breaks_off_are_told_as_such() {
+fn a_limit_out_of_range_and_a_truncated_body_are_reported() {
     for server in both() {
         for limit in ["0", "501", "-1", "1.5", "4294967296", ""] {
             server.get(&format!("/api/v1/sagas?limit={limit}")).is_problem(400, "SAGA-0106");
@@ -263,16 +263,16 @@ fn a_limit_out_of_range_and_a_body_that_breaks_off_are_told_as_such() {
     }
 }
 
-/// A body that does not fit is told by its field, in words of ours.
+/// A body with a wrong shape is reported with its field, in the server's own words.
 #[test]
-fn no_problem_quotes_a_deserialiser() {
+fn problems_never_quote_a_deserializer() {
     for server in both() {
         let check = |body: String, pointer: &str, detail: &str| {
             let refused: Answer = server.post("/orders", &[], &body);
             refused.is_problem(400, "SAGA-0103");
-            let told = refused.json();
+            let problem = refused.json();
             assert_eq!(
-                (&told["pointer"], &told["detail"]),
+                (&problem["pointer"], &problem["detail"]),
                 (&json!(pointer), &json!(detail)),
                 "{body}"
             );
@@ -283,7 +283,7 @@ fn no_problem_quotes_a_deserialiser() {
             "/lines/0/quantity must be a 64-bit integer without a decimal point or an exponent";
         check(order.to_string(), "/lines/0/quantity", whole);
         let mut order = an_order("1", 1);
-        order["shipTo"].as_object_mut().expect("an object").remove("city");
+        order["shipTo"].as_object_mut().expect("shipTo is an object").remove("city");
         check(order.to_string(), "/shipTo/city", "/shipTo/city is missing");
         check("[]".to_owned(), "", "the body must be an object");
     }

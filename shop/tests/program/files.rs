@@ -1,4 +1,4 @@
-//! `check` and `graph` on files: the shop's own, and what can be wrong with them.
+//! `check` and `graph` on the shop's files, and on files with errors.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -10,13 +10,13 @@ use crate::support::sagamore;
 const PLAN: &str = "fulfilment.yaml";
 const DEFINITION: &str = "checkout.yaml";
 
-/// A file of the docs.
+/// Returns the path of a file in the docs.
 fn doc(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/plans").join(file)
 }
 
 fn run(args: &[&str], file: &Path) -> Output {
-    sagamore(&args[..1]).arg(file).args(&args[1..]).output().expect("it runs")
+    sagamore(&args[..1]).arg(file).args(&args[1..]).output().expect("run shop")
 }
 
 fn printed(output: &Output) -> (String, String) {
@@ -24,14 +24,14 @@ fn printed(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// What is told of a file of the docs in which `from` is replaced, without the file's name; runs are indented.
+/// Replaces `from` in a file of the docs and returns the lines of `check`, without the file's name.
 #[track_caller]
-fn told(file: &str, from: &str, to: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(doc(file)).expect("it is there");
+fn reported_problems(file: &str, from: &str, to: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(doc(file)).expect("read the file");
     assert!(text.contains(from), "{from} is not in {file}");
-    let folder = tempfile::tempdir().expect("a directory");
+    let folder = tempfile::tempdir().expect("create a directory");
     let changed = folder.path().join(file);
-    std::fs::write(&changed, text.replacen(from, to, 1)).expect("written");
+    std::fs::write(&changed, text.replacen(from, to, 1)).expect("write the file");
     let output = run(&["check"], &changed);
     let (out, err) = printed(&output);
     assert_eq!(output.status.code(), Some(1), "{out}{err}");
@@ -39,16 +39,16 @@ fn told(file: &str, from: &str, to: &str) -> Vec<String> {
     out.lines().map(|line| line.strip_prefix(&before).unwrap_or(line).to_owned()).collect()
 }
 
-/// This is wrong with it, and nothing else is, but for how it differs from the services.
+/// Asserts the problems of a changed file, except its differences from the services.
 #[track_caller]
 fn check(file: &str, from: &str, to: &str, expected: &[&str]) {
-    let mut told = told(file, from, to);
-    told.retain(|problem| !problem.contains("in plan 'fulfilment' and"));
-    assert_eq!(told, expected);
+    let mut reported = reported_problems(file, from, to);
+    reported.retain(|problem| !problem.contains("in plan 'fulfilment' and"));
+    assert_eq!(reported, expected);
 }
 
 #[test]
-fn the_shops_own_files_are_right() {
+fn the_shops_own_files_are_valid() {
     let (out, err) = printed(&run(&["check"], &doc(PLAN)));
     let expected = "\
 OK: plan 'fulfilment', version 1
@@ -67,19 +67,21 @@ OK: plan 'fulfilment', version 1
     assert_eq!(output.status.code(), Some(0));
     let (out, _) = printed(&output);
     assert!(out.starts_with("OK: definition 'checkout', version 1\n"), "{out}");
-    let end = "compensated, when 'schedule-shipment' is refused; undone: create-order, charge-payment, reserve-stock";
+    let end = "compensated, when 'schedule-shipment' is refused; undone: create-order, \
+        charge-payment, reserve-stock";
     assert!(out.contains(end), "{out}");
 }
 
 #[test]
-fn a_plan_without_an_undo_is_refused_with_the_run_that_shows_it() {
+fn a_plan_without_an_undo_is_refused_with_a_counterexample() {
     let undo = "    undo:\n      on: [shipping.failed]\n      emits: inventory.released\n";
     check(
         PLAN,
         undo,
         "",
         &[
-            "'reserve' of inventory has no undo, so it stays done when 'schedule' of shipping fails with \
+            "'reserve' of inventory has no undo, so it stays done when 'schedule' of shipping \
+             fails with \
              'shipping.failed': add an undo on 'shipping.failed'",
             "  1. create (order) emits order.created",
             "  2. charge (payment) emits payment.success",
@@ -93,13 +95,14 @@ fn a_plan_without_an_undo_is_refused_with_the_run_that_shows_it() {
 }
 
 #[test]
-fn each_fault_in_a_plan_is_told_with_what_mends_it() {
+fn each_problem_of_a_plan_is_reported_with_its_fix() {
     check(
         PLAN,
         "on: [inventory.failed, shipping.failed]\n      emits: payment.refunded",
         "on: [shipping.failed]\n      emits: payment.refunded",
         &[
-            "'charge' of payment stays done when 'reserve' of inventory fails with 'inventory.failed': let its undo \
+            "'charge' of payment stays done when 'reserve' of inventory fails with \
+             'inventory.failed': let its undo \
              react to 'inventory.failed'",
             "  1. create (order) emits order.created",
             "  2. charge (payment) emits payment.success",
@@ -113,7 +116,8 @@ fn each_fault_in_a_plan_is_told_with_what_mends_it() {
         "emits: [order.confirmed]",
         "emits: [order.confirmed]\n    fails: [order.refused]",
         &[
-            "'confirm' of order may fail with 'order.refused' after the pivot 'schedule' of shipping: remove its \
+            "'confirm' of order may fail with 'order.refused' after the pivot 'schedule' of \
+             shipping: remove its \
              failures",
             "  1. create (order) emits order.created",
             "  2. charge (payment) emits payment.success",
@@ -150,16 +154,15 @@ fn each_fault_in_a_plan_is_told_with_what_mends_it() {
 }
 
 #[test]
-fn each_fault_in_a_definition_is_told_with_what_mends_it() {
+fn each_problem_of_a_definition_is_reported_with_its_fix() {
     let refund = "    compensation: { participant: payment, message: payment.refund }\n";
     check(
         DEFINITION,
         refund,
         "",
-        &[
-            "step 'charge-payment' is compensatable but has no compensation: add one, or make it the pivot or \
-           retriable",
-        ],
+        &["step 'charge-payment' is compensatable but has no compensation: add one, or make it \
+             the pivot or \
+           retriable"],
     );
     check(
         DEFINITION,
@@ -178,13 +181,15 @@ fn each_fault_in_a_definition_is_told_with_what_mends_it() {
 }
 
 #[test]
-fn what_the_shop_does_otherwise_is_told() {
-    let expected = "'charge' of payment emits 'payment.done' in plan 'fulfilment' and 'payment.success' in the service: \
+fn differences_from_the_services_are_reported() {
+    let expected = "'charge' of payment emits 'payment.done' in plan 'fulfilment' and \
+     'payment.success' in the service: \
                     make them agree";
-    let changed = told(PLAN, "emits: [payment.success]", "emits: [payment.done]");
+    let changed = reported_problems(PLAN, "emits: [payment.success]", "emits: [payment.done]");
     assert!(changed.iter().any(|line| line == expected), "{changed:?}");
-    let stranger = told(PLAN, "service: shipping", "service: carrier");
-    let expected = "'schedule' belongs to carrier, which is no service of this program: use order or payment or inventory \
+    let stranger = reported_problems(PLAN, "service: shipping", "service: carrier");
+    let expected = "'schedule' belongs to carrier, which is no service of this program: use \
+      order or payment or inventory \
                     or shipping";
     assert!(stranger.iter().any(|line| line == expected), "{stranger:?}");
     check(
@@ -197,32 +202,32 @@ fn what_the_shop_does_otherwise_is_told() {
 }
 
 #[test]
-fn a_plan_of_another_name_is_compared_with_services_only_when_asked() {
-    let folder = tempfile::tempdir().expect("a directory");
+fn a_plan_of_another_name_is_compared_only_on_request() {
+    let folder = tempfile::tempdir().expect("create a directory");
     let (file, text) = (
         folder.path().join("visit.yaml"),
-        std::fs::read_to_string(doc(PLAN)).expect("it is there"),
+        std::fs::read_to_string(doc(PLAN)).expect("read the file"),
     );
     let other =
         text.replace("name: fulfilment", "name: visit").replace("name: confirm", "name: nod");
-    std::fs::write(&file, other).expect("written");
+    std::fs::write(&file, other).expect("write the file");
     assert_eq!(run(&["check"], &file).status.code(), Some(0));
     let output = run(&["check", "--compare", "-o", "json"], &file);
     assert_eq!(output.status.code(), Some(1));
-    let told: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
     assert_eq!(
-        (&told["name"], &told["kind"], &told["compared"]),
+        (&report["name"], &report["kind"], &report["compared"]),
         (&"visit".into(), &"plan".into(), &true.into())
     );
-    assert_eq!(told["problems"].as_array().map(Vec::len), Some(2), "{told}");
+    assert_eq!(report["problems"].as_array().map(Vec::len), Some(2), "{report}");
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_told_on_stderr_with_its_place() {
-    let folder = tempfile::tempdir().expect("a directory");
+fn an_unreadable_file_is_reported_on_stderr_with_its_place() {
+    let folder = tempfile::tempdir().expect("create a directory");
     let file = folder.path().join("plan.yaml");
     let check = |contents: &[u8], expected: &str| {
-        std::fs::write(&file, contents).expect("written");
+        std::fs::write(&file, contents).expect("write the file");
         for command in ["check", "graph"] {
             let output = run(&[command], &file);
             let (out, err) = printed(&output);
@@ -244,7 +249,7 @@ fn a_file_that_cannot_be_read_is_told_on_stderr_with_its_place() {
 }
 
 #[test]
-fn a_file_is_drawn_in_every_form() {
+fn a_file_is_drawn_in_every_format() {
     let drawn = |file: &str, form: &str| {
         let output = run(&["graph", "-o", form], &doc(file));
         let (out, err) = printed(&output);
@@ -266,21 +271,21 @@ fn a_file_is_drawn_in_every_form() {
 }
 
 #[test]
-fn what_cannot_run_is_not_drawn() {
-    let folder = tempfile::tempdir().expect("a directory");
+fn an_invalid_plan_is_not_drawn() {
+    let folder = tempfile::tempdir().expect("create a directory");
     let file = folder.path().join("plan.yaml");
-    let text = std::fs::read_to_string(doc(PLAN)).expect("it is there");
+    let text = std::fs::read_to_string(doc(PLAN)).expect("read the file");
     std::fs::write(&file, text.replace("on: [order.created]", "on: [order.paid]"))
-        .expect("written");
+        .expect("write the file");
     let (out, err) = printed(&run(&["graph", "-o", "svg"], &file));
     assert!(out.is_empty() && err.contains("`shop check "), "{out}{err}");
 }
 
 #[test]
-fn a_definition_that_makes_no_sense_is_refused() {
+fn invalid_definitions_and_plans_are_refused() {
     let define = |from: &str, to: &str, part: &str| {
-        let told = told(DEFINITION, from, to);
-        assert!(told.iter().any(|line| line.contains(part)), "{part} is not in {told:?}");
+        let problems = reported_problems(DEFINITION, from, to);
+        assert!(problems.iter().any(|line| line.contains(part)), "{part} is not in {problems:?}");
     };
     define(
         "message: payment.refund",
@@ -292,8 +297,8 @@ fn a_definition_that_makes_no_sense_is_refused() {
     define("input: [", "input: [a.b, ", "'a.b'");
     define("version: 1\n", "version: 1\nkey: orderNumber\n", "'orderNumber'");
     let plan = |from: &str, to: &str, part: &str| {
-        let told = told(PLAN, from, to);
-        assert!(told.iter().any(|line| line.contains(part)), "{part} is not in {told:?}");
+        let problems = reported_problems(PLAN, from, to);
+        assert!(problems.iter().any(|line| line.contains(part)), "{part} is not in {problems:?}");
     };
     plan("version: 1", "version: 0", "version is 0");
     plan("deadlineMs: ", "deadlineMs: 0 # ", "deadline is 0 ms");

@@ -1,6 +1,7 @@
-//! The replay of the real orders, killed with -9 at random moments and started again until it is done.
+//! The replay of the real orders, killed with SIGKILL at random moments and restarted until it is
+//! done.
 //!
-//! Sleeping here is the fault that is injected: nothing is waited for by it.
+//! The sleep is the injected fault. No test waits by sleeping.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,8 +13,8 @@ use serde_json::{Value, json};
 use crate::replay::{figures, replay, report};
 use crate::support::northwind;
 
-/// Starts the replay again and again; each time it has between 0.15 and 1 s until it is killed, later ever longer,
-/// and then `damage` is done.
+/// Restarts the replay until it is done. Each run is killed after 0.15 to 1 s, later runs after
+/// more, and then `damage` runs.
 fn killed_until_done(
     folder: &Path,
     data: &Path,
@@ -32,17 +33,18 @@ fn killed_until_done(
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the program starts");
-        let longest = 1_000 + 50 * u64::from(round); // on a slow machine, early rounds may be too short for any progress
+            .expect("start shop");
+        // early rounds may be too short on a slow machine
+        let longest = 1_000 + 50 * u64::from(round);
         std::thread::sleep(Duration::from_millis(rng.u64(150..longest)));
-        let done = child.try_wait().expect("it can be asked").is_some();
+        let done = child.try_wait().expect("poll the process").is_some();
         let _ = child.kill();
-        let output = child.wait_with_output().expect("it ended");
+        let output = child.wait_with_output().expect("wait for the process");
         if done {
-            let told = String::from_utf8_lossy(&output.stderr);
+            let stderr = String::from_utf8_lossy(&output.stderr);
             assert!(
                 output.status.success(),
-                "round {round}, seed {seed}: {}: {told}",
+                "round {round}, seed {seed}: {}: {stderr}",
                 output.status
             );
             println!("done in round {round}");
@@ -54,54 +56,56 @@ fn killed_until_done(
 }
 
 #[test]
-fn a_sequential_replay_that_is_killed_again_and_again_leads_to_the_very_same_figures() {
+fn a_repeatedly_killed_sequential_replay_has_the_same_figures() {
     let Some(folder) = northwind() else { return };
-    let data = tempfile::tempdir().expect("a directory");
+    let data = tempfile::tempdir().expect("create a directory");
     let output = killed_until_done(&folder, data.path(), &["--sequential"], |_| ());
     assert_eq!(report(&output), figures());
     assert_balanced(&folder, data.path(), &report(&output));
 }
 
 #[test]
-fn a_concurrent_replay_that_is_killed_again_and_again_balances() {
+fn a_repeatedly_killed_concurrent_replay_balances() {
     let Some(folder) = northwind() else { return };
-    let data = tempfile::tempdir().expect("a directory");
-    // few at once and a slow machine's pace: so that some kills hit it
+    let data = tempfile::tempdir().expect("create a directory");
+    // a low concurrency keeps the replay running long enough for several kills
     let output = killed_until_done(&folder, data.path(), &["--concurrency", "4"], |_| ());
     assert_balanced(&folder, data.path(), &report(&output));
 }
 
-/// kill -9 loses nothing that was written; the death of the machine may. The databases keep what they synced.
+/// SIGKILL loses no written data, but a crash of the machine may. The databases keep what they
+/// synced.
 #[test]
-fn a_replay_whose_log_loses_its_tail_or_everything_at_each_kill_leads_to_the_very_same_figures() {
+fn a_replay_whose_log_is_damaged_at_each_kill_has_the_same_figures() {
     let Some(folder) = northwind() else { return };
-    let data = tempfile::tempdir().expect("a directory");
+    let data = tempfile::tempdir().expect("create a directory");
     let log = data.path().join("log");
     let output = killed_until_done(&folder, data.path(), &["--sequential"], |rng| lose(&log, rng));
     assert_eq!(report(&output), figures());
     assert_balanced(&folder, data.path(), &report(&output));
 }
 
-/// Cuts the end of the log's last file, at any byte; one time in four the whole log is gone.
+/// Cuts up to 64 KiB off the log's last file. In one of four cases it removes the whole log.
 fn lose(log: &Path, rng: &mut fastrand::Rng) {
     if rng.u8(..4) == 0 {
-        std::fs::remove_dir_all(log).expect("the log was there");
+        std::fs::remove_dir_all(log).expect("remove the log");
         return;
     }
     let files = std::fs::read_dir(log)
-        .expect("the log is there")
-        .map(|entry| entry.expect("an entry").path());
+        .expect("list the log")
+        .map(|entry| entry.expect("read an entry").path());
     let Some(last) =
         files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).max()
     else {
         return;
     };
-    let file = std::fs::OpenOptions::new().write(true).open(last).expect("the file is there");
-    let bytes = file.metadata().expect("its size").len();
-    file.set_len(bytes.saturating_sub(rng.u64(..64 * 1024))).expect("it can be cut");
+    let file = std::fs::OpenOptions::new().write(true).open(last).expect("open the file");
+    let bytes = file.metadata().expect("read the size").len();
+    file.set_len(bytes.saturating_sub(rng.u64(..64 * 1024))).expect("truncate the file");
 }
 
-/// Money and stock against the completed orders, to the cent and the piece; nothing stuck, no order twice, none missing.
+/// Compares money and stock with the completed orders. No saga is stuck, and no order is missing or
+/// duplicated.
 pub fn assert_balanced(folder: &Path, data: &Path, report: &Value) {
     assert_eq!((&report["orders"], &report["stuck"]), (&json!(830), &json!(0)), "{report}");
     let completed: BTreeSet<String> =
@@ -163,21 +167,21 @@ pub fn assert_balanced(folder: &Path, data: &Path, report: &Value) {
 
 fn query(data: &Path, service: &str, sql: &str) -> BTreeSet<String> {
     let database = rusqlite::Connection::open(data.join(format!("{service}.sqlite")))
-        .expect("the database opens");
-    let mut statement = database.prepare(sql).expect("the statement is right");
-    let rows = statement.query_map([], |row| row.get(0)).expect("rows");
-    rows.collect::<Result<_, _>>().expect("texts")
+        .expect("open the database");
+    let mut statement = database.prepare(sql).expect("prepare the statement");
+    let rows = statement.query_map([], |row| row.get(0)).expect("query the rows");
+    rows.collect::<Result<_, _>>().expect("the column is a text")
 }
 
 fn lines(folder: &Path, file: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(folder.join(file)).expect("the file is there");
-    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    let text = std::fs::read_to_string(folder.join(file)).expect("read the file");
+    text.lines().map(|line| serde_json::from_str(line).expect("the line is JSON")).collect()
 }
 
 fn number(value: &Value) -> i64 {
-    value.as_i64().expect("a whole number")
+    value.as_i64().expect("the value is a whole number")
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().expect("a text").to_owned()
+    value.as_str().expect("the value is a text").to_owned()
 }

@@ -1,4 +1,4 @@
-//! The program as its users meet it: the real binary, over HTTP and the command line, stopped, killed and started again.
+//! The real binary, over HTTP and the command line, stopped, killed and restarted.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! One rule, every door: ids, inputs and orders meet the same checks over HTTP and the command line, in both styles.
+//! Ids, inputs and orders are checked alike over HTTP and the command line, in both styles.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ fn completed(output: &std::process::Output) -> Value {
     serde_json::from_slice(&output.stdout).expect("one JSON document on stdout")
 }
 
-/// Every printable character of ASCII, and some beyond it, within a key.
+/// Returns keys with every printable ASCII character, and some others.
 fn keys() -> Vec<String> {
     let letters = (' '..='~').chain(['é', '日', '😀']);
     letters
@@ -21,7 +21,7 @@ fn keys() -> Vec<String> {
 }
 
 #[test]
-fn a_saga_is_found_by_its_id_and_by_its_key_whatever_letters_are_in_it() {
+fn a_saga_is_found_by_id_and_key_with_any_characters() {
     let server = Server::ephemeral();
     for key in keys() {
         let id = format!("checkout:{key}");
@@ -38,7 +38,7 @@ fn a_saga_is_found_by_its_id_and_by_its_key_whatever_letters_are_in_it() {
 }
 
 #[test]
-fn a_chain_is_found_by_its_id_and_by_its_key_whatever_letters_are_in_it() {
+fn a_chain_is_found_by_id_and_key_with_any_characters() {
     let server = Server::choreographed();
     for key in keys() {
         let id = format!("fulfilment:{key}");
@@ -56,18 +56,18 @@ fn a_chain_is_found_by_its_id_and_by_its_key_whatever_letters_are_in_it() {
 }
 
 #[test]
-fn an_id_that_is_there_goes_before_a_key_that_looks_like_it() {
+fn an_existing_id_takes_precedence_over_a_key() {
     let server = Server::ephemeral();
     completed(&server.cli(&["start", "checkout:5", "-o", "json", "--wait", "30s"]));
     let shown = |text: &str| completed(&server.cli(&["show", text, "-o", "json"]))["id"].clone();
-    assert_eq!(shown("checkout:5"), "checkout:checkout:5", "no other saga has this id yet");
+    assert_eq!(shown("checkout:5"), "checkout:checkout:5", "no saga has this id yet");
     completed(&server.cli(&["start", "5", "-o", "json", "--wait", "30s"]));
     assert_eq!(shown("checkout:5"), "checkout:5");
     assert_eq!(shown("checkout:checkout:5"), "checkout:checkout:5");
 }
 
 #[test]
-fn an_input_that_its_message_type_does_not_take_is_refused_and_uses_up_no_key() {
+fn an_invalid_input_is_refused_and_leaves_the_key_free() {
     let server = Server::ephemeral();
     let refused = |key: &str, change: &dyn Fn(&mut Value)| {
         let mut input = an_order(key, 1);
@@ -89,7 +89,7 @@ fn an_input_that_its_message_type_does_not_take_is_refused_and_uses_up_no_key() 
 }
 
 #[test]
-fn the_order_of_a_saga_is_the_one_of_its_key() {
+fn the_key_of_a_saga_is_the_id_of_its_order() {
     let server = Server::ephemeral();
     server.start("a", &an_order("b", 1), &[]).is_problem(422, "SAGA-0202");
     assert_eq!(server.get("/orders/b").status, 404);
@@ -106,7 +106,7 @@ fn an_unknown_field_of_an_order_is_an_error_in_both_styles() {
             let answer = server.post("/orders", &[], &order.to_string());
             answer.is_problem(400, "SAGA-0103");
             assert!(
-                answer.json()["detail"].as_str().expect("a text").contains(field),
+                answer.json()["detail"].as_str().expect("the detail is a text").contains(field),
                 "{}",
                 answer.body
             );
@@ -119,7 +119,7 @@ fn an_unknown_field_of_an_order_is_an_error_in_both_styles() {
 }
 
 #[test]
-fn two_inputs_that_no_reader_takes_apart_are_two_starts() {
+fn inputs_beyond_json_parsers_are_compared_as_text() {
     let server = Server::ephemeral();
     let start = |key: &str, quantity: i64, extra: &str| {
         let mut order = an_order(key, quantity).to_string();
@@ -131,7 +131,7 @@ fn two_inputs_that_no_reader_takes_apart_are_two_starts() {
     let deep = format!("{}{}", "[".repeat(128), "]".repeat(128));
     for (key, extra) in [("1", r#""\ud83d""#), ("2", "1e999"), ("3", deep.as_str())] {
         assert_eq!(start(key, 1, extra).status, 200);
-        assert_eq!(start(key, 1, extra).status, 200, "the same once more");
+        assert_eq!(start(key, 1, extra).status, 200, "a repetition");
         start(key, 7, extra).is_problem(409, "SAGA-0203");
     }
 }

@@ -1,11 +1,11 @@
-//! Orders over HTTP: placed once, readable from then on, locked while their saga runs.
+//! Orders over HTTP: placed once, readable at once, locked while their saga runs.
 
 use serde_json::json;
 
-use crate::support::{Server, an_order, an_order_nobody_pays, change, data_where_nobody_can_pay};
+use crate::support::{Server, an_order, an_unpayable_order, change, data_with_failing_charges};
 
 #[test]
-fn an_order_is_placed_and_its_outcome_awaited() {
+fn an_order_is_placed_and_its_outcome_returned() {
     let server = Server::ephemeral();
     let placed = server.post("/orders", &[("prefer", "wait=10")], &an_order("1", 3).to_string());
     assert_eq!((placed.status, placed.header("location")), (200, Some("/orders/1")));
@@ -18,8 +18,8 @@ fn an_order_is_placed_and_its_outcome_awaited() {
 }
 
 #[test]
-fn an_accepted_order_is_never_not_found() {
-    let data = data_where_nobody_can_pay();
+fn an_accepted_order_is_readable_at_once() {
+    let data = data_with_failing_charges();
     let server = Server::on(data.path());
     for id in 0..20 {
         let placed = server.post("/orders", &[], &an_order(&id.to_string(), 1).to_string());
@@ -35,19 +35,19 @@ fn an_accepted_order_is_never_not_found() {
 }
 
 #[test]
-fn an_order_that_is_turned_down_costs_nothing() {
+fn a_refused_order_costs_nothing() {
     let server = Server::ephemeral();
     let before = server.get("/stock/SAMPLE").json();
     let placed =
-        server.post("/orders", &[("prefer", "wait=10")], &an_order_nobody_pays("2").to_string());
+        server.post("/orders", &[("prefer", "wait=10")], &an_unpayable_order("2").to_string());
     assert_eq!((placed.status, &placed.json()["status"]), (200, &json!("compensated")));
     assert_eq!(server.get("/orders/2").json()["status"], "cancelled");
     assert_eq!(server.get("/stock/SAMPLE").json(), before);
 }
 
-/// One saga for each business key: the same body finds it, another body is a conflict.
+/// A business key has one saga. The same body finds it, another body is a conflict.
 #[test]
-fn the_same_order_twice_is_one_saga_and_another_body_a_conflict() {
+fn a_repeated_order_is_one_saga_and_another_body_a_conflict() {
     let server = Server::ephemeral();
     let order = an_order("3", 1).to_string();
     let first = server.post("/orders", &[("prefer", "wait=10")], &order);
@@ -57,7 +57,7 @@ fn the_same_order_twice_is_one_saga_and_another_body_a_conflict() {
     assert_eq!(server.get("/stock/SAMPLE").json()["reserved"], 1);
 }
 
-/// An HTTP client that tries again with its idempotency key starts nothing twice; the key belongs to one body.
+/// A client may retry with its idempotency key, which belongs to one body.
 #[test]
 fn an_idempotency_key_belongs_to_one_request() {
     let server = Server::ephemeral();
@@ -69,10 +69,10 @@ fn an_idempotency_key_belongs_to_one_request() {
     server.get("/orders/5").is_problem(404, "SAGA-0300");
 }
 
-/// The semantic lock: pending is visible, and nobody but the saga settles the order.
+/// The lock is visible, and only the saga settles the order.
 #[test]
 fn a_pending_order_cannot_be_cancelled_from_outside() {
-    let data = data_where_nobody_can_pay();
+    let data = data_with_failing_charges();
     let server = Server::on(data.path());
     assert_eq!(server.post("/orders", &[], &an_order("6", 1).to_string()).status, 202);
     server.post("/orders/6/cancel", &[], "").is_problem(409, "SAGA-0301");
@@ -81,11 +81,12 @@ fn a_pending_order_cannot_be_cancelled_from_outside() {
 }
 
 #[test]
-fn a_lock_that_a_saga_at_rest_has_left_behind_is_released_by_an_operator_and_no_other() {
-    let data = tempfile::tempdir().expect("a directory");
+fn only_an_unlock_removes_the_lock_of_a_saga_at_rest() {
+    let data = tempfile::tempdir().expect("create a directory");
     let server = Server::on(data.path());
     server.post("/orders", &[("prefer", "wait=10")], &an_order("9", 1).to_string());
-    server.post("/orders/9/unlock", &[], "").is_problem(409, "SAGA-0306"); // there is no lock
+    // the order is not locked
+    server.post("/orders/9/unlock", &[], "").is_problem(409, "SAGA-0306");
     assert!(server.terminate().success());
     change(data.path(), "order", "UPDATE orders SET status = 'pending', locked_by = 'checkout:9'");
     let server = Server::on(data.path());
@@ -100,18 +101,18 @@ fn a_lock_that_a_saga_at_rest_has_left_behind_is_released_by_an_operator_and_no_
         "UPDATE orders SET status = 'pending', locked_by = 'checkout:gone'",
     );
     let server = Server::on(data.path());
-    server.post("/orders/9/unlock", &[], "").is_problem(409, "SAGA-0307"); // nobody knows that saga
+    server.post("/orders/9/unlock", &[], "").is_problem(409, "SAGA-0307"); // that saga is unknown
     assert_eq!(server.post("/orders/9/unlock?force=true", &[], "").status, 200);
 
-    let data = data_where_nobody_can_pay();
+    let data = data_with_failing_charges();
     let server = Server::on(data.path());
     assert_eq!(server.post("/orders", &[], &an_order("6", 1).to_string()).status, 202);
-    server.post("/orders/6/unlock", &[], "").is_problem(409, "SAGA-0301"); // its saga is under way
+    server.post("/orders/6/unlock", &[], "").is_problem(409, "SAGA-0301"); // its saga is running
     server.post("/orders/6/unlock?force=true", &[], "").is_problem(409, "SAGA-0301");
 }
 
 #[test]
-fn a_confirmed_order_cannot_be_cancelled_any_more() {
+fn a_confirmed_order_cannot_be_cancelled() {
     let server = Server::ephemeral();
     server.post("/orders", &[("prefer", "wait=10")], &an_order("7", 1).to_string());
     server.post("/orders/7/cancel", &[], "").is_problem(409, "SAGA-0302");
@@ -128,13 +129,13 @@ fn lines_of_one_sku_are_summed_before_the_check() {
     assert_eq!(
         placed.json()["status"],
         "compensated",
-        "each line alone is there, both together are not"
+        "the stock suffices for each line, but not for both"
     );
     assert_eq!(server.get("/stock/SAMPLE").json()["reserved"], 0);
 }
 
 #[test]
-fn an_order_without_sense_starts_nothing() {
+fn an_invalid_order_starts_no_saga() {
     let server = Server::ephemeral();
     server.post("/orders", &[], &an_order("9", 0).to_string()).is_problem(422, "SAGA-0305");
     server.get("/orders/9").is_problem(404, "SAGA-0300");

@@ -3,7 +3,7 @@
 use crate::support::{Server, an_order};
 
 #[test]
-fn every_mistake_of_a_client_is_told_as_a_problem() {
+fn every_client_error_is_a_problem() {
     let server = Server::ephemeral();
     server.get("/nope").is_problem(404, "SAGA-0100");
     server.send("DELETE", "/orders", &[], "").is_problem(405, "SAGA-0101");
@@ -15,7 +15,8 @@ fn every_mistake_of_a_client_is_told_as_a_problem() {
     server.get("/api/v1/sagas?cursor=x").is_problem(400, "SAGA-0106");
     server.get("/api/v1/sagas?colour=red").is_problem(400, "SAGA-0106");
     server.get("/api/v1/sagas/%FF").is_problem(400, "SAGA-0106");
-    server.get("/api/v1/sagas/No:colon").is_problem(404, "SAGA-0200"); // a key that holds a colon
+    // a key that contains a colon
+    server.get("/api/v1/sagas/No:colon").is_problem(404, "SAGA-0200");
     server.get("/api/v1/sagas/a%01b").is_problem(400, "SAGA-0107");
     server.get("/api/v1/sagas/checkout:none").is_problem(404, "SAGA-0200");
     server.post("/api/v1/sagas/none:1/cancel", &[], "").is_problem(404, "SAGA-0200");
@@ -37,7 +38,7 @@ fn every_mistake_of_a_client_is_told_as_a_problem() {
 }
 
 #[test]
-fn a_wrong_method_is_answered_with_those_that_are_taken() {
+fn a_wrong_method_is_answered_with_the_allowed_ones() {
     let server = Server::ephemeral();
     let answer = server.send("PUT", "/api/v1/sagas", &[], "");
     let allow = answer.header("allow").unwrap_or_default();
@@ -45,15 +46,15 @@ fn a_wrong_method_is_answered_with_those_that_are_taken() {
 }
 
 #[test]
-fn bad_json_is_told_with_its_place() {
+fn invalid_json_is_reported_with_its_place() {
     let server = Server::ephemeral();
-    let told = server.post("/orders", &[], "{\n  \"orderId\": oops\n}").json();
-    assert_eq!((&told["at"]["line"], &told["at"]["column"]), (&2.into(), &14.into()));
+    let problem = server.post("/orders", &[], "{\n  \"orderId\": oops\n}").json();
+    assert_eq!((&problem["at"]["line"], &problem["at"]["column"]), (&2.into(), &14.into()));
 }
 
-/// A start that is too large is refused at the door, whole.
+/// An oversized start is rejected as a whole.
 #[test]
-fn a_payload_that_is_too_big_is_refused_with_a_clear_error() {
+fn an_oversized_payload_is_refused() {
     let server = Server::ephemeral();
     let body = format!("\"{}\"", "x".repeat(1024 * 1024));
     server.post("/orders", &[], &body).is_problem(413, "SAGA-0104");
@@ -65,7 +66,7 @@ fn a_payload_that_is_too_big_is_refused_with_a_clear_error() {
 }
 
 #[test]
-fn a_problem_leads_to_its_page() {
+fn a_problem_links_to_its_page() {
     let server = Server::ephemeral();
     let page = server.get("/docs/errors");
     assert_eq!(page.status, 200);

@@ -1,4 +1,4 @@
-//! Replies that answer no command, published into a running program: each is counted by its reason, and logged once.
+//! Replies without a matching command: each is counted by its reason, and logged once.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -15,7 +15,7 @@ use crate::support::an_order;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The reasons in the warnings about replies, by how often each was logged.
+/// Counts the warnings about replies by reason.
 #[derive(Clone, Default)]
 struct Warnings(Arc<Mutex<BTreeMap<String, u32>>>);
 
@@ -59,26 +59,27 @@ impl tracing::Subscriber for Warnings {
     fn exit(&self, _: &tracing::span::Id) {}
 }
 
-/// A reply to the command of a step of `checkout:r1`.
+/// Builds a reply to the command of a step of `checkout:r1`.
 fn reply(step: &str, generation: u32, source: &str) -> Record {
-    let saga = "checkout:r1".parse().expect("an id");
+    let saga = "checkout:r1".parse().expect("the id is valid");
     let key = StepKey {
         saga,
-        step: step.parse().expect("a name"),
+        step: step.parse().expect("the name is valid"),
         direction: Direction::Action,
         generation,
     };
     let reply = Reply { key, outcome: Outcome::Done(Body::empty()), trace: None };
     let to = ReplyTo { topic: "sagamore.replies".into(), partition: 0 };
-    encode_reply(&reply, &to, &source.parse().expect("a name"), Timestamp(0))
+    encode_reply(&reply, &to, &source.parse().expect("the name is valid"), Timestamp(0))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rejected_reply_is_counted_by_its_reason_and_logged_once() {
     let warnings = Warnings::default();
-    tracing::subscriber::set_global_default(warnings.clone()).expect("no other in this process");
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = free.local_addr().expect("its address").to_string();
+    tracing::subscriber::set_global_default(warnings.clone())
+        .expect("set the subscriber once per process");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bind a port");
+    let address = free.local_addr().expect("read the address").to_string();
     drop(free);
     let parts: Arc<OnceLock<Server>> = Arc::default();
     let taken = Arc::clone(&parts);
@@ -90,14 +91,15 @@ async fn a_rejected_reply_is_counted_by_its_reason_and_logged_once() {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = program.run_async(arguments, async { drop(stopped.await) });
     let test = async {
-        let client = Client::new(&format!("http://{address}")).expect("an address");
+        let client = Client::new(&format!("http://{address}")).expect("the address is valid");
         let order = an_order("r1", 1).to_string();
         let begun = Instant::now();
         while client.post("/orders", order.clone(), Some(10)).await.is_err() {
-            assert!(begun.elapsed() < PATIENCE, "it listens");
+            assert!(begun.elapsed() < PATIENCE, "the server listens");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let transport = parts.get().expect("it has routes").services[0].transport.clone();
+        let transport =
+            parts.get().expect("the routes are registered").services[0].transport.clone();
         let mut no_outcome = reply("create-order", 1, "order");
         no_outcome.headers.retain(|(name, _)| name != "ce_type");
         let no_json = Record { body: "{".into(), ..reply("create-order", 1, "order") };
@@ -116,7 +118,7 @@ async fn a_rejected_reply_is_counted_by_its_reason_and_logged_once() {
         let lines = wanted
             .map(|reason| format!("sagamore_rejected_replies_total{{reason=\"{reason}\"}} 1"));
         loop {
-            let metrics = client.get("/metrics").await.expect("the metrics");
+            let metrics = client.get("/metrics").await.expect("read the metrics");
             let metrics = String::from_utf8_lossy(&metrics);
             let missing: Vec<&String> =
                 lines.iter().filter(|line| !metrics.contains(line.as_str())).collect();
@@ -130,8 +132,8 @@ async fn a_rejected_reply_is_counted_by_its_reason_and_logged_once() {
             *warnings.0.lock().expect("no panic"),
             wanted.map(|reason| (reason.to_owned(), 1)).into()
         );
-        stop.send(()).expect("it runs");
+        stop.send(()).expect("the program runs");
     };
     let (ran, ()) = tokio::join!(running, test);
-    ran.expect("a good stop");
+    ran.expect("the program stops without error");
 }

@@ -1,10 +1,9 @@
-//! Sagas over HTTP: started, listed, shown, cancelled, rescued.
+//! Sagas over HTTP: start, list, show, cancel and rescue.
 
 use serde_json::json;
 
 use crate::support::{
-    Server, an_order, an_order_nobody_pays, data_where_nobody_can_pay,
-    data_where_orders_lose_their_lock,
+    Server, an_order, an_unpayable_order, data_with_failing_charges, data_with_stolen_locks,
 };
 
 const WAIT: [(&str, &str); 1] = [("prefer", "wait=30")];
@@ -41,17 +40,17 @@ fn a_saga_is_started_and_shown_with_steps_and_journal() {
 }
 
 #[test]
-fn without_a_wish_to_wait_a_start_is_accepted_at_once() {
+fn a_start_without_a_wait_is_accepted_at_once() {
     let server = Server::ephemeral();
     let started = server.start("2", &an_order("2", 1), &[]);
     assert_eq!((started.status, &started.json()["revision"]), (202, &json!(1)));
     assert_eq!(server.start("2", &an_order("2", 1), &WAIT).json()["status"], "completed");
 }
 
-/// The same key with the same input is the saga there is; with another input a conflict; an idempotency key belongs to
-/// one request.
+/// The same key and input return the existing saga. Another input is a conflict, and an idempotency
+/// key belongs to one request.
 #[test]
-fn a_start_that_is_repeated_starts_nothing_twice() {
+fn a_repeated_start_is_one_saga() {
     let server = Server::ephemeral();
     let first = server.start("3", &an_order("3", 1), &WAIT);
     let again = server.start("3", &an_order("3", 1), &WAIT);
@@ -69,7 +68,7 @@ fn a_list_is_filtered_and_paged_by_cursors() {
     for key in ["a", "b", "c"] {
         server.start(key, &an_order(key, 1), &WAIT);
     }
-    server.start("d", &an_order_nobody_pays("d"), &WAIT);
+    server.start("d", &an_unpayable_order("d"), &WAIT);
     let ids = |path: &str| -> (Vec<String>, Option<String>) {
         let page = server.get(path).json();
         let sagas = page["sagas"].as_array().expect("sagas");
@@ -82,15 +81,15 @@ fn a_list_is_filtered_and_paged_by_cursors() {
     let (first, next) = ids("/api/v1/sagas?limit=3");
     assert_eq!(first, ["d", "c", "b"]);
     let (second, end) =
-        ids(&format!("/api/v1/sagas?limit=3&cursor={}", next.expect("there is more")));
+        ids(&format!("/api/v1/sagas?limit=3&cursor={}", next.expect("the page has a cursor")));
     assert_eq!((second.as_slice(), end), (["a".to_owned()].as_slice(), None));
     assert_eq!(server.get("/api/v1/sagas?key=d").json()["sagas"][0]["failedAt"], "charge-payment");
 }
 
-/// Before the pivot is asked a cancel is taken, again and again, and the outcome is the saga's.
+/// A cancel before the pivot is accepted, and the saga reports its outcome.
 #[test]
-fn a_saga_in_flight_is_cancelled_and_undone() {
-    let data = data_where_nobody_can_pay();
+fn a_running_saga_is_cancelled_and_undone() {
+    let data = data_with_failing_charges();
     let server = Server::on(data.path());
     server.start("6", &an_order("6", 1), &[]);
     assert_eq!(server.get("/api/v1/sagas/checkout:6").json()["allowedActions"], json!(["cancel"]));
@@ -104,18 +103,18 @@ fn a_saga_in_flight_is_cancelled_and_undone() {
     assert_eq!(saga["cause"], json!({ "kind": "cancelled", "reason": "ann: ordered twice" }));
     assert!(
         saga["journal"].to_string().contains("ann: ordered twice"),
-        "the journal keeps why: {saga}"
+        "the journal has the reason: {saga}"
     );
-    let drawn = String::from_utf8(server.cli(&["show", "6"]).stdout).expect("text");
+    let drawn = String::from_utf8(server.cli(&["show", "6"]).stdout).expect("the output is UTF-8");
     assert!(drawn.contains("compensation: cancelled: ann: ordered twice"), "{drawn}");
 }
 
-/// A stuck saga past its pivot takes its step's verbs, and one that is stuck while it is undone as well.
+/// A stuck saga takes verbs for its step instead, past the pivot and while it is compensating.
 #[test]
 fn a_cancel_of_a_stuck_saga_is_refused_with_the_reason() {
-    let data = data_where_orders_lose_their_lock();
+    let data = data_with_stolen_locks();
     let server = Server::on(data.path());
-    server.start("1", &an_order_nobody_pays("1"), &WAIT); // its order cannot be cancelled either
+    server.start("1", &an_unpayable_order("1"), &WAIT); // its order cannot be cancelled
     assert_eq!(server.get("/api/v1/sagas/checkout:1").json()["status"], "stuck");
     let refused = server.post("/api/v1/sagas/checkout:1/cancel", &[], "");
     refused.is_problem(409, "SAGA-0208");
@@ -126,18 +125,18 @@ fn a_cancel_of_a_stuck_saga_is_refused_with_the_reason() {
     );
 }
 
-/// After a wait that ran out, the answer has the status and the revision of that moment.
+/// After an expired wait, the response has the current status and revision.
 #[test]
-fn a_wait_that_ran_out_tells_the_saga_as_it_stands() {
-    let data = data_where_nobody_can_pay();
+fn an_expired_wait_returns_the_current_status() {
+    let data = data_with_failing_charges();
     let server = Server::on(data.path());
     let waited = server.start("1", &an_order("1", 1), &[("prefer", "wait=1")]);
-    let told = waited.json()["revision"].as_u64().expect("a revision");
+    let revision = waited.json()["revision"].as_u64().expect("the body has a revision");
     let journal = server.get("/api/v1/sagas/checkout:1").json()["journal"].clone();
     let entry =
-        journal.as_array().expect("entries").iter().position(|entry| entry["revision"] == told);
+        journal.as_array().expect("entries").iter().position(|entry| entry["revision"] == revision);
     assert_eq!(
-        (waited.status, told > 1, entry.is_some()),
+        (waited.status, revision > 1, entry.is_some()),
         (202, true, true),
         "{} {journal}",
         waited.body
@@ -145,14 +144,14 @@ fn a_wait_that_ran_out_tells_the_saga_as_it_stands() {
 }
 
 #[test]
-fn a_cancel_after_the_point_of_no_return_is_too_late() {
+fn a_cancel_after_the_pivot_is_refused() {
     let server = Server::ephemeral();
     server.start("7", &an_order("7", 1), &WAIT);
     server.post("/api/v1/sagas/checkout:7/cancel", &[], "").is_problem(409, "SAGA-0205");
 }
 
 #[test]
-fn a_cancel_before_the_start_is_what_the_start_returns() {
+fn a_start_after_its_cancel_returns_the_cancelled_saga() {
     let server = Server::ephemeral();
     assert_eq!(server.post("/api/v1/sagas/checkout:8/cancel", &[], "").status, 202);
     let started = server.start("8", &an_order("8", 1), &WAIT);
@@ -162,7 +161,7 @@ fn a_cancel_before_the_start_is_what_the_start_returns() {
 
 #[test]
 fn a_stuck_step_is_settled_by_an_operator() {
-    let data = data_where_orders_lose_their_lock();
+    let data = data_with_stolen_locks();
     let server = Server::on(data.path());
     let stuck = server.start("9", &an_order("9", 1), &WAIT);
     assert_eq!((stuck.status, &stuck.json()["status"]), (200, &json!("stuck")));
@@ -189,13 +188,13 @@ fn a_stuck_step_is_settled_by_an_operator() {
     let journal = server.get("/api/v1/sagas/checkout:9").json()["journal"].to_string();
     assert!(
         journal.contains("confirmed by hand"),
-        "the journal keeps who decided and why: {journal}"
+        "the journal has the operator and the reason: {journal}"
     );
 }
 
 #[test]
-fn the_metrics_tell_sagas_by_state_lag_and_batches() {
-    let data = data_where_nobody_can_pay();
+fn the_metrics_report_sagas_lag_and_batches() {
+    let data = data_with_failing_charges();
     let server = Server::on(data.path());
     server.start("10", &an_order("10", 1), &[]);
     let metrics = server.get("/metrics").body;
@@ -213,15 +212,15 @@ fn the_metrics_tell_sagas_by_state_lag_and_batches() {
     }
 }
 
-/// Too much in flight: the start is refused with a time to try again, and was not accepted.
+/// Too many sagas are running: the start is refused with a retry time, and has no effect.
 #[test]
-fn a_start_beyond_the_bound_is_refused_and_told_when_to_try_again() {
-    let data = data_where_nobody_can_pay();
+fn a_start_beyond_the_bound_is_refused_with_retry_after() {
+    let data = data_with_failing_charges();
     let server = Server::small(data.path(), "2");
     let refused = (0..100)
         .map(|key| (key, server.start(&key.to_string(), &an_order(&key.to_string(), 1), &[])));
     let (key, refused) =
-        refused.into_iter().find(|(_, answer)| answer.status != 202).expect("the bound is met");
+        refused.into_iter().find(|(_, answer)| answer.status != 202).expect("the bound is reached");
     refused.is_problem(429, "SAGA-0400");
     assert_eq!(refused.header("retry-after"), Some("1"));
     server.get(&format!("/api/v1/sagas/checkout:{key}")).is_problem(404, "SAGA-0200");

@@ -1,12 +1,13 @@
-//! The processes, where Kafka and PostgreSQL are away: they wait, and say for what.
+//! Processes without Kafka and PostgreSQL: they wait, and report the missing server.
 
 use crate::support::Server;
 
-/// Where nobody listens.
-const NOWHERE: &str = "[kafka]\nbrokers = \"127.0.0.1:1\"\n[postgres]\nurl = \"postgres://nobody@127.0.0.1:1/nothing\"\n";
+/// Addresses without a server.
+const NOWHERE: &str = "[kafka]\nbrokers = \"127.0.0.1:1\"\n[postgres]\nurl = \
+    \"postgres://nobody@127.0.0.1:1/nothing\"\n";
 
 #[test]
-fn a_service_is_not_ready_before_its_tables_are_there() {
+fn a_service_is_not_ready_before_its_tables_exist() {
     let server = Server::configured(NOWHERE, &["service", "payment"]);
     assert_eq!(server.get("/livez").status, 200);
     for path in ["/readyz", "/accounts", "/accounts/ADA"] {
@@ -17,11 +18,11 @@ fn a_service_is_not_ready_before_its_tables_are_there() {
     }
     server.post("/accounts", &[], "{}").is_problem(503, "SAGA-0401");
     server.get("/nope").is_problem(404, "SAGA-0100");
-    assert_eq!(server.last_words(), "", "it was never ready");
+    assert_eq!(server.terminate_and_read(), "", "the service was never ready");
 }
 
 #[test]
-fn an_orchestrator_and_an_observer_live_while_they_wait() {
+fn a_waiting_orchestrator_or_observer_is_live_but_not_ready() {
     for role in ["orchestrator", "observer"] {
         let server =
             Server::configured(NOWHERE, &[if role == "observer" { "observe" } else { "serve" }]);
@@ -31,7 +32,7 @@ fn an_orchestrator_and_an_observer_live_while_they_wait() {
         assert!(answer.body.contains(&format!("{role} is not ready: ")), "{}", answer.body);
         server.post("/orders", &[], "{}").is_problem(503, "SAGA-0401");
         assert!(server.get("/docs/errors").body.contains("id=\"saga-0401\""));
-        assert_eq!(server.last_words(), "", "it was never ready");
+        assert_eq!(server.terminate_and_read(), "", "the process was never ready");
     }
 }
 

@@ -1,4 +1,4 @@
-//! A server of its own for a test, a small HTTP client, and the real orders.
+//! A server per test, a small HTTP client, and the real orders.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -7,14 +7,14 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-/// A `shop dev` on a port of its own; killed when it is dropped.
+/// A `shop dev` on its own port, killed on drop.
 pub struct Server {
     child: Child,
     address: String,
     stdout: BufReader<ChildStdout>,
 }
 
-/// What a server answered.
+/// A server's response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -23,46 +23,52 @@ pub struct Answer {
 }
 
 impl Server {
-    /// One whose data goes with it.
+    /// Starts a server with temporary data.
     pub fn ephemeral() -> Server {
         Server::with(&["--ephemeral"])
     }
 
-    /// One without an orchestrator, whose data go with it.
+    /// Starts a choreographed server with temporary data.
     pub fn choreographed() -> Server {
         Server::with(&["--ephemeral", "--choreography"])
     }
 
-    /// One on this directory.
+    /// Starts a server on this directory.
     pub fn on(data: &Path) -> Server {
-        Server::with(&["--data", data.to_str().expect("a path in UTF-8")])
+        Server::with(&["--data", data.to_str().expect("the path is UTF-8")])
     }
 
-    /// Likewise, where nobody directs.
+    /// Starts a choreographed server on this directory.
     pub fn choreographed_on(data: &Path) -> Server {
-        Server::with(&["--choreography", "--data", data.to_str().expect("a path in UTF-8")])
+        Server::with(&["--choreography", "--data", data.to_str().expect("the path is UTF-8")])
     }
 
-    /// One on this directory that takes few sagas at once.
+    /// Starts a server on this directory with a small bound on running sagas.
     pub fn small(data: &Path, sagas_max: &str) -> Server {
-        Server::with(&["--data", data.to_str().expect("a path in UTF-8"), "--sagas-max", sagas_max])
+        Server::with(&[
+            "--data",
+            data.to_str().expect("the path is UTF-8"),
+            "--sagas-max",
+            sagas_max,
+        ])
     }
 
     fn with(args: &[&str]) -> Server {
         Server::with_env(args, &[])
     }
 
-    /// Likewise, with these variables set.
+    /// Starts a server with these environment variables.
     pub fn with_env(args: &[&str], variables: &[(&str, &str)]) -> Server {
         let mut command = sagamore(&["dev", "--listen", "127.0.0.1:0"]);
-        command.args(args).env("RUST_LOG", "off").envs(variables.iter().copied()); // the faults are wanted
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
-        let stdout = BufReader::new(child.stdout.take().expect("its output is read"));
+        // the tests cause faults on purpose
+        command.args(args).env("RUST_LOG", "off").envs(variables.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("start shop");
+        let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let mut server = Server { child, address: String::new(), stdout };
         while server.address.is_empty() {
             let mut line = String::new();
-            let read = server.stdout.read_line(&mut line).expect("it says where it listens");
-            assert_ne!(read, 0, "it ended at once");
+            let read = server.stdout.read_line(&mut line).expect("read the address");
+            assert_ne!(read, 0, "the server ended at once");
             if let Some((_, address)) = line.split_once("http://") {
                 address.trim().clone_into(&mut server.address);
             }
@@ -70,24 +76,28 @@ impl Server {
         server
     }
 
-    /// One of the processes that want Kafka and PostgreSQL, with a configuration of this text: neither need be there.
+    /// Starts a process that uses Kafka and PostgreSQL, with this configuration. Neither has to be
+    /// available.
     pub fn configured(text: &str, role: &[&str]) -> Server {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = free.local_addr().expect("its address").to_string();
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bind a port");
+        let address = free.local_addr().expect("read the address").to_string();
         drop(free);
-        let file = tempfile::Builder::new().suffix(".toml").tempfile().expect("a file");
-        std::fs::write(file.path(), text).expect("the configuration is written");
-        let path = file.path().to_str().expect("a path in UTF-8");
+        let file = tempfile::Builder::new().suffix(".toml").tempfile().expect("create a file");
+        std::fs::write(file.path(), text).expect("write the configuration");
+        let path = file.path().to_str().expect("the path is UTF-8");
         let mut command = sagamore(&["--config", path]);
         command
             .args(role)
             .args(["--listen", &address])
             .env("RUST_LOG", "off")
             .stderr(Stdio::null());
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
-        let stdout = BufReader::new(child.stdout.take().expect("its output is read"));
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("start shop");
+        let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         while TcpStream::connect(&address).is_err() {
-            assert!(child.try_wait().expect("it can be asked for").is_none(), "it ended at once");
+            assert!(
+                child.try_wait().expect("poll the process").is_none(),
+                "the process ended at once"
+            );
             std::thread::yield_now();
         }
         Server { child, address, stdout }
@@ -110,19 +120,25 @@ impl Server {
     }
 
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        self.ask(method, path, headers, body).answer()
+        self.send_request(method, path, headers, body).response()
     }
 
-    /// Reads what is at `path` of the server under this name.
+    /// Sends a GET with this host name.
     pub fn named(&self, host: &str, path: &str) -> Answer {
         let mut stream = TcpStream::connect(&self.address).expect("the server listens");
         let text = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-        stream.write_all(text.as_bytes()).expect("the head goes out");
-        Asked { stream }.answer()
+        stream.write_all(text.as_bytes()).expect("send the head");
+        PendingResponse { stream }.response()
     }
 
-    /// Sends a request and leaves the answer for later.
-    pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Asked {
+    /// Sends a request without waiting for the response.
+    pub fn send_request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> PendingResponse {
         let mut stream = TcpStream::connect(&self.address).expect("the server listens");
         let mut text =
             format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
@@ -130,45 +146,45 @@ impl Server {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
         text.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
-        stream.write_all(text.as_bytes()).expect("the head goes out");
-        // a server that refuses a large body may close before it has read it all
+        stream.write_all(text.as_bytes()).expect("send the head");
+        // a server may refuse a large body and close before reading it all
         let _ = stream.write_all(body.as_bytes());
-        Asked { stream }
+        PendingResponse { stream }
     }
 
-    /// Starts a saga by its definition's name.
+    /// Starts a checkout saga.
     pub fn start(&self, key: &str, input: &Value, headers: &[(&str, &str)]) -> Answer {
         let body = json!({ "definition": "checkout", "key": key, "input": input });
         self.post("/api/v1/sagas", headers, &body.to_string())
     }
 
-    /// Runs a command of the command line against this server.
+    /// Runs a command against this server.
     pub fn cli(&self, args: &[&str]) -> Output {
         sagamore(args)
             .env("SAGAMORE_SERVER", self.url())
             .stdin(Stdio::null())
             .output()
-            .expect("the command runs")
+            .expect("run shop")
     }
 
     pub fn pid(&self) -> String {
         self.child.id().to_string()
     }
 
-    /// SIGTERM, and all that it has said on stdout.
-    pub fn last_words(mut self) -> String {
-        let sent = Command::new("kill").args(["-TERM", &self.pid()]).status().expect("kill runs");
+    /// Sends SIGTERM and returns the rest of stdout.
+    pub fn terminate_and_read(mut self) -> String {
+        let sent = Command::new("kill").args(["-TERM", &self.pid()]).status().expect("run kill");
         assert!(sent.success());
-        let mut said = String::new();
-        self.stdout.read_to_string(&mut said).expect("text");
-        said
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).expect("read stdout");
+        rest
     }
 
-    /// SIGTERM, and what came of it.
+    /// Sends SIGTERM and returns the exit status.
     pub fn terminate(mut self) -> std::process::ExitStatus {
-        let sent = Command::new("kill").args(["-TERM", &self.pid()]).status().expect("kill runs");
+        let sent = Command::new("kill").args(["-TERM", &self.pid()]).status().expect("run kill");
         assert!(sent.success());
-        self.child.wait().expect("it ends")
+        self.child.wait().expect("wait for the server")
     }
 }
 
@@ -179,19 +195,19 @@ impl Drop for Server {
     }
 }
 
-/// A request that was sent.
-pub struct Asked {
+/// A request whose response was not read yet.
+pub struct PendingResponse {
     stream: TcpStream,
 }
 
-impl Asked {
-    /// Waits for the answer.
-    pub fn answer(mut self) -> Answer {
+impl PendingResponse {
+    /// Waits for the response.
+    pub fn response(mut self) -> Answer {
         let mut text = String::new();
-        // a connection that is reset behind the answer has given it all the same
+        // a reset after the response is not an error
         let _ = self.stream.read_to_string(&mut text);
         let (head, body) =
-            text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP answer: {text:?}"));
+            text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP response: {text:?}"));
         let mut lines = head.lines();
         let status =
             lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
@@ -199,7 +215,7 @@ impl Asked {
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
         Answer {
-            status: status.expect("a status"),
+            status: status.expect("the response has a status"),
             headers: headers.collect(),
             body: body.to_owned(),
         }
@@ -218,24 +234,24 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 
-    /// The article's answers hold nothing but this.
+    /// Returns the only field of the article's responses.
     pub fn message(&self) -> String {
-        self.json()["message"].as_str().expect("a message").to_owned()
+        self.json()["message"].as_str().expect("the response has a message").to_owned()
     }
 
-    /// A problem document with this status and code.
+    /// Asserts a problem document with this status and code.
     #[track_caller]
     pub fn is_problem(&self, status: u16, code: &str) {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.body);
-        let told = self.json();
-        assert_eq!((self.status, told["code"].as_str()), (status, Some(code)), "{}", self.body);
-        assert_eq!(told["status"], status);
-        assert_eq!(told["type"], format!("/docs/errors#{}", code.to_lowercase()));
-        assert!(!told["title"].as_str().unwrap_or_default().is_empty());
+        let problem = self.json();
+        assert_eq!((self.status, problem["code"].as_str()), (status, Some(code)), "{}", self.body);
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["type"], format!("/docs/errors#{}", code.to_lowercase()));
+        assert!(!problem["title"].as_str().unwrap_or_default().is_empty());
     }
 }
 
-/// The binary under test.
+/// Builds a command of the binary under test.
 pub fn sagamore(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
     command
@@ -247,7 +263,7 @@ pub fn sagamore(args: &[&str]) -> Command {
     command
 }
 
-/// An order of the sample's customer, product and country.
+/// Returns an order of the sample's customer, product and country.
 pub fn an_order(id: &str, quantity: i64) -> Value {
     json!({
         "orderId": id,
@@ -260,16 +276,16 @@ pub fn an_order(id: &str, quantity: i64) -> Value {
     })
 }
 
-/// An order of a customer without an account.
-pub fn an_order_nobody_pays(id: &str) -> Value {
+/// Returns an order of a customer without an account.
+pub fn an_unpayable_order(id: &str) -> Value {
     let mut order = an_order(id, 1);
     order["customerId"] = json!("NOBODY");
     order
 }
 
-/// Data on which a server has been, then changed by hand with `sql` in the database of `service`.
+/// Creates data by running a server, and changes it with `sql` in the database of `service`.
 pub fn data_with(service: &str, sql: &str) -> tempfile::TempDir {
-    let data = tempfile::tempdir().expect("a directory");
+    let data = tempfile::tempdir().expect("create a directory");
     assert!(Server::on(data.path()).terminate().success());
     change(data.path(), service, sql);
     data
@@ -278,17 +294,17 @@ pub fn data_with(service: &str, sql: &str) -> tempfile::TempDir {
 /// Changes a service's database by hand.
 pub fn change(data: &Path, service: &str, sql: &str) {
     let database = rusqlite::Connection::open(data.join(format!("{service}.sqlite")))
-        .expect("the database opens");
-    database.execute_batch(sql).expect("the change is made");
+        .expect("open the database");
+    database.execute_batch(sql).expect("run the statements");
 }
 
-/// Where charges break and are asked again and again: every checkout waits at its second step.
-pub fn data_where_nobody_can_pay() -> tempfile::TempDir {
+/// Creates data whose charges fail and are retried, so every checkout waits at its second step.
+pub fn data_with_failing_charges() -> tempfile::TempDir {
     data_with("payment", "ALTER TABLE charge RENAME TO charge_elsewhere")
 }
 
-/// Where somebody takes the lock of every order, so that it cannot be confirmed.
-pub fn data_where_orders_lose_their_lock() -> tempfile::TempDir {
+/// Creates data whose orders lose their lock, so they cannot be confirmed.
+pub fn data_with_stolen_locks() -> tempfile::TempDir {
     data_with(
         "order",
         "CREATE TRIGGER taken AFTER INSERT ON orders
@@ -296,16 +312,17 @@ pub fn data_where_orders_lose_their_lock() -> tempfile::TempDir {
     )
 }
 
-/// The folder of real orders, if it is here.
+/// Returns the folder of the real orders, if it exists.
 pub fn northwind() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/northwind");
     let folder = std::env::var_os("SAGAMORE_NORTHWIND").map_or(beside, PathBuf::from);
     let found = folder.join("orders.jsonl").is_file();
     if !found {
-        // not `eprintln!`, which nobody sees when the tests pass
+        // `eprintln!` is captured when tests pass
         let _ = writeln!(
             std::io::stderr(),
-            "\nLEFT OUT: a test on real orders, which are not at {}; set SAGAMORE_NORTHWIND to their folder.\n",
+            "\nLEFT OUT: a test on real orders, which are not at {}; set SAGAMORE_NORTHWIND to \
+             their folder.\n",
             folder.display()
         );
     }

@@ -1,4 +1,5 @@
-//! The four services at work on commands of the checkout: with the barrier, in chunks, over a log in memory.
+//! The four services executing commands of the checkout: with the barrier, in chunks, over a log in
+//! memory.
 
 mod market;
 #[path = "../support/northwind.rs"]
@@ -11,7 +12,7 @@ use sagamore_shop::{Order, form, inventory, order, payment, sample, shipping};
 
 use market::Market;
 
-/// The sample's order with this many of its pieces, to this country.
+/// Returns the sample order with this quantity and country.
 fn an_order(order_id: &str, quantity: i64, country: &str) -> Order {
     let mut order = sample::order(order_id);
     order.lines[0].quantity = quantity;
@@ -25,24 +26,26 @@ async fn a_market() -> Market {
     market
 }
 
-/// What the sample's account and shelf lack.
+/// Returns the cents and pieces that the sample's account and stock lack.
 async fn taken(market: &Market) -> (i64, i64) {
     let account = payment::account(&market.shop.payment, sample::CUSTOMER_ID)
         .await
         .unwrap()
-        .expect("an account");
-    let product =
-        inventory::product(&market.shop.inventory, sample::SKU).await.unwrap().expect("a product");
+        .expect("the account exists");
+    let product = inventory::product(&market.shop.inventory, sample::SKU)
+        .await
+        .unwrap()
+        .expect("the product exists");
     assert_eq!(product.on_hand + product.reserved, form::PIECES_MAX);
     (form::CENTS_MAX - account.balance_cents, product.reserved)
 }
 
 #[tokio::test]
-async fn an_order_that_goes_through_is_confirmed_and_unlocked() {
+async fn a_completed_order_is_confirmed_and_unlocked() {
     let mut market = a_market().await;
     market.start([an_order("1", 3, sample::COUNTRY)]).await;
     market.round().await;
-    let pending = order::order(&market.shop.order, "1").await.unwrap().expect("the order is there");
+    let pending = order::order(&market.shop.order, "1").await.unwrap().expect("the order exists");
     assert_eq!(
         (pending.status, pending.locked_by.as_deref()),
         (order::Status::Pending, Some("checkout:1"))
@@ -50,30 +53,27 @@ async fn an_order_that_goes_through_is_confirmed_and_unlocked() {
 
     market.settle().await;
     assert_eq!(market.status("1"), Status::Completed);
-    let confirmed =
-        order::order(&market.shop.order, "1").await.unwrap().expect("the order is there");
+    let confirmed = order::order(&market.shop.order, "1").await.unwrap().expect("the order exists");
     assert_eq!((confirmed.status, confirmed.locked_by), (order::Status::Confirmed, None));
     assert_eq!(confirmed.tracking.as_deref(), Some("TRACK-1"));
     assert_eq!(taken(&market).await, (300, 3));
 }
 
 #[tokio::test]
-async fn an_order_that_fails_at_the_last_moment_leaves_nothing_but_its_cancellation() {
+async fn an_order_that_fails_at_the_pivot_is_fully_compensated() {
     let mut market = a_market().await;
     market.start([an_order("1", 3, "Atlantis")]).await;
     market.settle().await;
     assert_eq!(market.status("1"), Status::Compensated);
-    let cancelled =
-        order::order(&market.shop.order, "1").await.unwrap().expect("the order is there");
+    let cancelled = order::order(&market.shop.order, "1").await.unwrap().expect("the order exists");
     assert_eq!((cancelled.status, cancelled.locked_by), (order::Status::Cancelled, None));
     assert_eq!(taken(&market).await, (0, 0));
 }
 
-/// Somebody else has given the money back since: the undo cannot apply, says so, and overwrites nothing. The order's
-/// lock stays, with its holder to be seen, until an operator decides.
+/// The charge was refunded from outside, so the saga's undo is refused. The order stays locked
+/// until an operator decides.
 #[tokio::test]
-async fn a_refund_that_was_made_by_hand_leaves_the_saga_stuck_the_money_right_and_the_order_locked()
-{
+async fn a_manual_refund_leaves_the_saga_stuck_and_the_order_locked() {
     let mut market = a_market().await;
     market.start([an_order("1", 3, "Atlantis")]).await;
     market.round().await;
@@ -90,7 +90,7 @@ async fn a_refund_that_was_made_by_hand_leaves_the_saga_stuck_the_money_right_an
 
     market.settle().await;
     assert_eq!((market.status("1"), taken(&market).await), (Status::Stuck, (0, 0)));
-    let locked = order::order(&market.shop.order, "1").await.unwrap().expect("the order is there");
+    let locked = order::order(&market.shop.order, "1").await.unwrap().expect("the order exists");
     assert_eq!(
         (locked.status, locked.locked_by.as_deref()),
         (order::Status::Pending, Some("checkout:1"))
@@ -99,13 +99,12 @@ async fn a_refund_that_was_made_by_hand_leaves_the_saga_stuck_the_money_right_an
     market.resolve("1", "charge-payment").await;
     market.settle().await;
     assert_eq!((market.status("1"), taken(&market).await), (Status::Compensated, (0, 0)));
-    let cancelled =
-        order::order(&market.shop.order, "1").await.unwrap().expect("the order is there");
+    let cancelled = order::order(&market.shop.order, "1").await.unwrap().expect("the order exists");
     assert_eq!((cancelled.status, cancelled.locked_by), (order::Status::Cancelled, None));
 }
 
 #[tokio::test]
-async fn all_northwind_orders_at_once_balance_to_the_cent_and_the_piece() {
+async fn concurrent_northwind_orders_conserve_money_and_stock() {
     let Some(folder) = northwind::folder() else { return };
     let mut market = Market::open().await;
     payment::load(&market.shop.payment, &northwind::all(&folder)).await.unwrap();
@@ -123,7 +122,7 @@ async fn all_northwind_orders_at_once_balance_to_the_cent_and_the_piece() {
         let placed = order::order(&market.shop.order, &wanted.order_id)
             .await
             .unwrap()
-            .expect("the order is there");
+            .expect("the order exists");
         assert_eq!(placed.locked_by, None);
         match market.status(&wanted.order_id) {
             Status::Completed => {
@@ -142,14 +141,14 @@ async fn all_northwind_orders_at_once_balance_to_the_cent_and_the_piece() {
     assert_eq!(inventory::pieces_on_hand(&market.shop.inventory).await.unwrap(), pieces - sold);
 }
 
-/// Those that grow, of all services and of the barrier.
+/// The growing tables of all services and of the barrier.
 const TABLES: [&str; 7] =
     ["barrier", "orders", "account", "charge", "stock", "reservation", "shipment"];
 
 #[tokio::test]
-async fn no_statement_of_barrier_and_services_walks_through_a_whole_table_on_postgresql() {
+async fn no_statement_scans_a_whole_table_on_postgresql() {
     if !sagamore::database::testing::is_remote() {
-        return; // told where the databases are made
+        return; // the databases report that PostgreSQL is missing
     }
     let mut market = a_market().await;
     market.start([an_order("1", 3, sample::COUNTRY), an_order("2", 3, "Atlantis")]).await;
@@ -158,7 +157,7 @@ async fn no_statement_of_barrier_and_services_walks_through_a_whole_table_on_pos
         let (checked, walks) = sagamore::database::testing::whole_table_walks(database, &TABLES)
             .await
             .expect("the plans");
-        assert!(checked > 3, "{name}: only {checked} statements were there");
+        assert!(checked > 3, "{name}: only {checked} statements were checked");
         assert!(walks.is_empty(), "{name}: {}", walks.join("\n\n"));
     }
 }

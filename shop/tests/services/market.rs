@@ -1,4 +1,5 @@
-//! The services, and who asks them: the plan's next commands, one round after another.
+//! The services and a minimal orchestrator, which sends the definition's next commands round by
+//! round.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,12 +26,12 @@ pub struct Market {
 }
 
 impl Market {
-    /// Empty, with all services up.
+    /// Starts all services with empty tables.
     pub async fn open() -> Market {
         let shop = Databases::of_tests();
-        shop.prepare().await.expect("the tables are made");
-        let log =
-            Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
+        shop.prepare().await.expect("the tables are created");
+        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default())
+            .expect("the disk is empty");
         log.create_topic(REPLIES, 1).await.expect("create topic");
         let group =
             Subscription { group: "market".into(), topics: vec![REPLIES.into()], partitions: None };
@@ -41,7 +42,7 @@ impl Market {
             Participant::new(service, database.clone(), transport.clone(), Options::default())
         });
         let participants = up.collect();
-        let plan = Arc::new(checkout().expect("a good plan"));
+        let plan = Arc::new(checkout().expect("the definition is valid"));
         let rng = fastrand::Rng::with_seed(7);
         let mut market =
             Market { shop, plan, log, participants, replies, sagas: BTreeMap::new(), rng };
@@ -53,7 +54,7 @@ impl Market {
     pub async fn start(&mut self, orders: impl IntoIterator<Item = Order>) {
         let mut started = Vec::new();
         for order in orders {
-            let id = SagaId::new(&self.plan.name, &order.order_id).expect("an id");
+            let id = SagaId::new(&self.plan.name, &order.order_id).expect("the id is valid");
             let reply_to = ReplyTo { topic: REPLIES.into(), partition: 0 };
             let saga = Saga::begin(
                 id.clone(),
@@ -66,10 +67,11 @@ impl Market {
             self.feed(&id, &Input::Start);
             started.push(id);
         }
-        self.ask(&started).await;
+        self.send(&started).await;
     }
 
-    /// Every service takes what is there, and their answers lead to the next commands. Whether there were any.
+    /// Runs a turn of every service, and sends the commands that follow from their replies. Returns
+    /// whether there were any.
     pub async fn round(&mut self) -> bool {
         self.turns().await;
         let records = self.replies.poll(10_000).await.expect("poll replies");
@@ -80,18 +82,18 @@ impl Market {
             self.feed(&id, &Input::Reply(reply));
             answered.push(id);
         }
-        self.ask(&answered).await;
+        self.send(&answered).await;
         !answered.is_empty()
     }
 
-    /// Rounds until nothing is left to do.
+    /// Runs rounds until there are no more replies.
     pub async fn settle(&mut self) {
         while self.round().await {}
     }
 
-    /// An operator has done by hand what a step's undo should have done.
+    /// Resolves a step, like an operator who has undone it by hand.
     pub async fn resolve(&mut self, order_id: &str, step: &str) {
-        let id = SagaId::new(&self.plan.name, order_id).expect("an id");
+        let id = SagaId::new(&self.plan.name, order_id).expect("the id is valid");
         let reason = "refunded by hand".to_owned();
         self.feed(
             &id,
@@ -101,11 +103,11 @@ impl Market {
                 reason,
             }),
         );
-        self.ask(&[id]).await;
+        self.send(&[id]).await;
     }
 
     pub fn status(&self, order_id: &str) -> Status {
-        self.sagas[&SagaId::new(&self.plan.name, order_id).expect("an id")].status
+        self.sagas[&SagaId::new(&self.plan.name, order_id).expect("the id is valid")].status
     }
 
     fn feed(&mut self, id: &SagaId, input: &Input) {
@@ -116,14 +118,14 @@ impl Market {
         self.sagas.insert(id.clone(), decision.saga);
     }
 
-    async fn ask(&self, ids: &[SagaId]) {
+    async fn send(&self, ids: &[SagaId]) {
         let sagas = ids.iter().map(|id| &self.sagas[id]);
-        let asked = sagas.flat_map(|saga| {
+        let commands = sagas.flat_map(|saga| {
             saga.outstanding().into_iter().map(|(step, way)| saga.command(step, way))
         });
         self.log
             .publish(
-                asked
+                commands
                     .map(|command| encode_command(&command, sagamore::core::Timestamp(0)))
                     .collect(),
             )

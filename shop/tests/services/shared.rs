@@ -1,4 +1,4 @@
-//! Commands that share a row, in one chunk: they have their effects in the order in which they came.
+//! Commands that share a row in one chunk take effect in the order of their arrival.
 
 use std::sync::Arc;
 
@@ -21,15 +21,15 @@ fn command<M: Message>(
 ) -> Command {
     Command {
         key: StepKey {
-            saga: format!("checkout:{order_id}").parse().expect("a saga"),
-            step: "take".parse().expect("a name"),
+            saga: format!("checkout:{order_id}").parse().expect("the id is valid"),
+            step: "take".parse().expect("the name is valid"),
             direction,
             generation: 1,
         },
         version: 1,
         attempt: 1,
         participant: service.name().clone(),
-        name: M::NAME.parse().expect("a name"),
+        name: M::NAME.parse().expect("the name is valid"),
         body: Body::of(message).expect("JSON"),
         reply_to: ReplyTo { topic: REPLIES.into(), partition: 0 },
         expires_at: None,
@@ -37,14 +37,16 @@ fn command<M: Message>(
     }
 }
 
-/// The first order takes all there is; then its undo and the second order's action come in one chunk.
+/// The first order uses everything. Then its undo and the second order's action arrive in one
+/// chunk.
 async fn check<A: Action, U: Undoes<Action = A>>(
     service: Service,
     database: &Database,
     of: impl Fn(&str) -> A,
     undo: U,
 ) {
-    let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
+    let log =
+        Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("the disk is empty");
     for topic in [REPLIES, &*command_topic(service.name())] {
         log.create_topic(topic, 1).await.expect("create topic");
     }
@@ -72,7 +74,7 @@ async fn check<A: Action, U: Undoes<Action = A>>(
         let answered = replies.poll(10).await.expect("poll");
         assert_eq!(answered.len(), commands.len());
         for delivered in answered {
-            let reply = decode_reply(&delivered.record).expect("a reply");
+            let reply = decode_reply(&delivered.record).expect("the record is a reply");
             assert!(
                 matches!(reply.outcome, Outcome::Done(_)),
                 "{:?}: {:?}",
@@ -84,11 +86,11 @@ async fn check<A: Action, U: Undoes<Action = A>>(
 }
 
 #[tokio::test]
-async fn money_that_a_refund_gives_back_is_there_for_the_next_charge_of_the_chunk() {
+async fn a_charge_may_use_a_refund_of_the_same_chunk() {
     let shop = Databases::of_tests();
-    shop.prepare().await.expect("the tables are made");
+    shop.prepare().await.expect("the tables are created");
     let account = Account { customer_id: "VINET".into(), name: "Vins".into(), balance_cents: 300 };
-    payment::load(&shop.payment, &[account]).await.expect("the account is opened");
+    payment::load(&shop.payment, &[account]).await.expect("load the account");
     let charge = |order_id: &str| Charge {
         order_id: order_id.into(),
         customer_id: "VINET".into(),
@@ -98,12 +100,12 @@ async fn money_that_a_refund_gives_back_is_there_for_the_next_charge_of_the_chun
 }
 
 #[tokio::test]
-async fn pieces_that_a_release_puts_back_are_there_for_the_next_reservation_of_the_chunk() {
+async fn a_reservation_may_use_a_release_of_the_same_chunk() {
     let shop = Databases::of_tests();
-    shop.prepare().await.expect("the tables are made");
+    shop.prepare().await.expect("the tables are created");
     let deliveries =
         ["chai", "tofu"].map(|sku| Delivery { sku: sku.into(), name: sku.into(), on_hand: 3 });
-    inventory::load(&shop.inventory, &deliveries).await.expect("the stock is there");
+    inventory::load(&shop.inventory, &deliveries).await.expect("load the stock");
     let line = |sku: &str| Line { sku: sku.into(), quantity: 3, unit_price_cents: 100 };
     let reserve = |order_id: &str| Reserve {
         order_id: order_id.into(),

@@ -1,4 +1,4 @@
-//! The files of the Northwind orders: in `SAGAMORE_NORTHWIND`, or beside the repository.
+//! The files of the Northwind orders, in `SAGAMORE_NORTHWIND` or beside the repository.
 
 use std::fs::File;
 use std::io::{BufReader, Write as _};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use sagamore_shop::Order;
 use sagamore_shop::import::{Record, lines};
 
-/// Where they are; says so when they are not there.
+/// Returns the folder of the files. Reports a skipped test without it.
 pub fn folder() -> Option<PathBuf> {
     let set = std::env::var_os("SAGAMORE_NORTHWIND").map(PathBuf::from);
     let beside = || {
@@ -21,17 +21,18 @@ pub fn folder() -> Option<PathBuf> {
     };
     let folder = set.or_else(beside).filter(|folder| folder.join(Order::FILE).exists());
     if folder.is_none() {
-        // not `eprintln!`, which nobody sees when the tests pass
+        // `eprintln!` is captured when tests pass
         let _ = writeln!(
             std::io::stderr(),
-            "\nLEFT OUT: a test on real orders; set SAGAMORE_NORTHWIND to the folder that has the Northwind files.\n"
+            "\nLEFT OUT: a test on real orders; set SAGAMORE_NORTHWIND to the folder that has the \
+             Northwind files.\n"
         );
     }
     folder
 }
 
-/// Every row of a file.
+/// Reads every row of a file.
 pub fn all<T: Record>(folder: &Path) -> Vec<T> {
-    let file = File::open(folder.join(T::FILE)).expect("the file can be opened");
-    lines(T::FILE, BufReader::new(file)).collect::<Result<_, _>>().expect("every line is good")
+    let file = File::open(folder.join(T::FILE)).expect("open the file");
+    lines(T::FILE, BufReader::new(file)).collect::<Result<_, _>>().expect("every line is valid")
 }

@@ -1,5 +1,5 @@
-//! What is asked of choreographies when all is over: the four services, the events and the observer agree on every order's
-//! outcome, and nothing is left lying about.
+//! The final checks of choreographies: the services, the events and the observer agree on every
+//! order's outcome, and no event is left over.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,27 +8,28 @@ use sagamore_database::{Database, Row};
 
 use super::chains::Chains;
 use super::journal::get;
-use crate::store::look;
+use crate::store::read_rows;
 use crate::world::World;
 
-/// What the services say of one order.
+/// The state of one order in the services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Said {
-    /// `confirmed`, by the order service.
+struct ServiceView {
+    /// The status in the order service.
     order: Option<String>,
     /// Whether the charge holds.
     charged: bool,
     /// Whether the reservation holds.
     reserved: bool,
-    /// Whether a carrier comes.
+    /// Whether there is a shipment.
     shipped: bool,
 }
 
 impl Chains {
-    /// Compares. `services` are the four, in the order in which an order meets them.
+    /// Compares services, events and observer. `services` are the four of the shop, in the order of
+    /// the plan.
     pub(super) fn agree(&self, world: &World, services: &[Database], observer: &Database) {
         let [order, payment, inventory, shipping] = services else { return };
-        let mut said = BTreeMap::<String, Said>::new();
+        let mut said = BTreeMap::<String, ServiceView>::new();
         each(order, "SELECT order_id, status FROM orders", |id, row| {
             said.entry(id).or_default().order = Some(get(row, 1));
         });
@@ -44,13 +45,13 @@ impl Chains {
         for (id, state) in self.states() {
             let key = id.split_once(':').map_or(id, |(_, key)| key);
             let said = said.remove(key).unwrap_or_default();
-            let all = Said {
+            let all = ServiceView {
                 order: Some("confirmed".into()),
                 charged: true,
                 reserved: true,
                 shipped: true,
             };
-            let none = Said { order: Some("cancelled".into()), ..Said::default() };
+            let none = ServiceView { order: Some("cancelled".into()), ..ServiceView::default() };
             let agreed = match state {
                 State::Completed => said == all,
                 State::Compensated => said == none,
@@ -64,7 +65,7 @@ impl Chains {
             if !agreed {
                 world.violate(
                     "disagreement",
-                    format!("{id} is {state:?} by its events, and the services say {said:?}"),
+                    format!("{id} is {state:?} by its events, but the services have {said:?}"),
                 );
             }
             self.observer_agrees(
@@ -77,33 +78,34 @@ impl Chains {
         if let Some((id, said)) = said.first_key_value() {
             world.violate(
                 "vanished-saga",
-                format!("order {id} has no chain, and the services say {said:?}"),
+                format!("order {id} has no chain, but the services have {said:?}"),
             );
         }
         for id in self.accepted.iter().filter(|id| !self.chains.contains_key(*id)) {
-            world.violate("lost-saga", format!("{id} was acknowledged, and is gone"));
+            world.violate("lost-saga", format!("{id} was acknowledged, but is missing"));
         }
         self.nothing_is_left(world, services);
     }
 
     fn observer_agrees(&self, world: &World, observer: &Database, id: &str, status: &str) {
-        let rows = look(observer, &format!("SELECT status, why FROM chain WHERE id = '{id}'"));
+        let rows = read_rows(observer, &format!("SELECT status, why FROM chain WHERE id = '{id}'"));
         let observed =
             rows.first().map(|row| (get::<String>(row, 0), get::<Option<String>>(row, 1)));
         if observed != Some((status.to_owned(), None)) {
             world.violate(
                 "disagreement",
-                format!("{id} is {status}, and the observer says {observed:?}"),
+                format!("{id} is {status}, but the observer has {observed:?}"),
             );
         }
         let sql = format!(
             "SELECT e.id FROM chain_event e JOIN chain c ON c.seq = e.chain WHERE c.id = '{id}'"
         );
-        let seen: BTreeSet<String> = look(observer, &sql).iter().map(|row| get(row, 0)).collect();
-        let told = self.events.values().filter(|event| event.chain().as_str() == id);
-        let told: BTreeSet<String> = told.map(|event| event.id()).collect();
-        if seen != told {
-            let differ = seen.symmetric_difference(&told).collect::<Vec<_>>();
+        let seen: BTreeSet<String> =
+            read_rows(observer, &sql).iter().map(|row| get(row, 0)).collect();
+        let emitted = self.events.values().filter(|event| event.chain().as_str() == id);
+        let emitted: BTreeSet<String> = emitted.map(|event| event.id()).collect();
+        if seen != emitted {
+            let differ = seen.symmetric_difference(&emitted).collect::<Vec<_>>();
             world.violate(
                 "disagreement",
                 format!("{id}: services and observer differ in {differ:?}"),
@@ -115,8 +117,10 @@ impl Chains {
         for database in services {
             each(database, "SELECT saga, step, event FROM inbox", |id, row| {
                 let (step, event): (String, String) = (get(row, 1), get(row, 2));
-                world
-                    .violate("parked-for-ever", format!("{event} of {id} waits to lead to {step}"));
+                world.violate(
+                    "parked-for-ever",
+                    format!("{event} of {id} still waits in the inbox for {step}"),
+                );
             });
             each(database, "SELECT saga, event FROM emitted WHERE sent = FALSE", |id, row| {
                 world.violate(
@@ -128,12 +132,12 @@ impl Chains {
         if let Some(((id, event), _)) = self.letters.iter().find(|(_, letters)| **letters < 0) {
             world.violate(
                 "vanished-message",
-                format!("{event} of {id} waited in vain, and is no dead letter"),
+                format!("{event} of {id} was removed from an inbox without a dead letter"),
             );
         }
     }
 }
 
 fn each(database: &Database, sql: &str, mut act: impl FnMut(String, &Row)) {
-    look(database, sql).iter().for_each(|row| act(get(row, 0), row));
+    read_rows(database, sql).iter().for_each(|row| act(get(row, 0), row));
 }

@@ -1,5 +1,6 @@
-//! The barriers' ledger: what a journal says of a step is what the barrier of its participant has stored for just that
-//! generation, at most one generation has an effect, and no row goes before its saga's retention has passed.
+//! Checks the barriers: a step's state in a journal has a row of the same generation in its
+//! participant's barrier. At most one generation has an effect, and no row is removed before its
+//! saga's retention ends.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +9,10 @@ use sagamore_core::saga::{Change, Saga};
 
 use crate::world::World;
 
-/// Rows of a barrier go no earlier after their saga's end, by the time of the world.
+/// The minimum age of a removed row after the end of its saga, by simulated time.
 const REMEMBERED_MS: i64 = 29 * 24 * 3_600 * 1_000;
 
-/// Triggers by which the rows of a barrier are shown to the checker.
+/// Triggers that report the rows of a barrier to the checker.
 pub const TRIGGERS: &str = "
     CREATE TRIGGER sim_barrier_1 AFTER INSERT ON barrier WHEN NEW.status <> 'claimed' BEGIN
         INSERT INTO sim_effect (saga, step, direction, generation, status)
@@ -24,7 +25,7 @@ pub const TRIGGERS: &str = "
         INSERT INTO sim_effect (saga, step, direction, generation, status)
         VALUES (OLD.saga, OLD.step, OLD.direction, OLD.generation, 'forgotten'); END;";
 
-/// A row of a barrier, without what it answers.
+/// A row of a barrier, without its answer.
 pub(super) struct Row<'a> {
     pub saga: &'a str,
     pub step: &'a str,
@@ -40,13 +41,14 @@ pub(super) struct Barriers {
 }
 
 impl Barriers {
-    /// A row is committed, or forgotten. `ended_at` is when its saga has ended, by the time of the world.
+    /// Records a committed or removed row. `ended_at` is the end of its saga in simulated time.
     pub fn stored(&mut self, world: &World, row: &Row<'_>, ended_at: Option<i64>) {
         let Row { saga, step, direction, generation, status } = *row;
         if status == "forgotten" {
             if ended_at.is_none_or(|at| world.now() - at < REMEMBERED_MS) {
                 let detail = format!(
-                    "{saga} {step} {direction} {generation}: its row went, and it ended {ended_at:?}"
+                    "{saga} {step} {direction} {generation}: the row was removed, and the saga \
+                     ended at {ended_at:?}"
                 );
                 world.violate("forgotten-early", detail);
             }
@@ -64,7 +66,7 @@ impl Barriers {
         }
     }
 
-    /// A change is committed for a saga that is still as it was before: an answer follows from a stored row.
+    /// Checks a committed change against the stored rows. `saga` is its state before the change.
     pub fn check(&self, world: &World, saga: &Saga, change: &Change) {
         let (step, direction) = match change {
             Change::Done { step, .. } | Change::Refused { step, .. } => (step, Direction::Action),
@@ -96,7 +98,7 @@ impl Barriers {
             Change::Done { .. } | Change::Undone { .. } => {
                 has(&|way, _, status| way == direction && status == "done")
             }
-            // of this very generation; or the compensation was there first
+            // a refusal of this generation, or a compensation that came first
             _ => has(&|way, of, status| {
                 let refused = way == direction && of == generation && status == "refused";
                 refused
@@ -106,7 +108,7 @@ impl Barriers {
         };
         if !is_stored {
             let detail = format!(
-                "{} {step} {direction} {generation} is {change:?}, and the barrier has {rows:?}",
+                "{} {step} {direction} {generation} is {change:?}, but the barrier has {rows:?}",
                 key.0
             );
             world.violate("unfounded-answer", detail);

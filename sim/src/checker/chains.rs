@@ -1,5 +1,5 @@
-//! What is asked of choreographies while they run: every event is committed before it is told, is told with one content only,
-//! and follows from one event that is there and that the plan lets it follow from.
+//! Checks choreographies while they run: every event is committed before it is published, has one
+//! content, and follows from an existing event as the plan allows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,43 +12,43 @@ use sagamore_transport::{Record, wire};
 
 use super::journal::get;
 use crate::points;
-use crate::store::look;
+use crate::store::read_rows;
 use crate::world::World;
 
-/// Long before any deadline: whatever is asked of a chain is asked as if it had time.
+/// A time before every deadline, so that chains are judged as if they had time.
 const EARLY: Timestamp = Timestamp(0);
 
-/// How topics of dead letters end.
+/// The suffix of dead letter topics.
 const DEAD_LETTERS: &str = "-dlt";
 
-/// What waits in a service's inbox: chain, reaction, event.
-type Waiting = (String, String, String);
+/// A row of a service's inbox: chain, reaction, event.
+type InboxRow = (String, String, String);
 
-/// All chains.
+/// All chains of a run.
 pub(super) struct Chains {
     pub(super) plan: Arc<Plan>,
-    /// By id, as they were committed; the deadline's as it was told first.
+    /// The committed events by id. A deadline's event is the first one published.
     pub(super) events: BTreeMap<String, Event>,
-    /// By what was acknowledged of each.
+    /// The chains, from acknowledged events.
     pub(super) chains: BTreeMap<String, Chain>,
-    /// Those that a customer was told of.
+    /// The chains with an acknowledged order.
     pub(super) accepted: BTreeSet<String>,
-    services: BTreeMap<usize, Watched>,
-    /// Chain and event -> how many dead letters there are of it, less how often it waited in vain.
+    services: BTreeMap<usize, ServiceState>,
+    /// By chain and event: dead letters, minus removals from an inbox without effect.
     pub(super) letters: BTreeMap<(String, String), i64>,
 }
 
-/// What was read of one service.
+/// The observed state of one service.
 #[derive(Default)]
-struct Watched {
+struct ServiceState {
     last: i64,
-    waiting: BTreeSet<Waiting>,
-    /// Whether events are still to be sent.
+    waiting: BTreeSet<InboxRow>,
+    /// Whether events are still unsent.
     has_unsent: bool,
 }
 
 impl Chains {
-    /// None yet.
+    /// Creates the state for this plan, without any chain.
     pub(super) fn of(plan: Plan) -> Chains {
         Chains {
             plan: Arc::new(plan),
@@ -60,7 +60,7 @@ impl Chains {
         }
     }
 
-    /// Reads what a service has committed.
+    /// Reads a commit of a service.
     pub(super) fn committed(&mut self, world: &World, number: usize, database: &Database) {
         let watched = self.services.entry(number).or_default();
         let sql = format!(
@@ -68,13 +68,13 @@ impl Chains {
              WHERE rowid > {} ORDER BY rowid",
             watched.last
         );
-        let rows = look(database, &sql);
+        let rows = read_rows(database, &sql);
         watched.last = rows.last().map_or(watched.last, |row| get(row, 9));
         for event in rows.iter().map(read) {
             self.committed_event(world, event);
         }
-        let waiting = look(database, "SELECT saga, step, event FROM inbox");
-        let waiting: BTreeSet<Waiting> =
+        let waiting = read_rows(database, "SELECT saga, step, event FROM inbox");
+        let waiting: BTreeSet<InboxRow> =
             waiting.iter().map(|row| (get(row, 0), get(row, 1), get(row, 2))).collect();
         let Some(watched) = self.services.get_mut(&number) else { return };
         if waiting.difference(&watched.waiting).next().is_some() {
@@ -83,19 +83,19 @@ impl Chains {
         for gone in watched.waiting.difference(&waiting) {
             let sql =
                 format!("SELECT 1 FROM barrier WHERE saga = '{}' AND step = '{}'", gone.0, gone.1);
-            if look(database, &sql).is_empty() {
+            if read_rows(database, &sql).is_empty() {
                 *self.letters.entry((gone.0.clone(), gone.2.clone())).or_default() -= 1;
             }
         }
         watched.waiting = waiting;
         watched.has_unsent =
-            !look(database, "SELECT 1 FROM emitted WHERE sent = FALSE LIMIT 1").is_empty();
+            !read_rows(database, "SELECT 1 FROM emitted WHERE sent = FALSE LIMIT 1").is_empty();
     }
 
     fn committed_event(&mut self, world: &World, event: Event) {
         let id = event.id();
-        world.tell(|| format!("event {id} of {:?}", event.causation));
-        if let Some(why) = self.improper(&event) {
+        world.log(|| format!("event {id} of {:?}", event.causation));
+        if let Some(why) = self.invalid_cause(&event) {
             world.violate("disagreement", format!("{id} {why}"));
         }
         let cause = event.causation.as_ref().and_then(|cause| self.events.get(cause));
@@ -107,7 +107,7 @@ impl Chains {
         }
         let is_undo = event.key.direction == Direction::Compensation;
         if is_undo
-            && !self.has_told(event.chain().as_str(), event.key.step.as_str(), Direction::Action)
+            && !self.has_emitted(event.chain().as_str(), event.key.step.as_str(), Direction::Action)
         {
             world.count("undo with nothing to undo");
         }
@@ -119,29 +119,27 @@ impl Chains {
         self.events.insert(id, event);
     }
 
-    /// What is wrong with the cause of an event, if anything is.
-    fn improper(&self, event: &Event) -> Option<String> {
+    /// Describes the invalid cause of an event, if it is invalid.
+    fn invalid_cause(&self, event: &Event) -> Option<String> {
         let Some(causation) = &event.causation else {
             let begins = event.name == self.plan.begins.event && event.hop == 0;
             return (!begins).then(|| "has no cause".to_owned());
         };
         let Some(cause) = self.events.get(causation) else {
-            return Some(format!("is caused by {causation}, which nobody has told"));
+            return Some(format!("is caused by {causation}, which does not exist"));
         };
         if cause.chain() != event.chain() || cause.hop >= event.hop {
             return Some(format!(
-                "is at hop {}, and its cause {causation} at {}",
+                "is at hop {}, but its cause {causation} at {}",
                 event.hop, cause.hop
             ));
         }
         let follows = points::of_event(&self.plan, event, Some(cause)).is_some();
-        (!follows).then(|| {
-            format!("is caused by {causation}, from which the plan does not let it follow")
-        })
+        (!follows).then(|| format!("is caused by {causation}, which the plan does not allow"))
     }
 
-    /// This record is about to leave.
-    pub(super) fn leaves(&mut self, world: &World, record: &Record) {
+    /// Checks a record that is about to be published.
+    pub(super) fn publishing(&mut self, world: &World, record: &Record) {
         let Ok(event) = wire::decode_event(record) else { return };
         let id = event.id();
         if self.plan.overdue.as_ref() == Some(&event.name)
@@ -151,20 +149,22 @@ impl Chains {
         }
         match self.events.get(&id) {
             Some(known) if *known == event => {}
-            Some(known) => world
-                .violate("disagreement", format!("{id} is told as {event:?}, and was {known:?}")),
+            Some(known) => world.violate(
+                "disagreement",
+                format!("{id} is published as {event:?}, but was {known:?}"),
+            ),
             None if self.plan.overdue.as_ref() == Some(&event.name) => {
                 world.count("chain told to be overdue");
                 self.committed_event(world, event.clone());
-                self.take(world, event); // there may be nobody who would tell it again
+                self.take(world, event); // no process would publish it again
             }
             None => {
-                world.violate("sent-before-commit", format!("{id} leaves, and is not committed"))
+                world.violate("sent-before-commit", format!("{id} is published, but not committed"))
             }
         }
     }
 
-    /// The transport has acknowledged this record.
+    /// Records that the transport acknowledged this record.
     pub(super) fn acknowledged(&mut self, world: &World, record: &Record) {
         if !record.topic.ends_with(DEAD_LETTERS) {
             if let Ok(event) = wire::decode_event(record) {
@@ -172,7 +172,8 @@ impl Chains {
             }
             return;
         }
-        let Some(Ok(event)) = wire::redrive(record).map(|told| wire::decode_event(&told)) else {
+        let Some(Ok(event)) = wire::redrive(record).map(|original| wire::decode_event(&original))
+        else {
             return;
         };
         world.count("early event made a dead letter");
@@ -199,36 +200,37 @@ impl Chains {
         }
     }
 
-    /// Whether events wait in some inbox, to be sent, or to become dead letters.
+    /// Whether events wait in an inbox, in an outbox, or for a dead letter.
     pub(super) fn events_wait(&self) -> bool {
-        let waits = |watched: &Watched| watched.has_unsent || !watched.waiting.is_empty();
+        let waits = |watched: &ServiceState| watched.has_unsent || !watched.waiting.is_empty();
         self.services.values().any(waits) || self.letters.values().any(|letters| *letters < 0)
     }
 
-    /// Whether anything was told of a step of this chain in this direction, be it that nothing happened.
-    pub(super) fn has_told(&self, id: &str, step: &str, direction: Direction) -> bool {
+    /// Whether any event of this chain was emitted for this step and direction, even for an undo
+    /// without effect.
+    pub(super) fn has_emitted(&self, id: &str, step: &str, direction: Direction) -> bool {
         let is_of = |key: &StepKey| {
             key.direction == direction && key.step.as_str() == step && key.saga.as_str() == id
         };
         self.events.values().any(|event| is_of(&event.key))
     }
 
-    /// Where every chain stands, as if it had all the time that there is.
+    /// Returns the state of every chain, as if no deadline had passed.
     pub(super) fn states(&self) -> impl Iterator<Item = (&str, State)> {
         self.chains.iter().map(|(id, chain)| (id.as_str(), chain.state(EARLY)))
     }
 
-    /// Whether every chain is over.
+    /// Whether every chain has ended.
     pub(super) fn are_over(&self) -> bool {
         self.states().all(|(_, state)| matches!(state, State::Completed | State::Compensated))
     }
 
-    /// How many there are, and how many came to their end with all done.
+    /// Returns the number of chains, and of completed ones.
     pub(super) fn tally(&self) -> (usize, usize) {
         (self.chains.len(), self.states().filter(|(_, state)| *state == State::Completed).count())
     }
 
-    /// What is not over, for the report.
+    /// Describes the unfinished chains, for the report.
     pub(super) fn unfinished(&self) -> String {
         let open = self.chains.iter().filter(|(_, chain)| {
             !matches!(chain.state(EARLY), State::Completed | State::Compensated)
@@ -244,21 +246,21 @@ impl Chains {
 
 fn read(row: &Row) -> Event {
     let text = |column| get::<String>(row, column);
-    let small = |column| u32::try_from(get::<i64>(row, column)).expect("a small number");
+    let small = |column| u32::try_from(get::<i64>(row, column)).expect("the number fits");
     let key = StepKey {
-        saga: text(0).parse().expect("a chain"),
-        step: text(1).parse().expect("a reaction"),
-        direction: text(2).parse().expect("a direction"),
+        saga: text(0).parse().expect("the chain's id is valid"),
+        step: text(1).parse().expect("the reaction's name is valid"),
+        direction: text(2).parse().expect("the direction is valid"),
         generation: 1,
     };
     Event {
         key,
-        name: text(3).parse().expect("an event"),
+        name: text(3).parse().expect("the event's name is valid"),
         version: small(4),
         causation: get(row, 5),
         hop: small(6),
         at: Timestamp(get(row, 7)),
-        body: Body::parse(&text(8)).expect("JSON"),
+        body: Body::parse(&text(8)).expect("the body is JSON"),
         trace: None,
     }
 }

@@ -1,6 +1,7 @@
-//! What is asked of the services' tables: each effect once, undone in reverse order, all of them or none.
+//! Checks the services' tables: each effect once, undone in reverse order, all of them or none.
 //!
-//! Every service's database has a table `sim_effect`, to which triggers (or toy handlers) add a row for each effect.
+//! Triggers or toy handlers add a row to the table `sim_effect` of each service's database for each
+//! effect.
 
 use sagamore_core::Direction;
 use sagamore_core::saga::{Status, StepStatus};
@@ -9,30 +10,33 @@ use sagamore_database::Database;
 use super::Checker;
 use super::barriers::Row;
 use super::journal::{Shadow, get};
-use crate::store::look;
+use crate::store::read_rows;
 use crate::world::World;
 
-/// What has to hold in a service's database after every commit: the violation's name and what was seen.
+/// A check of a service's database after every commit. Returns the violation's name and detail.
 pub type Audit = Box<dyn Fn(&Database) -> Option<(&'static str, String)> + Send>;
 
-/// The table that every service's database has besides its own: effects, and the rows of the barrier, which have a status.
-pub const EFFECTS: &str = "CREATE TABLE sim_effect (seq INTEGER PRIMARY KEY AUTOINCREMENT, saga TEXT NOT NULL, \
+/// The additional table in every service's database, with effects and with the barrier's rows,
+/// which have a status.
+pub const EFFECTS: &str = "CREATE TABLE sim_effect (seq INTEGER PRIMARY KEY AUTOINCREMENT, saga \
+ TEXT NOT NULL, \
     step TEXT NOT NULL, direction TEXT NOT NULL, generation INTEGER, status TEXT)";
 
-/// One service that is watched.
+/// An observed service.
 pub(super) struct Watch {
     pub last: i64,
     pub audit: Audit,
 }
 
 impl Checker {
-    /// Reads the effects that are new.
+    /// Reads the new effects.
     pub(super) fn service_committed(&mut self, world: &World, number: usize, database: &Database) {
         let last = self.services[number].last;
         let sql = format!(
-            "SELECT seq, saga, step, direction, generation, status FROM sim_effect WHERE seq > {last} ORDER BY seq"
+            "SELECT seq, saga, step, direction, generation, status FROM sim_effect WHERE seq > \
+             {last} ORDER BY seq"
         );
-        for row in look(database, &sql) {
+        for row in read_rows(database, &sql) {
             let (id, step, direction): (String, String, String) =
                 (get(&row, 1), get(&row, 2), get(&row, 3));
             let direction =
@@ -55,7 +59,7 @@ impl Checker {
     }
 
     fn effect(&mut self, world: &World, id: &str, step: &str, direction: Direction) {
-        world.tell(|| format!("effect {id} {step} {direction}"));
+        world.log(|| format!("effect {id} {step} {direction}"));
         let before = self.effects.get(id).cloned().unwrap_or_default();
         let had = |step: &str, direction| {
             before.iter().any(|(other, way)| other == step && *way == direction)
@@ -66,7 +70,7 @@ impl Checker {
         let shadow = self.sagas.get(id);
         match direction {
             Direction::Action => {
-                // by hand: the participant was perhaps never asked to undo it, and has no tombstone
+                // resolved by an operator: the participant may have no undo and no tombstone
                 let by_hand =
                     shadow.is_some_and(|shadow| shadow.by_hand.iter().any(|other| other == step));
                 let undone = !by_hand
@@ -74,7 +78,7 @@ impl Checker {
                 let chain_undone = self
                     .chains
                     .as_ref()
-                    .is_some_and(|chains| chains.has_told(id, step, Direction::Compensation));
+                    .is_some_and(|chains| chains.has_emitted(id, step, Direction::Compensation));
                 if undone || chain_undone || had(step, Direction::Compensation) {
                     world.violate(
                         "hanging-action",
@@ -86,7 +90,7 @@ impl Checker {
                 if !had(step, Direction::Action) {
                     world.violate(
                         "empty-compensation",
-                        format!("{id} {step} was undone, and had not happened"),
+                        format!("{id} {step} was undone, but never happened"),
                     );
                 }
                 if let Some(shadow) = shadow {
@@ -105,14 +109,15 @@ impl Checker {
         if is_crossed && goes_back {
             world.violate(
                 "undo-after-pivot",
-                format!("{id} went back, and its pivot acted: {before:?}, then {step}"),
+                format!("{id} is compensating, but its pivot acted: {before:?}, then {step}"),
             );
         }
         self.effects.entry(id.to_owned()).or_default().push((step.to_owned(), direction));
     }
 
-    /// A saga that has ended: all its effects once and no undo, or every effect with its undo.
-    pub(super) fn whole(&self, world: &World, id: &str, shadow: &Shadow) {
+    /// Checks the effects of a saga that has ended: all actions once without undo, or every action
+    /// with its undo.
+    pub(super) fn check_complete(&self, world: &World, id: &str, shadow: &Shadow) {
         let empty = Vec::new();
         let effects = self.effects.get(id).unwrap_or(&empty);
         for plan in &shadow.saga.definition.steps {
@@ -138,7 +143,7 @@ impl Checker {
     }
 }
 
-/// Whatever came after this step is undone already; and nothing is undone once the pivot has happened.
+/// Checks an undo: the effects of later steps are undone already, and the pivot has not acted.
 fn in_order(world: &World, shadow: &Shadow, step: &str, had: &impl Fn(&str, Direction) -> bool) {
     let definition = &shadow.saga.definition;
     let Some(index) = definition.steps.iter().position(|plan| plan.name.as_str() == step) else {

@@ -1,4 +1,5 @@
-//! What is asked of the engine's tables: gapless and append-only journals, ends that absorb, writes by owners only.
+//! Checks the engine's tables: journals without gaps that are only appended to, final states, and
+//! writes by owners only.
 
 use std::sync::Arc;
 
@@ -13,48 +14,48 @@ use super::owners::Member;
 use super::verbs::Verbs;
 use crate::crowd;
 use crate::points;
-use crate::store::look;
+use crate::store::read_rows;
 use crate::world::World;
 
-/// A saga with a longer journal goes round in circles.
+/// The length of a journal above which a saga counts as livelocked.
 const REVISION_MAX: u64 = 250;
 
-/// A saga as its committed journal has it.
+/// A saga, as its committed journal has it.
 pub struct Shadow {
     seq: i64,
     entries: Vec<String>,
     /// The fold of the entries.
     pub saga: Saga,
-    /// Steps that a person has passed over, or done or undone by hand. Not those that were only sent again.
+    /// Steps that an operator skipped or resolved. Retried steps are not included.
     pub by_hand: Vec<String>,
-    /// Where its replies go.
+    /// The partition of its replies.
     pub partition: i64,
-    /// When it ended, by the time of the world.
+    /// The time of its end, in simulated time.
     pub ended_at: Option<i64>,
-    /// When it changed last, by the time of the world.
+    /// The time of its last change, in simulated time.
     pub changed_at: i64,
 }
 
 impl Shadow {
-    /// The ids of the commands that are asked and unanswered.
+    /// Returns the ids of the outstanding commands.
     pub fn outstanding(&self) -> Vec<String> {
         let ids = self.saga.outstanding().into_iter();
         ids.map(|(step, direction)| self.saga.command(step, direction).id()).collect()
     }
 
-    /// Whether nobody answers it.
-    pub fn is_of_crowd(&self) -> bool {
+    /// Whether it belongs to the crowd, which no participant answers.
+    pub fn belongs_to_crowd(&self) -> bool {
         self.saga.id.as_str().starts_with(crowd::PREFIX)
     }
 
     /// Whether it was cancelled before its start.
-    pub fn asked_nothing(&self) -> bool {
+    pub fn is_cancelled_before_start(&self) -> bool {
         self.saga.cause == Some(Cause::Cancelled)
             && self.saga.steps.iter().all(|step| step.status == StepStatus::Waiting)
     }
 
-    /// The steps that wait for a person, as the engine shows them: whoever reads a saga corrects
-    /// times that the clock of another process stamped ahead of its own.
+    /// Returns the steps that need an operator, as the engine shows them. A reader corrects times
+    /// that another process's clock stamped ahead of its own.
     pub fn stuck_steps(&self, now: i64) -> Vec<String> {
         let now = Timestamp(now).max(self.saga.changed_at);
         let mut saga = self.saga.clone();
@@ -62,7 +63,7 @@ impl Shadow {
         saga.stuck_steps(now).map(|index| saga.definition.steps[index].name.to_string()).collect()
     }
 
-    /// Where it stands.
+    /// Describes the status of the saga and its steps.
     pub fn describe(&self) -> String {
         let steps =
             self.saga.steps.iter().map(|step| step.status.as_str()).collect::<Vec<_>>().join(",");
@@ -71,9 +72,9 @@ impl Shadow {
 }
 
 impl Checker {
-    /// Reads what is new, and whether it may be.
+    /// Reads a commit of the engine and checks it.
     pub(super) fn engine_committed(&mut self, world: &World, database: &Database, who: &str) {
-        let rows = look(
+        let rows = read_rows(
             database,
             "SELECT seq, id, status, revision, hash, reply_partition, started_at FROM saga",
         );
@@ -92,16 +93,16 @@ impl Checker {
                     let Some(shadow) = self.first_seen(row) else {
                         world.violate(
                             "vanished-definition",
-                            format!("{id} runs by an unknown plan"),
+                            format!("{id} has an unknown definition"),
                         );
                         continue;
                     };
                     self.sagas.insert(id.clone(), shadow);
                 }
                 if !id.starts_with(crowd::PREFIX) {
-                    changed.push(get::<i64>(row, 5)); // the crowd's were changed before anybody looked
+                    changed.push(get::<i64>(row, 5)); // the crowd was stored before the first check
                 }
-                self.grown(world, database, seq, &id);
+                self.read_entries(world, database, seq, &id);
             }
             let status: String = get(row, 2);
             let shadow = self
@@ -115,15 +116,17 @@ impl Checker {
                 );
             }
         }
-        let orphans = "SELECT key FROM idempotency WHERE NOT EXISTS (SELECT 1 FROM saga WHERE id = idempotency.saga)";
-        for row in look(database, orphans) {
+        let orphans = "SELECT key FROM idempotency WHERE NOT EXISTS (SELECT 1 FROM saga WHERE id \
+            = idempotency.saga)";
+        for row in read_rows(database, orphans) {
             world.violate(
                 "key-without-saga",
-                format!("{} is stored, and its saga is not", get::<String>(&row, 0)),
+                format!("{} is stored, but its saga is not", get::<String>(&row, 0)),
             );
         }
         if self.owners.some_fail() {
-            let sql = "SELECT owner, seen_until, able_since, failing_since, published_at FROM orchestrator";
+            let sql = "SELECT owner, seen_until, able_since, failing_since, published_at FROM \
+                orchestrator";
             let number = |row: &Row, column| get::<Option<i64>>(row, column).unwrap_or(0);
             let member = |row: &Row| Member {
                 owner: get(row, 0),
@@ -132,17 +135,17 @@ impl Checker {
                 failing_since: number(row, 3),
                 published_at: number(row, 4),
             };
-            self.owners.members = look(database, sql).iter().map(member).collect();
+            self.owners.members = read_rows(database, sql).iter().map(member).collect();
         }
-        for row in look(database, "SELECT reply_partition, owner FROM ownership") {
+        for row in read_rows(database, "SELECT reply_partition, owner FROM ownership") {
             let (partition, owner): (i64, String) = (get(&row, 0), get(&row, 1));
-            // whoever has released it, or was put out, may still write until another one claims it
+            // the last owner may write until another one claims the partition
             let may_write =
                 owner == who || owner.is_empty() && self.owners.claimed_last(who, partition);
             if changed.contains(&partition) && !may_write {
                 world.violate(
                     "zombie-write",
-                    format!("{who} changed a saga of partition {partition}, which {owner} has"),
+                    format!("{who} changed a saga of partition {partition}, which {owner} owns"),
                 );
             }
             self.owners.owned(world, partition, owner, self.tick);
@@ -167,7 +170,7 @@ impl Checker {
         })
     }
 
-    fn grown(&mut self, world: &World, database: &Database, seq: i64, id: &str) {
+    fn read_entries(&mut self, world: &World, database: &Database, seq: i64, id: &str) {
         let Some(shadow) = self.sagas.get_mut(id) else { return };
         let had_ended = shadow.saga.status.has_ended();
         let was_set_aside =
@@ -176,12 +179,12 @@ impl Checker {
         let sql = format!(
             "SELECT entry FROM journal WHERE seq = {seq} AND revision > {known} ORDER BY revision"
         );
-        for row in look(database, &sql) {
+        for row in read_rows(database, &sql) {
             let text: String = get(&row, 0);
             let advanced = serde_json::from_str::<Entry>(&text)
                 .map_err(|why| why.to_string())
                 .and_then(|entry| {
-                    note(world, &entry, shadow, &mut self.verbs);
+                    count_changes(world, &entry, shadow, &mut self.verbs);
                     if !was_set_aside {
                         self.patience.check(world, &shadow.saga, &entry, &self.rejections);
                     }
@@ -214,14 +217,14 @@ impl Checker {
             shadow.ended_at.get_or_insert(world.now());
         }
         let shadow = &self.sagas[id];
-        world.tell(|| format!("{id} at {} {}", shadow.saga.revision, shadow.describe()));
+        world.log(|| format!("{id} at {} {}", shadow.saga.revision, shadow.describe()));
         if shadow.saga.revision > REVISION_MAX {
-            world.violate("livelock", format!("{id} goes on and on: {}", shadow.describe()));
+            world.violate("livelock", format!("{id} never ends: {}", shadow.describe()));
         }
         if had_ended {
             world.violate(
                 "split-outcome",
-                format!("{id} had ended, and went on to {}", shadow.saga.status.as_str()),
+                format!("{id} had ended, but changed to {}", shadow.saga.status.as_str()),
             );
         }
         if shadow.saga.status.has_ended() {
@@ -230,24 +233,29 @@ impl Checker {
             } else {
                 "saga compensated"
             });
-            self.whole(world, id, shadow);
+            self.check_complete(world, id, shadow);
         }
     }
 
-    /// Every journal begins with what it had before.
-    pub(super) fn journal_is_what_it_was(&self, world: &World, database: &Database) {
+    /// Checks that every journal still has exactly the observed entries.
+    pub(super) fn check_journals_unchanged(&self, world: &World, database: &Database) {
         for (id, shadow) in &self.sagas {
             let sql =
                 format!("SELECT entry FROM journal WHERE seq = {} ORDER BY revision", shadow.seq);
-            let entries: Vec<String> = look(database, &sql).iter().map(|row| get(row, 0)).collect();
+            let entries: Vec<String> =
+                read_rows(database, &sql).iter().map(|row| get(row, 0)).collect();
             if entries != shadow.entries {
-                world.violate("history-gap", format!("{id}: the journal is not what it was"));
+                world.violate(
+                    "history-gap",
+                    format!("{id}: observed entries of the journal have changed"),
+                );
             }
         }
     }
 }
 
-/// The generation that a command of this entry has: an operator's retry in the same entry raises it first.
+/// Returns the generation of a command of this entry. An operator's retry in the same entry
+/// increases it first.
 fn generation(saga: &Saga, step: &str, direction: Direction, entry: &Entry) -> u32 {
     let retried = entry.changes.iter().any(|change| match change {
         Change::Rescued(rescue) => rescue.step.as_str() == step && rescue.verb.as_str() == "retry",
@@ -268,8 +276,8 @@ fn generation(saga: &Saga, step: &str, direction: Direction, entry: &Entry) -> u
     generation + u32::from(retried && refused)
 }
 
-/// Counts what a run has reached.
-fn note(world: &World, entry: &Entry, shadow: &mut Shadow, verbs: &mut Verbs) {
+/// Counts the changes of an entry for the report.
+fn count_changes(world: &World, entry: &Entry, shadow: &mut Shadow, verbs: &mut Verbs) {
     for change in &entry.changes {
         let name = match change {
             Change::Refused { step, .. } => match step.as_str() {
@@ -306,7 +314,7 @@ fn note(world: &World, entry: &Entry, shadow: &mut Shadow, verbs: &mut Verbs) {
     }
 }
 
-/// A column that the checker knows to be there.
+/// Reads a column that must exist.
 pub fn get<T: sagamore_database::value::FromValue>(row: &Row, column: usize) -> T {
     row.get(column).expect("the checker reads its own columns")
 }

@@ -1,4 +1,5 @@
-//! What one process was given, and what it answered: nothing may be passed by an offset that was not answered.
+//! The records that one process consumed and answered. No offset may be committed past an
+//! unanswered command.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,42 +9,42 @@ use sagamore_transport::{Delivered, Mark, Record, wire};
 
 use crate::clocks::ProcessClock;
 
-/// So much later than it says a participant skips a command: clocks may differ.
+/// The tolerance for a command's expiry, because clocks may differ.
 const EXPIRED_AFTER_MS: i64 = 60_000;
 
-type Place = (Arc<str>, u32, u64);
+type RecordPosition = (Arc<str>, u32, u64);
 
-/// The book of one process.
+/// The record of one process.
 pub struct Ledger {
-    /// Whose it is.
+    /// The name of the process.
     pub who: Arc<str>,
     clock: ProcessClock,
     count: u64,
-    commands: BTreeMap<Place, Asked>,
-    replies: BTreeMap<Place, String>,
-    /// A command's id -> when it was answered last.
+    commands: BTreeMap<RecordPosition, DeliveredCommand>,
+    replies: BTreeMap<RecordPosition, String>,
+    /// The moment of the last answer, by command id.
     answered: BTreeMap<String, u64>,
-    /// Ids of commands whose answers the process may not send: a dead letter stands for each.
+    /// Ids of commands whose replies were denied. Each needs a dead letter.
     denied: BTreeSet<String>,
 }
 
-struct Asked {
+struct DeliveredCommand {
     id: String,
     expires_at: Option<i64>,
     count: u64,
 }
 
-/// What offsets have passed.
+/// The effect of committed offsets.
 #[derive(Debug, Default)]
-pub struct Passed {
-    /// A command that was not answered.
+pub struct CommittedOffsets {
+    /// A command without an answer behind the offset.
     pub unanswered: Option<String>,
-    /// The commands whose answers were taken.
+    /// The commands whose replies are behind the offset.
     pub replies: Vec<String>,
 }
 
 impl Ledger {
-    /// An empty one.
+    /// Creates an empty ledger.
     pub fn new(who: &Arc<str>, clock: &ProcessClock) -> Ledger {
         let (commands, replies, answered, denied) = Default::default();
         Ledger {
@@ -57,7 +58,7 @@ impl Ledger {
         }
     }
 
-    /// These were taken.
+    /// Records delivered messages.
     pub fn delivered(&mut self, taken: &[Delivered]) {
         self.count += 1;
         for Delivered { record, partition, offset, .. } in taken {
@@ -65,8 +66,10 @@ impl Ledger {
             if record.topic.ends_with(".commands") {
                 if let Ok(command) = wire::decode_command(record) {
                     let expires_at = command.expires_at.map(|at| at.0);
-                    self.commands
-                        .insert(place, Asked { id: command.id(), expires_at, count: self.count });
+                    self.commands.insert(
+                        place,
+                        DeliveredCommand { id: command.id(), expires_at, count: self.count },
+                    );
                 }
             } else if let Ok(reply) = wire::decode_reply(record)
                 && !matches!(reply.outcome, Outcome::Fault(_))
@@ -76,20 +79,20 @@ impl Ledger {
         }
     }
 
-    /// Forgets the records behind the committed offsets: the log delivers them again, to this process or to another one
-    /// of its group.
+    /// Forgets the records behind the committed offsets. The log delivers them again, to this
+    /// process or to another one of its group.
     pub fn rewound(&mut self) {
         self.commands.clear();
         self.replies.clear();
     }
 
-    /// These may not be published.
+    /// Records that these messages may not be published.
     pub fn denied<'a>(&mut self, records: impl Iterator<Item = &'a Record>) {
         let replies = records.filter_map(|record| wire::decode_reply(record).ok());
         self.denied.extend(replies.map(|reply| reply.key.command_id()));
     }
 
-    /// These were published and acknowledged.
+    /// Records published and acknowledged messages.
     pub fn answered(&mut self, records: &[Record]) {
         self.count += 1;
         for record in records.iter().filter(|record| !record.topic.ends_with(".commands")) {
@@ -103,8 +106,9 @@ impl Ledger {
         }
     }
 
-    /// A dead letter stands for this record: for a command whose answer may not be sent, or for a reply that cannot be
-    /// stored. The step of such a reply is set aside, and a person may have it sent again at once.
+    /// Records a dead letter. It stands for a command whose reply is denied, or for a reply that
+    /// cannot be stored. The step of such a reply is set aside, and an operator may have it sent
+    /// again at once.
     fn rejected(&mut self, record: &Record) {
         if let Ok(command) = wire::decode_command(record) {
             let id = command.id();
@@ -117,10 +121,10 @@ impl Ledger {
         }
     }
 
-    /// These offsets were committed.
-    pub fn marked(&mut self, marks: &[Mark], now: i64) -> Passed {
-        let mut passed = Passed::default();
-        let is_passed = |place: &Place| {
+    /// Returns the effect of newly committed offsets.
+    pub fn marked(&mut self, marks: &[Mark], now: i64) -> CommittedOffsets {
+        let mut passed = CommittedOffsets::default();
+        let is_passed = |place: &RecordPosition| {
             marks.iter().any(|mark| {
                 mark.topic == place.0 && mark.partition == place.1 && place.2 < mark.next
             })

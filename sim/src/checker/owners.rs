@@ -1,19 +1,19 @@
-//! Ownership of partitions: no lease is lost while it is renewed.
+//! Ownership of partitions: no orchestrator loses a lease that it renews.
 
 use std::collections::BTreeMap;
 
 use crate::world::{LATE_MS_MAX, World};
 
-/// By how much another member's success is newer than the failures for which a member is evicted.
+/// The minimum lead of another member's success over the failures of an evicted member.
 const NEWER_BY_MS: i64 = 3_000;
-/// For so long after a jump, transactions may be under way that go by the time before it.
+/// The time after a jump of the clock in which older transactions may still run.
 const ERA_MS: i64 = 3 * LATE_MS_MAX;
-/// So many renewals in a row are enough to see the others' rows.
+/// Consecutive renewals after which an orchestrator must have read the others' rows.
 const RENEWALS_MAX: u32 = 4;
-/// And so many turns to act on them: the first may have begun before.
+/// Turns in which it must have acted on them. The first one may have started earlier.
 const TURNS_MAX: u32 = 2;
 
-/// Another orchestrator's row.
+/// The row of another orchestrator.
 pub(super) struct Member {
     pub owner: String,
     pub seen_until: i64,
@@ -22,37 +22,38 @@ pub(super) struct Member {
     pub published_at: i64,
 }
 
-/// An orchestrator all of whose publishes fail.
+/// An orchestrator whose publishes all fail.
 #[derive(Default)]
-struct Failing {
+struct FailingPublisher {
     renewals: u32,
-    /// The second renewal since: its row cannot say any more that it publishes.
+    /// The second renewal since then. From here on, its row cannot claim that it publishes.
     since: i64,
-    /// Renewals in a row at which it owned partitions that are others' by the rows.
+    /// Consecutive renewals with partitions that belong to others by the rows.
     too_many: u32,
-    /// Turns that have ended since the first of these. The turn loop acts on what a renewal shows, and it may stall.
+    /// Turns that have ended since the first of these. The turn loop acts on a renewal, and may
+    /// stall.
     turns: u32,
 }
 
-/// Which orchestrator has which partition, and when each renewed its leases.
+/// The owner of each partition, and the renewals of leases.
 #[derive(Default)]
 pub(super) struct Owners {
-    /// Reply partition -> owner; without one, an empty text.
+    /// The owner of each reply partition, or an empty text.
     pub seats: BTreeMap<i64, String>,
-    /// Reply partition -> who has claimed it last, released or not: a claim alone raises its epoch.
+    /// The last claimant of each reply partition, released or not. Only a claim raises the epoch.
     claimed: BTreeMap<i64, String>,
-    /// Owner -> the moment for which it renewed last, and the length of its lease.
+    /// The time of each owner's last renewal, and the length of its lease.
     renewed: BTreeMap<String, (i64, i64)>,
-    failing: BTreeMap<String, Failing>,
+    failing: BTreeMap<String, FailingPublisher>,
     pub members: Vec<Member>,
-    /// Partitions that were gained, with the tick, until a turn without a takeover has ended since.
+    /// Gained partitions with their tick, until a turn without a takeover has ended.
     gained: BTreeMap<i64, u64>,
-    /// When the clock of leases jumped last.
+    /// The time of the last jump of the leases' clock.
     jumped_at: Option<i64>,
 }
 
 impl Owners {
-    /// A renewal that began at this moment, by the world and by the server, has succeeded.
+    /// Records a successful renewal that began at this time, by the simulation and by the server.
     pub fn renewed(
         &mut self,
         world: &World,
@@ -66,7 +67,9 @@ impl Owners {
         let before = self.renewed.insert(owner.to_owned(), (at, lease_ms));
         let Some(failing) = self.failing.get_mut(owner) else { return };
         if before.is_none_or(|(before, _)| world.now() - before > lease_ms) {
-            *failing = Failing::default(); // its lease may have ended: it joins again, and its failures begin again
+            // the lease may have expired: the orchestrator joins again, and its failures start
+            // again
+            *failing = FailingPublisher::default();
         }
         failing.renewals += 1;
         if failing.renewals == 2 {
@@ -89,19 +92,19 @@ impl Owners {
         if failing.too_many >= RENEWALS_MAX && failing.turns >= TURNS_MAX {
             world.violate(
                 "mute-owner",
-                format!("{owner} cannot publish, others can, and it owns partitions"),
+                format!("{owner} cannot publish but owns partitions, although others can publish"),
             );
         }
     }
 
-    /// A turn of this orchestrator has ended, well or not.
+    /// Records the end of a turn of this orchestrator, successful or not.
     pub fn turn_ended(&mut self, owner: &str) {
         if let Some(failing) = self.failing.get_mut(owner).filter(|failing| failing.too_many > 0) {
             failing.turns += 1;
         }
     }
 
-    /// A publish of an orchestrator has failed, or was acknowledged.
+    /// Records the result of an orchestrator's publish.
     pub fn publishes(&mut self, owner: &str, is_failed: bool) {
         if is_failed {
             self.failing.entry(owner.to_owned()).or_default();
@@ -110,12 +113,13 @@ impl Owners {
         }
     }
 
-    /// Whether publishes of some orchestrator fail.
+    /// Whether publishes of any orchestrator fail.
     pub fn some_fail(&self) -> bool {
         !self.failing.is_empty()
     }
 
-    /// The clock of leases has jumped: they may end at once, and moments from before it are not to be compared.
+    /// Records a jump of the leases' clock. Leases may expire at once, and earlier times are not
+    /// comparable.
     pub fn clock_jumped(&mut self, world: &World) {
         self.jumped_at = Some(world.now());
         self.renewed.clear();
@@ -123,7 +127,7 @@ impl Owners {
         self.members.clear();
     }
 
-    /// A transaction was committed after which the partition has this owner.
+    /// Records a committed owner of a partition.
     pub fn owned(&mut self, world: &World, partition: i64, owner: String, tick: u64) {
         if !owner.is_empty() {
             self.claimed.insert(partition, owner.clone());
@@ -141,15 +145,15 @@ impl Owners {
         {
             let ago = world.now() - at;
             let detail = format!(
-                "{owner} claims partition {partition}, and {before} renewed its lease {ago} ms ago"
+                "{owner} claims partition {partition}, but {before} renewed its lease {ago} ms ago"
             );
             world.violate("lease-lost", detail);
         }
         world.count("partition changes hands");
     }
 
-    /// A turn of this orchestrator has ended, and it takes nothing over. Returns the partitions that it gained, with the tick:
-    /// everything that was outstanding in them was sent since.
+    /// Returns the partitions that this orchestrator gained, with the tick since which all
+    /// outstanding commands must have been sent. Called after a turn without a takeover.
     pub fn checked(&mut self, owner: &str) -> BTreeMap<i64, u64> {
         let seats = &self.seats;
         self.gained
@@ -157,7 +161,7 @@ impl Owners {
             .collect()
     }
 
-    /// Whether nobody has claimed this partition since this orchestrator did.
+    /// Whether this orchestrator was the last to claim this partition.
     pub fn claimed_last(&self, owner: &str, partition: i64) -> bool {
         self.claimed.get(&partition).is_some_and(|known| known == owner)
     }

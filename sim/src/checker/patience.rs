@@ -1,4 +1,5 @@
-//! Patience: no step is taken for silent before its command was acknowledged and its timeout has passed since.
+//! Timeouts: no step counts as silent before its command was acknowledged and its timeout has
+//! passed.
 
 use std::collections::BTreeMap;
 
@@ -9,39 +10,45 @@ use sagamore_transport::{Record, wire};
 use super::rejections::Rejections;
 use crate::world::World;
 
-/// When the transport acknowledged each attempt of a command first, by the time of the world.
+/// The time of the first acknowledgement of each attempt of a command.
 #[derive(Default)]
 pub struct Patience {
     acknowledged: BTreeMap<(String, u32), i64>,
-    /// When a clock jumped last.
+    /// The time of the last jump of a clock.
     jumped_at: Option<i64>,
 }
 
 impl Patience {
-    /// The transport acknowledges these records.
+    /// Records acknowledged records.
     pub fn acknowledged(&mut self, world: &World, records: &[Record]) {
         for command in records.iter().filter_map(|record| wire::decode_command(record).ok()) {
             self.acknowledged.entry((command.id(), command.attempt)).or_insert_with(|| world.now());
         }
     }
 
-    /// A clock jumps now: what runs may end at once.
+    /// Records a jump of a clock, after which timeouts may end at once.
     pub fn clock_jumped(&mut self, world: &World) {
         self.jumped_at = Some(world.now());
     }
 
-    /// An entry is committed for a saga that is still as it was before.
+    /// Checks a committed entry. `saga` is its state before the entry.
     pub(super) fn check(&self, world: &World, saga: &Saga, entry: &Entry, rejections: &Rejections) {
         for change in &entry.changes {
             let Change::Silent { step, .. } = change else { continue };
             let Some(index) = saga.definition.index_of(step) else { continue };
-            let sets_aside = |change: &Change| matches!(change, Change::SetAside { step: other, .. } if other == step);
-            if entry.changes.iter().any(sets_aside) {
-                continue; // unknown because its answer cannot be stored, and the saga goes back
+            let is_set_aside = |change: &Change| {
+                matches!(
+                    change,
+                    Change::SetAside { step: other, .. } if other == step
+                )
+            };
+            if entry.changes.iter().any(is_set_aside) {
+                // unknown because its reply cannot be stored, and the saga compensates
+                continue;
             }
             let state = &saga.steps[index];
-            // In a pause, or set aside: it is left as it is because the saga turns back. And of many attempts not every
-            // one is in the journal.
+            // A step that backs off or is set aside becomes silent because the saga compensates.
+            // The journal does not have every attempt of many.
             let counted =
                 state.attempts < 8 || saga.definition.steps[index].patience.attempts_max.is_some();
             let direction = match state.status {
@@ -55,11 +62,11 @@ impl Patience {
             let attempt = (saga.command(index, direction).id(), state.attempts);
             let timeout = saga.definition.steps[index].patience.timeout();
             match self.acknowledged.get(&attempt) {
-                // forgotten with the saga when its batch failed; the next attempt is rejected again
+                // forgotten with the saga when its batch failed: the next attempt is rejected again
                 None if rejections.has(&attempt.0, attempt.1) => {}
                 None => world.violate(
                     "silent-unsent",
-                    format!("{attempt:?} is overdue, and was never sent"),
+                    format!("{attempt:?} is overdue, but was never sent"),
                 ),
                 Some(at) if self.jumped_at.is_some_and(|jumped_at| jumped_at >= *at) => {}
                 Some(at)

@@ -1,4 +1,5 @@
-//! Rejections: a command that the brokers never take is not sent in another attempt before a person has decided.
+//! Rejections: a command that the brokers reject is not sent in another attempt before an operator
+//! has decided.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +8,12 @@ use sagamore_core::{Command, Name};
 
 use crate::world::World;
 
-/// The attempts that were rejected, by command.
+/// The rejected attempt of each command.
 #[derive(Default)]
 pub(super) struct Rejections(BTreeMap<String, u32>);
 
 impl Rejections {
-    /// The brokers reject this command for its own sake.
+    /// Records that the brokers reject this command itself.
     pub fn rejected(&mut self, world: &World, command: &Command) {
         world.count("command rejected by the brokers");
         let id = command.id();
@@ -20,20 +21,20 @@ impl Rejections {
             && attempt < command.attempt
         {
             let detail = format!(
-                "{id} was too large at attempt {attempt}, and is sent as attempt {}",
+                "{id} was too large at attempt {attempt}, but is sent as attempt {}",
                 command.attempt
             );
             world.violate("oversized-resent", detail);
         }
     }
 
-    /// Whether the brokers rejected this attempt of a command last.
+    /// Whether this attempt was the last rejected one of the command.
     pub fn has(&self, id: &str, attempt: u32) -> bool {
         self.0.get(id) == Some(&attempt)
     }
 
-    /// The orchestrator has forgotten a rejection, together with a saga that it had set aside or whose batch has failed: when
-    /// it reads the saga again, timers run for all that is outstanding. It takes the step for silent.
+    /// Forgets rejections of silent steps. The orchestrator forgets a rejection with a saga that it
+    /// sets aside or whose batch fails, and then runs timers for all outstanding commands.
     pub fn forgotten(&mut self, id: &str, entry: &Entry) {
         for change in &entry.changes {
             if let Change::Silent { step, .. } = change {
@@ -42,7 +43,7 @@ impl Rejections {
         }
     }
 
-    /// A person has decided about a step of this saga.
+    /// Forgets the rejections of a step that an operator decided about.
     pub fn decided(&mut self, id: &str, rescue: &Rescue) {
         self.forget(id, &rescue.step);
     }

@@ -1,11 +1,11 @@
-//! Operators' verbs: one that was accepted has run, one that was refused has not, and none runs twice. Each has a reason
-//! of its own, by which it is found in the journals.
+//! Operators' verbs: an accepted verb has run, a refused one has not, and none runs twice. Each has
+//! a unique reason, which identifies it in the journals.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::world::World;
 
-/// Verbs that ran and verbs that were refused, each by its reason.
+/// Verbs that ran and verbs that were refused, by reason.
 #[derive(Default)]
 pub(super) struct Verbs {
     ran: BTreeMap<String, u32>,
@@ -13,7 +13,7 @@ pub(super) struct Verbs {
 }
 
 impl Verbs {
-    /// An entry with this verb is committed.
+    /// Records a committed verb.
     pub fn ran(&mut self, world: &World, reason: &str) {
         let count = self.ran.entry(reason.to_owned()).or_default();
         *count += 1;
@@ -23,28 +23,28 @@ impl Verbs {
         if self.refused.contains(reason) {
             world.violate(
                 "verb-after-refusal",
-                format!("the verb of '{reason}' was refused, and ran"),
+                format!("the verb of '{reason}' was refused, but ran"),
             );
         }
     }
 
-    /// The operator was told that it ran.
+    /// Checks a verb that was reported as accepted.
     pub fn accepted(&self, world: &World, reason: &str) {
         if !self.ran.contains_key(reason) {
             world.violate(
                 "verb-lost",
-                format!("the verb of '{reason}' was accepted, and is in no journal"),
+                format!("the verb of '{reason}' was accepted, but is in no journal"),
             );
         }
     }
 
-    /// The operator was told that the saga's state does not allow it.
+    /// Checks a verb that was reported as refused.
     pub fn refused(&mut self, world: &World, reason: &str) {
         self.refused.insert(reason.to_owned());
         if self.ran.contains_key(reason) {
             world.violate(
                 "verb-denied",
-                format!("the verb of '{reason}' ran, and its operator was told that it did not"),
+                format!("the verb of '{reason}' ran, but was reported as refused"),
             );
         }
     }

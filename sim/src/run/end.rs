@@ -1,5 +1,5 @@
-//! How a run ends: once all is at rest, everything that was ever sent comes once more; in a choreographed shop whatever waits
-//! for another event is then given up.
+//! The end of a run: once all is at rest, every record is delivered again. In a choreographed shop,
+//! events that wait for another one then become dead letters.
 
 use sagamore_core::{Body, Direction, Event, Name, StepKey, Timestamp};
 use sagamore_transport::{Record, wire};
@@ -8,41 +8,41 @@ use super::{Role, Run};
 use crate::style::Style;
 use crate::world::LATE_MS_MAX;
 
-/// How long it is watched while everything is sent once more.
+/// The time after the repeated delivery in which the run is checked.
 const ENCORE_MS: i64 = LATE_MS_MAX + 8_000;
-/// Longer than events wait for one another, with all that clocks may differ, and the last pause.
+/// Longer than the wait of early events, plus the difference of clocks and the last pause.
 const PATIENCE_MS: i64 = 900_000;
-/// How long giving up is given.
+/// The time limit for the dead letters.
 const GIVING_UP_MS: i64 = 120_000;
 
-/// Where the end of a run stands.
+/// The phase of a run's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// Not everything is at rest.
     Ahead,
-    /// Everything comes once more; until then it is watched.
+    /// Every record was delivered again.
     Encore { until: i64 },
-    /// Nobody waits any more.
+    /// Early events become dead letters.
     GivingUp { until: i64 },
 }
 
 impl Run {
-    /// Everything is at rest: has everything repeated.
+    /// Delivers every record again, once everything is at rest.
     pub(super) fn encore(&mut self) {
-        self.world.tell(|| "at rest".to_owned());
+        self.world.log(|| "at rest".to_owned());
         self.site.hub.release(true);
         if self.site.style == Style::Choreographed && self.world.percent(50) {
-            self.begin_observing_anew();
+            self.restart_observer_empty();
         }
         self.site.hub.repeat();
         if self.site.style == Style::Choreographed {
-            self.site.hub.foreign(in_vain());
+            self.site.hub.foreign(orphan_event());
         }
         self.end = End::Encore { until: self.world.now() + ENCORE_MS };
     }
 
-    /// Whether there is nothing more to come, of a run that has been at rest.
-    pub(super) fn is_at_its_end(&mut self) -> bool {
+    /// Whether a run that was at rest is finished.
+    pub(super) fn is_finished(&mut self) -> bool {
         let now = self.world.now();
         match (self.end, self.site.style) {
             (End::Ahead, _) => false,
@@ -54,27 +54,28 @@ impl Run {
                 }
                 false
             }
-            // the checker tells what waits still
+            // the checker reports events that still wait
             (End::GivingUp { until }, _) => now >= until || !self.world.checker().events_wait(),
         }
     }
 
-    /// The observer has lost its database, and reads what comes once more.
-    fn begin_observing_anew(&mut self) {
+    /// Deletes the observer's database, so that it reads the repeated records from the start.
+    fn restart_observer_empty(&mut self) {
         self.world.count("observer begun anew");
         let observers =
             (0..self.processes.len()).filter(|index| self.processes[*index].role == Role::Observer);
         let observers: Vec<usize> = observers.collect();
         observers.iter().for_each(|index| self.stop(*index));
-        self.site.begin_observing_anew();
+        self.site.restart_observer_empty();
         observers.iter().for_each(|index| self.restart(*index));
     }
 }
 
-/// An event of a chain that nobody has begun: it waits in vain for the order.
-fn in_vain() -> Record {
-    let name = |text: &str| Name::new(text).expect("a name");
-    let saga = "fulfilment:nobodys".parse().expect("a chain");
+/// Builds an event of a chain that never started, so that it waits for the order until it becomes a
+/// dead letter.
+fn orphan_event() -> Record {
+    let name = |text: &str| Name::new(text).expect("the name is valid");
+    let saga = "fulfilment:nobodys".parse().expect("the id is valid");
     let event = Event {
         key: StepKey { saga, step: name("charge"), direction: Direction::Action, generation: 1 },
         version: 1,

@@ -1,39 +1,41 @@
-//! In some runs more than the barrier's retention passes while sagas wait for a person: what has ended is forgotten, and those
-//! go on as if nothing had been.
+//! In some runs more than the barrier's retention passes while sagas wait for an operator. Ended
+//! sagas are forgotten, and the waiting ones continue.
 
 use super::Run;
 use crate::world::LATE_MS_MAX;
 
-/// Longer than barriers remember, with all that clocks may differ.
+/// Longer than the barrier's retention plus the difference of clocks.
 const DAYS: u32 = 42;
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
-/// How long everybody works in each of these days: a gap between two readings of a clock counts at most a day.
+/// The working time of the processes on each day. A gap between two readings of a clock counts as
+/// at most a day.
 const WORKING_MS: i64 = 1_500;
-/// How long it has to be quiet before: nothing may be on its way for longer than topics keep it.
+/// The quiet time before. No record may be in flight for longer than topics retain it.
 const QUIET_MS: i64 = LATE_MS_MAX + 8_000;
-/// How long forgetting is given.
+/// The time limit for the removal of rows.
 const FORGETTING_MS: i64 = 150_000;
 
-/// Where such a run stands.
+/// The phase of such a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Month {
-    /// The operator is away from the beginning, and all others still have something to do.
+    /// The operator is away from the start, and others still have work.
     ToCome,
-    /// Nothing happens any more; from this moment on the month passes.
+    /// No process has work. The month starts at this time.
     Quiet { until: i64 },
-    /// It passes, a day at a time.
+    /// The month passes, one day at a time.
     Passing { days: u32, until: i64, rows: i64 },
-    /// It has passed; at this moment the operator comes back.
+    /// The month has passed. The operator returns at this time.
     Forgetting { until: i64, rows: i64 },
-    /// Or there is none.
+    /// There is no month, or it is over.
     Over,
 }
 
 impl Run {
-    /// What there is to do about it now, in a world that has healed.
-    pub(super) fn month_passes(&mut self) {
+    /// Advances the phase, in a world that has healed.
+    pub(super) fn advance_month(&mut self) {
         let (now, site) = (self.world.now(), self.site.clone());
-        let quiet = site.clients_done() == self.clients && self.world.checker().waits_for_people();
+        let quiet =
+            site.clients_done() == self.clients && self.world.checker().is_waiting_for_operators();
         self.month = match self.month {
             Month::ToCome => {
                 site.hub.release(quiet);
@@ -41,7 +43,7 @@ impl Run {
             }
             Month::Quiet { .. } if !quiet => Month::ToCome,
             Month::Quiet { until } if now >= until => {
-                self.world.tell(|| "a month passes".to_owned());
+                self.world.log(|| "a month passes".to_owned());
                 site.hub.expire();
                 Month::Passing { days: DAYS, until: now, rows: site.barrier_rows() }
             }

@@ -1,4 +1,5 @@
-//! A panic of what is simulated is something that must never be seen, told with the seed and not on standard error.
+//! Reports a panic of the simulated system as a violation of its seed, instead of on standard
+//! error.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -11,7 +12,7 @@ thread_local! {
 
 static HOOK: Once = Once::new();
 
-/// Polls, and gives the text of a panic as the error.
+/// Polls, and returns the text of a panic as the error.
 pub fn poll<T>(act: impl FnOnce() -> T) -> Result<T, String> {
     HOOK.call_once(|| {
         let others = take_hook();

@@ -1,4 +1,4 @@
-//! Who lives on a site when a run begins.
+//! The processes and persons of a run at its start.
 
 use super::{Role, Run};
 use crate::client::{self, Wish};
@@ -10,8 +10,9 @@ use crate::run::month::Month;
 use crate::theme::Theme;
 
 impl Run {
-    /// An orchestrator or two, seven services, two clients, an operator or two, and neighbours of some services.
-    pub(super) fn people_a_directed_site(&mut self, outside: Outside) {
+    /// Adds one or two orchestrators, seven services, two clients, one or two operators, and other
+    /// transactions of some services.
+    pub(super) fn populate_orchestrated(&mut self, outside: Outside) {
         let theme = self.world.theme;
         if theme == Theme::Retention || theme == Theme::General && self.world.percent(20) {
             self.month = Month::ToCome;
@@ -38,7 +39,8 @@ impl Run {
         self.add_neighbours();
     }
 
-    /// A process of each service; where they can share the work, two of some.
+    /// Adds a process of each service, and a second one of some services if processes can share the
+    /// work.
     fn add_participants(&mut self) {
         for number in 0..self.site.services.len() {
             self.add(Role::Participant(number), None);
@@ -48,7 +50,7 @@ impl Run {
         }
     }
 
-    /// Where transactions share commits, there are some beside those of the services.
+    /// Adds other transactions if transactions share commits.
     fn add_neighbours(&mut self) {
         if self.site.services.iter().any(|(_, store)| store.joins()) {
             neighbour::prepare(&self.site);
@@ -59,8 +61,8 @@ impl Run {
         }
     }
 
-    /// Four services, an observer, two or three customers, and sometimes somebody impatient.
-    pub(super) fn people_an_undirected_site(&mut self) {
+    /// Adds four services, an observer, two or three customers, and sometimes an impatient one.
+    pub(super) fn populate_choreographed(&mut self) {
         self.add_participants();
         self.add(Role::Observer, None);
         if self.site.hub.shares() && self.world.percent(50) {

@@ -1,4 +1,4 @@
-//! What only a choreographed site has: the outbox that customers come to, and the observer.
+//! The parts of a choreographed site: the outbox for customers, and the observer.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,11 +16,12 @@ use crate::store::{Owner, Store};
 use crate::style::Style;
 
 impl Site {
-    /// The services' tables, before the first order is placed, and what shows the checker the rows of barriers.
+    /// Creates the services' tables before the first order, and the triggers that report the
+    /// barriers' rows.
     pub(super) fn prepare_services(&self) {
         for (service, store) in &self.services {
             let transport =
-                self.hub.for_process(&"nobody".into(), &ProcessClock::right(&self.world));
+                self.hub.for_process(&"setup".into(), &ProcessClock::right(&self.world));
             let mut participant = Participant::new(
                 service.clone(),
                 store.inner.clone(),
@@ -29,29 +30,29 @@ impl Site {
             );
             let prepared = participant.prepare().now_or_never();
             prepared
-                .expect("databases in memory answer at once")
-                .expect("make the tables of services");
+                .expect("databases in memory never block")
+                .expect("create the services' tables");
             store.prepare(TRIGGERS);
         }
         if self.style == Style::Choreographed {
             for (service, _) in &self.services {
-                // as in the program, which subscribes every service before any of them runs
+                // the program, too, subscribes every service before any of them runs
                 let topics = service.reacts_to().map(Arc::from).collect();
                 self.hub.introduce(service.name().as_str(), topics);
             }
-            self.begin_observing_anew();
+            self.restart_observer_empty();
         }
     }
 
-    /// The observer has lost its database, and reads under another group. Call it while no observer runs.
+    /// Deletes the observer's database and changes its group. No observer may run.
     ///
-    /// The log knows the group at once, as in the program, which opens the observer before any service runs: it may remove a
-    /// record that all known groups have read.
-    pub fn begin_observing_anew(&self) {
+    /// The log registers the group at once, because the program opens the observer before any
+    /// service runs. Otherwise the log could remove records that all registered groups have read.
+    pub fn restart_observer_empty(&self) {
         let mut desk = self.desk();
         let count = desk.observer.as_ref().map_or(0, |(_, count)| count + 1);
         desk.observer = Some((Store::new(&self.world, Owner::Observer), count));
-        let plan = choreography::plan().expect("the plan is sound");
+        let plan = choreography::plan().expect("the plan is valid");
         let reactions = plan.parts().flat_map(|part| part.events()).map(|(event, _)| event);
         let topics = reactions.chain(&plan.overdue).map(event_topic).collect();
         self.hub.introduce(&group(count), topics);
@@ -61,17 +62,17 @@ impl Site {
         self.desk().observer.clone()
     }
 
-    /// What the observer keeps; where there is none, the engine's database.
+    /// Returns the observer's database, or the engine's if there is none.
     pub fn observed(&self) -> Database {
         self.observer().map_or_else(|| self.engine.inner.clone(), |(store, _)| store.inner)
     }
 
-    /// Where orders are placed.
+    /// Returns the outbox that starts chains.
     pub fn outbox(&self) -> Outbox {
         self.desk().outbox.clone()
     }
 
-    /// One life of the observer.
+    /// Runs one incarnation of the observer.
     pub async fn observe(self: Arc<Site>, born_in_ms: i64) {
         let world = &self.world;
         world.sleep(born_in_ms).await;
@@ -86,7 +87,7 @@ impl Site {
                 tells_overdue: world.percent(50),
                 ..ObserverOptions::default()
             };
-            let plan = choreography::plan().expect("the plan is sound");
+            let plan = choreography::plan().expect("the plan is valid");
             let (database, transport) =
                 (store.for_process(&who), self.hub.for_process(&who, &clock));
             let ended = match Observer::open(options, database, transport, vec![plan]).await {
@@ -101,7 +102,7 @@ impl Site {
         }
     }
 
-    /// Until a turn fails, and is not simply made again.
+    /// Runs turns until one fails and is not retried.
     async fn turns_of(
         &self,
         observer: &mut Observer,
@@ -116,7 +117,7 @@ impl Site {
                     world.rest(idle).await;
                 }
                 Err(error) if error.is_transient() && world.percent(50) => {
-                    world.tell(|| format!("observer: {error}"));
+                    world.log(|| format!("observer: {error}"));
                     world.sleep(world.between(5, 500)).await;
                 }
                 Err(error) => return Err(error),
@@ -125,7 +126,7 @@ impl Site {
     }
 }
 
-/// The group of the observer that runs on its nth database.
+/// Returns the observer's group for this reset.
 fn group(count: u32) -> String {
     format!("sagamore.observer.{count}")
 }

@@ -1,5 +1,5 @@
-//! Transactions that a server ends because they are idle for too long, as PostgreSQL does: what was written in them is
-//! undone, and others go on.
+//! Idle transactions that the server ends, as PostgreSQL does. Their writes are rolled back, and
+//! others continue.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,27 +7,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sagamore_database::Error;
 use sagamore_database::database::Open;
 
-use super::{Gate, Store};
+use super::{Store, WriteGuard};
 
-/// How long a transaction may be without a statement.
+/// The maximum time without a statement.
 const IDLE_MS_MAX: i64 = 2_500;
 
-/// An open transaction, in the hands of a process and of the server.
+/// An open transaction, shared by a process and the server.
 pub(super) struct Slot {
-    held: Mutex<Option<(Open, Gate)>>,
-    /// When its last statement came.
-    heard_at: AtomicI64,
-    /// The server has ended it.
+    held: Mutex<Option<(Open, WriteGuard)>>,
+    /// The time of its last statement.
+    last_used_at: AtomicI64,
+    /// Whether the server has ended it.
     ended: AtomicBool,
 }
 
 impl Slot {
-    fn held(&self) -> MutexGuard<'_, Option<(Open, Gate)>> {
+    fn held(&self) -> MutexGuard<'_, Option<(Open, WriteGuard)>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why it is not there.
-    fn gone(&self) -> Error {
+    /// Returns the error for a transaction that has ended.
+    fn missing_error(&self) -> Error {
         if self.ended.load(Ordering::Relaxed) {
             Error::Unavailable("idle for too long".into())
         } else {
@@ -35,22 +35,22 @@ impl Slot {
         }
     }
 
-    /// Works on it, if it is there.
+    /// Runs an operation on the transaction, if it is open.
     pub(super) fn with<T>(&self, act: impl FnOnce(&Open) -> Result<T, Error>) -> Result<T, Error> {
         match &*self.held() {
             Some((open, _)) => act(open),
-            None => Err(self.gone()),
+            None => Err(self.missing_error()),
         }
     }
 
-    /// Takes it out, to end it.
-    pub(super) fn end(&self) -> Result<(Open, Gate), Error> {
+    /// Removes the transaction to end it.
+    pub(super) fn end(&self) -> Result<(Open, WriteGuard), Error> {
         let held = self.held().take();
-        held.ok_or_else(|| self.gone())
+        held.ok_or_else(|| self.missing_error())
     }
 
     fn end_if_idle(&self, store: &Store) {
-        if self.heard_at.load(Ordering::Relaxed) + IDLE_MS_MAX < store.world.now()
+        if self.last_used_at.load(Ordering::Relaxed) + IDLE_MS_MAX < store.world.now()
             && let Some(held) = self.held().take()
         {
             self.ended.store(true, Ordering::Relaxed);
@@ -61,17 +61,17 @@ impl Slot {
 }
 
 impl Store {
-    /// The same, on a server that ends transactions that are idle for too long.
+    /// Returns the store on a server that ends idle transactions.
     pub fn limited(self) -> Store {
         Store { limited: Some(Arc::default()), ..self }
     }
 
-    /// Holds a transaction that has just begun.
-    pub(super) fn slot(&self, open: Open, gate: Gate) -> Arc<Slot> {
-        let heard_at = AtomicI64::new(self.world.now());
+    /// Stores a transaction that has just started.
+    pub(super) fn slot(&self, open: Open, guard: WriteGuard) -> Arc<Slot> {
+        let last_used_at = AtomicI64::new(self.world.now());
         let slot = Arc::new(Slot {
-            held: Mutex::new(Some((open, gate))),
-            heard_at,
+            held: Mutex::new(Some((open, guard))),
+            last_used_at,
             ended: AtomicBool::new(false),
         });
         if let Some(current) = &self.limited {
@@ -80,17 +80,17 @@ impl Store {
         slot
     }
 
-    /// A statement comes; too late, perhaps.
-    pub(super) fn heard_of(&self, slot: &Slot) -> Result<(), Error> {
+    /// Records a statement. Fails if the transaction was idle for too long.
+    pub(super) fn touch(&self, slot: &Slot) -> Result<(), Error> {
         if self.limited.is_some() {
             slot.end_if_idle(self);
         }
-        slot.heard_at.store(self.world.now(), Ordering::Relaxed);
+        slot.last_used_at.store(self.world.now(), Ordering::Relaxed);
         slot.with(|_| Ok(()))
     }
 
-    /// Ends the open transaction if it is idle for too long.
-    pub(super) fn end_what_idles(&self) {
+    /// Ends the open transaction if it was idle for too long.
+    pub(super) fn end_idle_transaction(&self) {
         let Some(current) = &self.limited else { return };
         let slot = current.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
         if let Some(slot) = slot {

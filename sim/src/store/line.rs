@@ -1,4 +1,4 @@
-//! The line of those who want to write where transactions share a commit, and how the commit that they share is lost.
+//! The queue of writers whose transactions share a commit, and the loss of such a commit.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,30 +8,31 @@ use std::task::Poll;
 
 use sagamore_database::Error;
 
-use super::{Held, Store};
+use super::{OpenTransaction, Store};
 use crate::faults::Fault;
 
-/// No commit succeeds while there is such a row: what it refers to is missing.
+/// Tables whose deferred constraint makes a commit fail.
 const DOOMED: &str = "CREATE TABLE sim_nothing (id INTEGER PRIMARY KEY);
     CREATE TABLE sim_doom (id INTEGER REFERENCES sim_nothing (id) DEFERRABLE INITIALLY DEFERRED)";
 const DOOM: &str = "INSERT INTO sim_doom (id) VALUES (1)";
 
-/// A process that waits for the database. Dropping it may pass the right to write on, and so end a shared commit.
-struct Waiting<'a, T> {
+/// A process that waits for the database. Dropping it may pass on the right to write, and so end a
+/// shared commit.
+struct PendingCall<'a, T> {
     store: &'a Store,
     who: &'a Arc<str>,
-    wanted: Option<Pin<Box<dyn Future<Output = T> + Send + 'a>>>,
+    future: Option<Pin<Box<dyn Future<Output = T> + Send + 'a>>>,
 }
 
-impl<T> Drop for Waiting<'_, T> {
+impl<T> Drop for PendingCall<'_, T> {
     fn drop(&mut self) {
-        self.wanted = None;
+        self.future = None;
         self.store.notice(self.who);
     }
 }
 
 impl Store {
-    /// The same, where transactions that wait for the writer join the one that has it, and share its commit.
+    /// Returns the store with transactions that join the current writer and share its commit.
     pub fn joined(self) -> Store {
         self.prepare(DOOMED);
         Store { joins: true, ..self }
@@ -42,17 +43,17 @@ impl Store {
         self.joins
     }
 
-    /// Waits for the database, which answers at once unless others are in line.
+    /// Waits for the database, which never blocks unless others are queued.
     pub(super) async fn in_line<'a, T>(
         &'a self,
         who: &'a Arc<str>,
-        wanted: impl Future<Output = T> + Send + 'a,
+        future: impl Future<Output = T> + Send + 'a,
     ) -> T {
-        let mut waiting = Waiting { store: self, who, wanted: Some(Box::pin(wanted)) };
+        let mut waiting = PendingCall { store: self, who, future: Some(Box::pin(future)) };
         loop {
             let polled = std::future::poll_fn(|context| {
-                let wanted = waiting.wanted.as_mut().expect("it is there until it is dropped");
-                Poll::Ready(wanted.as_mut().poll(context))
+                let future = waiting.future.as_mut().expect("the future exists until the drop");
+                Poll::Ready(future.as_mut().poll(context))
             });
             let polled = polled.await;
             self.notice(who);
@@ -63,16 +64,16 @@ impl Store {
         }
     }
 
-    /// Shows the checker what was committed since, before anybody can go on.
+    /// Reports new commits to the checker before any process continues.
     pub(super) fn notice(&self, who: &str) {
         let commits = self.inner.stats().commits;
         if self.seen.swap(commits, Ordering::Relaxed) != commits {
-            self.world.tell(|| format!("{who} commits to {:?}", self.owner));
+            self.world.log(|| format!("{who} commits to {:?}", self.owner));
             self.world.checker().committed(&self.world, self.owner, &self.inner, who);
         }
     }
 
-    /// What a shared commit that failed looks like: the disk is full, or the process died during the sync.
+    /// Maps the failure of a shared commit to the error of a full disk or a crash during the sync.
     pub(super) fn lost(&self, error: Error) -> Error {
         match error {
             Error::Constraint(_) | Error::Conflict(_) if self.joins => {
@@ -89,8 +90,8 @@ impl Store {
     }
 }
 
-impl Held {
-    /// Sometimes the commit that this transaction shares with others will fail.
+impl OpenTransaction {
+    /// Makes the shared commit fail, by chance.
     pub(super) async fn doom(&self) -> Result<(), Error> {
         if self.store.joins && self.store.world.strikes(Fault::OuterLost) {
             self.tx.execute(DOOM, ()).await?;

@@ -1,5 +1,6 @@
-//! Groups whose members share the partitions, as on Kafka: each has some of them, until another one comes, or is silent
-//! for too long. A member that was silent goes on with what it has in its hands; its marks then count for nothing.
+//! Groups whose members share the partitions, as on Kafka. Each has some until another one joins or
+//! it is silent for too long. A silent member continues with its records, but its offsets no longer
+//! count.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,27 +9,27 @@ use sagamore_transport::{Consumer, Delivered, Error, Mark, Subscription, Transpo
 
 use super::Hub;
 
-/// How long a member may be silent until the others take what it has.
+/// The maximum silence of a member before others take its partitions.
 const SESSION_MS: i64 = 6_000;
 /// More partitions than any topic has.
 const PARTITIONS_MAX: u32 = 8;
 
-/// All groups whose members share.
+/// All groups with shared partitions.
 #[derive(Default)]
 pub(super) struct Groups(BTreeMap<Arc<str>, Group>);
 
 #[derive(Default)]
 struct Group {
-    /// Raised whenever a member comes or goes.
+    /// Incremented when a member joins or leaves.
     generation: u64,
-    /// When each was heard of last.
+    /// The time of each member's last sign of life.
     members: BTreeMap<u64, i64>,
     joined: u64,
 }
 
 impl Group {
-    /// This member lives. Those that were silent for too long are put out.
-    fn heard_of(&mut self, member: u64, now: i64) {
+    /// Records a sign of life of this member. Evicts members that were silent for too long.
+    fn touch(&mut self, member: u64, now: i64) {
         let before = self.members.len();
         self.members.retain(|other, seen_at| *other == member || *seen_at + SESSION_MS >= now);
         let is_new = self.members.insert(member, now).is_none();
@@ -37,7 +38,7 @@ impl Group {
         }
     }
 
-    /// The partitions of a member, in every topic.
+    /// Returns the partitions of a member, in every topic.
     fn share(&self, member: u64) -> Vec<u32> {
         let count = u32::try_from(self.members.len()).unwrap_or(1).max(1);
         let place = self.members.keys().position(|other| *other == member).unwrap_or(0) as u32;
@@ -45,19 +46,19 @@ impl Group {
     }
 }
 
-/// A place in a group, with the log's consumer of what is read there.
+/// A member's seat in a group, with the log's consumer.
 pub(super) struct Seat {
     hub: Hub,
-    /// None where each member takes all partitions from the one before.
-    member: Option<Member>,
+    /// `None` if each new member takes all partitions.
+    member: Option<GroupMember>,
     pub(super) inner: Box<dyn Consumer>,
 }
 
-/// One of those that share.
-struct Member {
+/// A member of a group with shared partitions.
+struct GroupMember {
     subscription: Subscription,
     number: u64,
-    /// The generation of the group in which it got its share.
+    /// The generation of the group in which it got its partitions.
     generation: u64,
 }
 
@@ -77,15 +78,15 @@ impl Seat {
         let (generation, inner) = share(hub, &subscription, number).await?;
         Ok(Seat {
             hub: hub.clone(),
-            member: Some(Member { subscription, number, generation }),
+            member: Some(GroupMember { subscription, number, generation }),
             inner,
         })
     }
 
-    /// Takes a share again when members have come or gone. Returns whether that was so.
+    /// Takes new partitions if members have joined or left. Returns whether they have.
     async fn follow(&mut self) -> Result<bool, Error> {
         let Some(member) = &mut self.member else { return Ok(false) };
-        let generation = heard_of(&self.hub, &member.subscription, member.number).0;
+        let generation = touch(&self.hub, &member.subscription, member.number).0;
         if generation == member.generation {
             return Ok(false);
         }
@@ -95,7 +96,7 @@ impl Seat {
         Ok(true)
     }
 
-    /// What another member has taken is not to be had any more: the next poll takes a share again.
+    /// Handles partitions that another member has taken: the next poll takes new ones.
     fn unless_fenced<T: Default>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
         match (outcome, &mut self.member) {
             (Err(Error::Fenced(_)), Some(member)) => {
@@ -127,11 +128,11 @@ impl Seat {
     }
 }
 
-fn heard_of(hub: &Hub, subscription: &Subscription, number: u64) -> (u64, Vec<u32>) {
+fn touch(hub: &Hub, subscription: &Subscription, number: u64) -> (u64, Vec<u32>) {
     let now = hub.world.now();
     let mut inner = hub.inner();
     let group = inner.groups.0.entry(subscription.group.clone()).or_default();
-    group.heard_of(number, now);
+    group.touch(number, now);
     (group.generation, group.share(number))
 }
 
@@ -140,10 +141,9 @@ async fn share(
     subscription: &Subscription,
     number: u64,
 ) -> Result<(u64, Box<dyn Consumer>), Error> {
-    let (generation, partitions) = heard_of(hub, subscription, number);
-    hub.world.tell(|| {
-        format!("member {number} of {} has partitions {partitions:?}", subscription.group)
-    });
+    let (generation, partitions) = touch(hub, subscription, number);
+    hub.world
+        .log(|| format!("member {number} of {} has partitions {partitions:?}", subscription.group));
     let wanted = Subscription { partitions: Some(partitions), ..subscription.clone() };
     Ok((generation, hub.log().subscribe(wanted).await?))
 }

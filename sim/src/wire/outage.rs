@@ -1,4 +1,4 @@
-//! What one process cannot do for a while, though all others can: publish, take records, or write to a topic.
+//! Outages of a single process: it cannot publish, poll, or write to a topic for a while.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use sagamore_transport::{Error, Record};
 use crate::faults::Fault;
 use crate::world::World;
 
-/// How long a process is cut off, or a right is missing.
+/// The longest outage of a process.
 const OUTAGE_MS_MAX: i64 = 20_000;
 
 /// The outages of one process.
@@ -16,7 +16,7 @@ const OUTAGE_MS_MAX: i64 = 20_000;
 pub(super) struct Outages {
     publish_until: i64,
     poll_until: i64,
-    /// Topic -> until when it may not be written to.
+    /// The topics that it may not write to, each with the end of the outage.
     denied: BTreeMap<Arc<str>, i64>,
 }
 
@@ -26,12 +26,12 @@ impl Outages {
         holds(world, Fault::CutFromPublishing, &mut self.publish_until)
     }
 
-    /// Whether the process is given nothing now.
+    /// Whether the process cannot poll now.
     pub(super) fn holds_poll(&mut self, world: &World) -> bool {
         holds(world, Fault::CutFromPolling, &mut self.poll_until)
     }
 
-    /// For each record, whether the process may not write to its topic now.
+    /// Returns an error for each record whose topic the process may not write to now.
     pub(super) fn deny(
         &mut self,
         world: &World,
@@ -54,7 +54,8 @@ impl Outages {
     }
 }
 
-/// Events where there are any, and else replies. A dead letter is the last resort of what is denied.
+/// Whether a topic may be denied: events in choreographed runs, else replies. Dead letters are
+/// never denied, since they replace denied replies.
 fn may_be_denied(events: bool, topic: &str) -> bool {
     if events {
         !topic.ends_with("-dlt") && !topic.starts_with("sagamore.")
@@ -63,7 +64,7 @@ fn may_be_denied(events: bool, topic: &str) -> bool {
     }
 }
 
-/// Whether an outage holds that began now or before.
+/// Whether an outage holds, started now or earlier.
 pub(crate) fn holds(world: &World, fault: Fault, until: &mut i64) -> bool {
     let now = world.now();
     if now >= *until && world.strikes(fault) {

@@ -35,7 +35,7 @@ fn too_large() -> TransportError {
     }
 }
 
-/// The rejection is dropped with the batch, and the command is in flight to nobody.
+/// The rejection is dropped with the batch, and no participant receives the command.
 #[tokio::test]
 async fn a_rejected_command_of_an_unstorable_saga_is_resent() {
     for live_max in [10_000, 0] {

@@ -1,65 +1,70 @@
-//! Conditions on what the services' tables hold, as queries that name offenders.
+//! Conditions on the services' tables, as queries that return violations.
 
 use super::Site;
 use crate::site::SERVICES;
 
-/// An invariant's name, what was seen if a row is returned, and the query.
+/// The invariant's name, the meaning of a returned row, and the query.
 type Condition<Text> = (&'static str, &'static str, Text);
 
-/// On the sagas and the shop's tables. `{completed}` and `{compensated}` are the orders whose sagas are that.
+/// Conditions on the sagas and the shop's tables. `{completed}` and `{compensated}` are the ids of
+/// such orders.
 const ON_ORDERS: &[Condition<&str>] = &[
     ("stuck-saga", "stuck", "SELECT id FROM {saga} WHERE status = 'stuck'"),
     (
         "half-saga",
-        "completed, and not charged once and for good",
-        "SELECT id FROM {completed} s LEFT JOIN {charge} c ON c.order_id = s.id WHERE c.order_id IS NULL OR c.refunded",
+        "completed, but not charged, or refunded",
+        "SELECT id FROM {completed} s LEFT JOIN {charge} c ON c.order_id = s.id WHERE c.order_id \
+         IS NULL OR c.refunded",
     ),
     (
         "half-saga",
-        "completed, and not reserved for good",
+        "completed, but not reserved, or released",
         "SELECT id FROM {completed} s LEFT JOIN {reservation} r ON r.order_id = s.id
          WHERE r.order_id IS NULL OR r.released",
     ),
     (
         "half-saga",
-        "completed, and not shipped",
-        "SELECT id FROM {completed} s LEFT JOIN {shipment} h ON h.order_id = s.id WHERE h.order_id IS NULL",
+        "completed, but not shipped",
+        "SELECT id FROM {completed} s LEFT JOIN {shipment} h ON h.order_id = s.id WHERE \
+         h.order_id IS NULL",
     ),
     (
         "half-saga",
-        "completed, and its order is not confirmed",
+        "completed, but its order is not confirmed",
         "SELECT id FROM {completed} s LEFT JOIN {orders} o ON o.order_id = s.id
          WHERE o.status IS DISTINCT FROM 'confirmed' OR o.locked_by IS NOT NULL",
     ),
     (
         "half-saga",
-        "compensated, and still charged",
+        "compensated, but still charged",
         "SELECT id FROM {compensated} s JOIN {charge} c ON c.order_id = s.id WHERE NOT c.refunded",
     ),
     (
         "half-saga",
-        "compensated, and still reserved",
-        "SELECT id FROM {compensated} s JOIN {reservation} r ON r.order_id = s.id WHERE NOT r.released",
+        "compensated, but still reserved",
+        "SELECT id FROM {compensated} s JOIN {reservation} r ON r.order_id = s.id WHERE NOT \
+         r.released",
     ),
     (
         "half-saga",
-        "compensated, and shipped",
+        "compensated, but shipped",
         "SELECT id FROM {compensated} s JOIN {shipment} h ON h.order_id = s.id",
     ),
     (
         "half-saga",
-        "compensated, and its order is not cancelled",
+        "compensated, but its order is not cancelled",
         "SELECT id FROM {compensated} s JOIN {orders} o ON o.order_id = s.id
          WHERE o.status <> 'cancelled' OR o.locked_by IS NOT NULL",
     ),
 ];
 
-/// On the barrier of each service.
+/// Conditions on each service's barrier.
 const ON_BARRIERS: &[Condition<&str>] = &[
     (
         "double-charge",
         "a step took effect twice",
-        "SELECT saga || '/' || step FROM {barrier} WHERE status = 'done' GROUP BY saga, step, direction HAVING count(*) > 1",
+        "SELECT saga || '/' || step FROM {barrier} WHERE status = 'done' GROUP BY saga, step, \
+         direction HAVING count(*) > 1",
     ),
     (
         "hanging-action",
@@ -88,13 +93,13 @@ const ON_BARRIERS: &[Condition<&str>] = &[
     ),
     (
         "empty-compensation",
-        "an undo was refused, or met neither an action nor its tombstone",
+        "an undo was refused, or has neither an action nor a tombstone",
         "SELECT c.saga || '/' || c.step FROM {barrier} c WHERE c.direction = 'compensation'
            AND NOT EXISTS (SELECT FROM {barrier} a WHERE a.saga = c.saga AND a.step = c.step AND a.direction = 'action')",
     ),
 ];
 
-/// All conditions of this site, as SQL.
+/// Returns all conditions as SQL for this site.
 pub fn all(site: &Site) -> Vec<Condition<String>> {
     let saga = site.table("engine", "saga");
     let of_status = |status: &str| {

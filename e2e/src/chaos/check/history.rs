@@ -1,4 +1,4 @@
-//! What the journals of all sagas must show: no gap, no fork, no wrong order of undo, nothing after the end.
+//! Checks all journals: no gap, no fork, undos in reverse order, one end.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use serde_json::Value;
 use super::Ledger;
 use super::Site;
 
-/// Sagas read at a time.
+/// Sagas per page.
 const PAGE: i64 = 2_000;
-/// The steps of the checkout that can be undone, in their order; then the pivot.
+/// The compensatable steps of the checkout in order, and the pivot.
 const STEPS: [&str; 4] = ["create-order", "charge-payment", "reserve-stock", "schedule-shipment"];
 
-/// Reads every journal, page by page.
+/// Checks every journal, page by page.
 pub fn check(site: &Site, ledger: &Ledger) -> Result<()> {
     let (saga, journal) = (site.table("engine", "saga"), site.table("engine", "journal"));
     let mut after = 0;
@@ -42,7 +42,7 @@ pub fn check(site: &Site, ledger: &Ledger) -> Result<()> {
     }
 }
 
-/// Everything wrong with one journal.
+/// Returns all violations in one journal.
 fn offences(status: &str, revision: u64, entries: &[Value]) -> Vec<String> {
     let mut found = Vec::new();
     let revisions: Vec<u64> =
@@ -52,7 +52,7 @@ fn offences(status: &str, revision: u64, entries: &[Value]) -> Vec<String> {
     }
     if revisions.last() != Some(&revision) {
         found.push(format!(
-            "history-gap: the row says revision {revision}, the journal ends with {:?}",
+            "history-gap: the row has revision {revision}, but the journal ends with {:?}",
             revisions.last()
         ));
     }
@@ -91,7 +91,7 @@ fn offences(status: &str, revision: u64, entries: &[Value]) -> Vec<String> {
     found
 }
 
-/// A change's kind, and its step if it has one: `"stuck"`, `{"done": {"step": ..}}`.
+/// Returns a change's kind and step. Examples: `"stuck"`, `{"done": {"step": ..}}`.
 fn named(change: &Value) -> (&str, &str) {
     match change {
         Value::String(kind) => (kind, ""),
@@ -106,7 +106,7 @@ fn named(change: &Value) -> (&str, &str) {
 mod tests {
     use super::*;
 
-    /// Journals as `revision kind step`, an entry each.
+    /// Builds a journal from lines of `revision kind step`, one entry each.
     fn check(status: &str, revision: u64, lines: &[&str]) -> Vec<String> {
         let entry = |line: &&str| {
             let words: Vec<&str> = line.split(' ').collect();
@@ -115,13 +115,13 @@ mod tests {
                 [_, kind, step] => serde_json::json!({ *kind: { "step": step } }),
                 _ => panic!("{line}"),
             };
-            serde_json::json!({ "revision": words[0].parse::<u64>().expect("a number"), "changes": [change] })
+            serde_json::json!({ "revision": words[0].parse::<u64>().expect("a revision"), "changes": [change] })
         };
         offences(status, revision, &lines.iter().map(entry).collect::<Vec<_>>())
     }
 
     #[test]
-    fn a_good_journal_has_no_offences() {
+    fn a_valid_journal_has_no_violations() {
         let good = [
             "1 started",
             "2 done create-order",
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_forks_wrong_orders_and_two_ends_are_found() {
+    fn gaps_forks_wrong_orders_and_double_ends_are_found() {
         let cases: &[(&str, u64, &[&str], &str)] = &[
             ("running", 3, &["1 started", "3 done create-order"], "history-gap"),
             ("running", 2, &["1 started"], "history-gap"),

@@ -1,4 +1,4 @@
-//! A volume of its own for PostgreSQL, in memory, that can be filled to the last byte.
+//! A volume in memory for PostgreSQL, which can be filled to the last byte.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -7,20 +7,20 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-/// Room for the data of an hour.
+/// The volume's size, enough for the data of an hour.
 const SIZE: &str = "size=3g";
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// A mounted volume. It is unmounted when it is dropped.
+/// A mounted volume, unmounted on drop.
 pub struct Volume {
     path: PathBuf,
 }
 
 impl Volume {
-    /// Mounts an empty volume at this folder; none where this user may not.
+    /// Mounts an empty volume at this folder. `None` without the permission to mount.
     pub fn mount(path: &Path) -> Option<Volume> {
         fs::create_dir_all(path).ok()?;
-        drop(Volume { path: path.to_owned() }); // one that an interrupted campaign has left
+        drop(Volume { path: path.to_owned() }); // unmounts the volume of an interrupted campaign
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", SIZE, "tmpfs"])
             .arg(path)
@@ -29,7 +29,7 @@ impl Volume {
         mounted.status.success().then(|| Volume { path: path.to_owned() })
     }
 
-    /// Takes all room that is left.
+    /// Fills the remaining space.
     pub fn fill(&self) -> Result<()> {
         let mut file =
             File::create(self.filler()).context("create the file that fills the volume")?;
@@ -41,7 +41,7 @@ impl Volume {
         Ok(())
     }
 
-    /// Gives the room back.
+    /// Frees the space.
     pub fn empty(&self) -> Result<()> {
         fs::remove_file(self.filler()).context("remove the file that fills the volume")
     }
@@ -53,6 +53,7 @@ impl Volume {
 
 impl Drop for Volume {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.path).output(); // PostgreSQL has ended
+        // PostgreSQL has exited
+        let _ = Command::new("umount").arg("--lazy").arg(&self.path).output();
     }
 }

@@ -1,4 +1,4 @@
-//! Asking processes and servers that may just have been killed.
+//! Requests to processes and servers that may have been killed a moment ago.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{Cast, POLL, READY_MAX};
 
-/// The server looks at its settings anew.
+/// Makes PostgreSQL reload its settings.
 const RELOAD: &str = "SELECT pg_reload_conf()";
 
 impl Cast<'_> {
@@ -24,23 +24,25 @@ impl Cast<'_> {
         }
     }
 
-    /// One request, one answer; HTTP/1.0, so that the answer ends with the connection.
+    /// Sends one request and returns the response's body. HTTP/1.0, so that the response ends with
+    /// the connection.
     pub(super) fn http(&self, name: &str, method: &str, path: &str, body: &str) -> Result<String> {
         let address = format!(
             "127.0.0.1:{}",
-            self.ports.get(name).with_context(|| format!("there is no {name}"))?
+            self.ports.get(name).with_context(|| format!("{name} is not running"))?
         );
         let mut stream = TcpStream::connect_timeout(&address.parse()?, Duration::from_secs(2))?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         let length = body.len();
         write!(
             stream,
-            "{method} {path} HTTP/1.0\r\nhost: {address}\r\nprefer: wait=10\r\ncontent-length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.0\r\nhost: {address}\r\nprefer: wait=10\r\ncontent-length: \
+             {length}\r\n\r\n{body}"
         )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let (head, body) =
-            answer.split_once("\r\n\r\n").with_context(|| format!("{name} says {answer:?}"))?;
+            answer.split_once("\r\n\r\n").with_context(|| format!("{name} returned {answer:?}"))?;
         ensure!(
             head.split(' ').nth(1).is_some_and(|code| code.starts_with('2')),
             "{name}: {head}\n{body}"
@@ -48,36 +50,36 @@ impl Cast<'_> {
         Ok(body.to_owned())
     }
 
-    /// Reads the engine's tables; patiently, since the server may have been killed.
-    pub(super) fn ask_engine(&self, sql: &str) -> Result<String> {
-        self.ask_postgres(&[&format!("SET search_path = \"{}_engine\"; {sql}", self.namespace)])
+    /// Queries the engine's tables. Retries, because the server may have been killed.
+    pub(super) fn query_engine(&self, sql: &str) -> Result<String> {
+        self.query_postgres(&[&format!("SET search_path = \"{}_engine\"; {sql}", self.namespace)])
     }
 
-    /// For so long no transaction writes.
+    /// Makes PostgreSQL read-only for this time.
     pub fn read_only_for(&self, time: Duration) -> Result<()> {
-        self.ask_postgres(&["ALTER SYSTEM SET default_transaction_read_only = on", RELOAD])?;
+        self.query_postgres(&["ALTER SYSTEM SET default_transaction_read_only = on", RELOAD])?;
         std::thread::sleep(time);
-        self.ask_postgres(&["ALTER SYSTEM RESET default_transaction_read_only", RELOAD]).map(drop)
+        self.query_postgres(&["ALTER SYSTEM RESET default_transaction_read_only", RELOAD]).map(drop)
     }
 
-    fn ask_postgres(&self, statements: &[&str]) -> Result<String> {
+    fn query_postgres(&self, statements: &[&str]) -> Result<String> {
         let url = self.services.postgres_url()?;
         let commands = statements.iter().flat_map(|sql| ["-c", *sql]);
         let begun = Instant::now();
         loop {
             let mut psql = Command::new("psql");
-            let asked = psql
+            let output = psql
                 .args(["-qtA", "-d", &url])
                 .args(commands.clone())
                 .output()
                 .context("run psql")?;
-            if asked.status.success() {
-                return Ok(String::from_utf8(asked.stdout)?);
+            if output.status.success() {
+                return Ok(String::from_utf8(output.stdout)?);
             }
             ensure!(
                 begun.elapsed() < READY_MAX,
                 "psql: {}",
-                String::from_utf8_lossy(&asked.stderr)
+                String::from_utf8_lossy(&output.stderr)
             );
             std::thread::sleep(POLL);
         }
