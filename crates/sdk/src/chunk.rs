@@ -18,7 +18,7 @@ use crate::barrier::{self, StepHistory, Verdict};
 use crate::decided::Decided;
 use crate::guard::{cut, guarded, panic_text};
 use crate::handler::{Handler, Running, Unreadable};
-use crate::intake::{By, Request};
+use crate::intake::{By, WorkItem};
 use crate::keys::{CommandKeys, Key};
 use crate::meter::Meter;
 use crate::participant::Options;
@@ -36,7 +36,7 @@ static LEFT: Outcome = Outcome::Fault(String::new());
 
 /// Shared context for executing the chunks of a turn.
 #[derive(Clone, Copy)]
-pub(crate) struct Room<'a> {
+pub(crate) struct ChunkContext<'a> {
     pub service: &'a Service,
     pub database: &'a Database,
     pub options: &'a Options,
@@ -97,13 +97,13 @@ enum HandlerEnd {
     Undone(Outcome),
 }
 
-impl Room<'_> {
+impl ChunkContext<'_> {
     /// Executes a chunk and commits it. Commands that the chunk did not reach return `None`; at
     /// least one is reached. After an error no command was answered, but the chunk may have been
     /// committed.
     pub(crate) async fn execute(
         &self,
-        chunk: &[Request],
+        chunk: &[WorkItem],
         meter: &mut Meter,
     ) -> Result<Vec<Option<Answer>>, DatabaseError> {
         let (mut attempt, mut mode) = (1, Mode::Together);
@@ -114,8 +114,8 @@ impl Room<'_> {
                     let answered = chunk
                         .iter()
                         .zip(&answers)
-                        .filter_map(|(asked, answer)| Some((asked, answer.as_ref()?)));
-                    answered.for_each(|(asked, answer)| alarm(asked, answer));
+                        .filter_map(|(item, answer)| Some((item, answer.as_ref()?)));
+                    answered.for_each(|(item, answer)| alarm(item, answer));
                     return Ok(answers);
                 }
                 Err(Stop::Failed(error)) => return Err(error),
@@ -140,16 +140,16 @@ impl Room<'_> {
     /// The database also rejects the fault.
     pub(crate) async fn set_aside(
         &self,
-        chunk: &[Request],
+        chunk: &[WorkItem],
         error: &DatabaseError,
         meter: &mut Meter,
     ) -> Result<Vec<Option<Answer>>, DatabaseError> {
-        Room { blamed: Some(error), ..*self }.execute(chunk, meter).await
+        ChunkContext { blamed: Some(error), ..*self }.execute(chunk, meter).await
     }
 
     async fn attempt(
         &self,
-        chunk: &[Request],
+        chunk: &[WorkItem],
         mode: Mode,
         meter: &mut Meter,
     ) -> Result<Vec<Option<Answer>>, Stop> {
@@ -170,12 +170,12 @@ impl Room<'_> {
     async fn work(
         &self,
         open: &Open,
-        chunk: &[Request],
+        chunk: &[WorkItem],
         mode: Mode,
         meter: &mut Meter,
     ) -> Result<Vec<Option<Answer>>, Stop> {
         let tx = open.tx();
-        let keys: Vec<&StepKey> = chunk.iter().map(|asked| &asked.key).collect();
+        let keys: Vec<&StepKey> = chunk.iter().map(|item| &item.key).collect();
         let claimed =
             barrier::claim_within(&tx, &keys, self.now, self.bytes_max).await.map_err(Stop::of)?;
         // commands beyond the bound are left in order, because a later one may share the key of an
@@ -190,12 +190,12 @@ impl Room<'_> {
             Mode::Together | Mode::Apart { .. } => {
                 let (mut answers, mut bytes) = (Vec::with_capacity(chunk.len()), 0);
                 let mut silence = Silence::of(self.database);
-                for ((asked, known), inputs) in chunk.iter().zip(&known).zip(&inputs) {
+                for ((item, known), inputs) in chunk.iter().zip(&known).zip(&inputs) {
                     if bytes >= self.bytes_max {
                         break;
                     }
                     silence.end(&tx).await.map_err(Stop::of)?;
-                    let answer = self.answer(open, asked, known, inputs, mode, meter).await?;
+                    let answer = self.answer(open, item, known, inputs, mode, meter).await?;
                     bytes += answer.bytes();
                     answers.push(Some(answer));
                 }
@@ -208,9 +208,9 @@ impl Room<'_> {
             .iter()
             .zip(&known)
             .zip(&answers)
-            .filter_map(|((asked, known), answer)| match answer {
-                Some(answer) => answer.fresh.then_some((&asked.key, known, &answer.outcome)),
-                None => Some((&asked.key, known, &LEFT)),
+            .filter_map(|((item, known), answer)| match answer {
+                Some(answer) => answer.fresh.then_some((&item.key, known, &answer.outcome)),
+                None => Some((&item.key, known, &LEFT)),
             })
             .collect();
         barrier::store(&tx, &stored, self.now).await.map_err(|error| mode.stop(error))?;
@@ -223,13 +223,13 @@ impl Room<'_> {
     async fn answer(
         &self,
         open: &Open,
-        asked: &Request,
+        item: &WorkItem,
         known: &StepHistory,
         inputs: &Inputs,
         mode: Mode,
         meter: &mut Meter,
     ) -> Result<Answer, Stop> {
-        let prepared = self.prepare(open.tx(), asked, known, inputs);
+        let prepared = self.prepare(open.tx(), item, known, inputs);
         if let (Some(error), false) = (self.blamed, prepared.is_known()) {
             return Ok(Answer::fresh(Outcome::Fault(cut(&format!(
                 "cannot store its outcome: {error}"
@@ -253,22 +253,22 @@ impl Room<'_> {
     fn prepare(
         &self,
         tx: Tx,
-        asked: &Request,
+        item: &WorkItem,
         known: &StepHistory,
         inputs: &Inputs,
     ) -> Preparation {
-        let (case, verdict) = known.judge(&asked.key);
+        let (case, verdict) = known.judge(&item.key);
         let service = self.service.name().to_string();
         metrics::counter!("sagamore_barrier_total", "service" => service, "case" => case.as_str())
             .increment(1);
         let begun = match verdict {
             Verdict::Answered(_)
-                if planted(Bug::OverdueIgnoresPivot) && self.last(asked) == Some(Last::Overdue) =>
+                if planted(Bug::OverdueIgnoresPivot) && self.last(item) == Some(Last::Overdue) =>
             {
                 return never(Last::Overdue);
             }
             Verdict::Answered(outcome) => {
-                let poison = self.poison(asked);
+                let poison = self.poison(item);
                 return Preparation::Answered(Answer {
                     poison,
                     fresh: false,
@@ -278,12 +278,12 @@ impl Room<'_> {
             Verdict::NothingToUndo => {
                 let outcome = Outcome::Done(Body::empty());
                 return Preparation::Answered(Answer {
-                    poison: self.poison(asked),
+                    poison: self.poison(item),
                     ..Answer::fresh(outcome)
                 });
             }
             Verdict::Act => match inputs {
-                _ if let Some(last) = self.last(asked) => return never(last),
+                _ if let Some(last) = self.last(item) => return never(last),
                 Inputs::Missing { names, since } => {
                     let why = format!("waits for {}", names.join(", "));
                     let early = self.now.since(*since) > self.options.early_max;
@@ -295,11 +295,9 @@ impl Room<'_> {
                         ..Answer::fresh(Outcome::Fault(why))
                     });
                 }
-                Inputs::Command | Inputs::All { .. } => {
-                    self.begin_unharmed(asked, tx, inputs, None)
-                }
+                Inputs::Command | Inputs::All { .. } => self.begin_unharmed(item, tx, inputs, None),
             },
-            Verdict::Undo(output) => self.begin_unharmed(asked, tx, inputs, Some(&output)),
+            Verdict::Undo(output) => self.begin_unharmed(item, tx, inputs, Some(&output)),
         };
         match begun {
             Ok(begun) => Preparation::Running(begun),
@@ -317,18 +315,18 @@ impl Room<'_> {
         }
     }
 
-    /// Calls [`Room::begin`] and turns a panic into a fault: messages and keys are read by the
+    /// Calls [`ChunkContext::begin`] and turns a panic into a fault: messages and keys are read by the
     /// service's own code.
     fn begin_unharmed(
         &self,
-        asked: &Request,
+        item: &WorkItem,
         tx: Tx,
         inputs: &Inputs,
         output: Option<&Body>,
     ) -> Result<ReadyHandler, Unreadable> {
         let begun = catch_unwind(AssertUnwindSafe(|| {
             let mut keys = self.service.keys().of_command();
-            let running = self.begin(asked, tx, inputs, output, &mut keys)?;
+            let running = self.begin(item, tx, inputs, output, &mut keys)?;
             Ok(ReadyHandler { running, keys: keys.found() })
         }));
         begun.unwrap_or_else(|panic| Err(Unreadable::Panic(panic_text(panic.as_ref()).to_owned())))
@@ -337,17 +335,17 @@ impl Room<'_> {
     /// Finds the handler: only names that the service declared lead to code.
     fn begin(
         &self,
-        asked: &Request,
+        item: &WorkItem,
         tx: Tx,
         inputs: &Inputs,
         output: Option<&Body>,
         keys: &mut CommandKeys<'_>,
     ) -> Result<Running, Unreadable> {
-        if let By::Event(_) = asked.by {
-            return self.react(asked, tx, inputs, output, keys);
+        if let By::Event(_) = item.by {
+            return self.react(item, tx, inputs, output, keys);
         }
         let (name, body) =
-            asked.message.as_ref().map_err(|reason| Unreadable::Body(reason.clone()))?;
+            item.message.as_ref().map_err(|reason| Unreadable::Body(reason.clone()))?;
         match (self.service.handler(name), output) {
             (Some(Handler::Action { run, .. }), None) => run(tx, body, keys),
             (Some(Handler::Compensation { run }), Some(output)) => run(tx, body, output, keys),
@@ -365,15 +363,15 @@ impl Room<'_> {
     /// Returns why the record is a dead letter although its handler is not called. The check is
     /// repeated for each delivery, because a crash between commit and publish would otherwise lose
     /// the dead letter.
-    fn poison(&self, asked: &Request) -> Option<String> {
-        if let By::Event(_) = asked.by {
+    fn poison(&self, item: &WorkItem) -> Option<String> {
+        if let By::Event(_) = item.by {
             return None; // reported at the first delivery
         }
-        let (name, body) = match &asked.message {
+        let (name, body) = match &item.message {
             Ok(message) => message,
             Err(reason) => return Some(reason.clone()),
         };
-        match (asked.key.direction, self.service.handler(name)) {
+        match (item.key.direction, self.service.handler(name)) {
             (Direction::Action, Some(Handler::Action { check, .. })) => {
                 check(body).err().map(|error| error.to_string())
             }
@@ -536,9 +534,9 @@ fn never(last: Last) -> Preparation {
     Preparation::Answered(Answer::fresh(Outcome::Refused(refusal)))
 }
 
-fn alarm(asked: &Request, answer: &Answer) {
+fn alarm(item: &WorkItem, answer: &Answer) {
     if let (Outcome::Fault(reason), false) = (&answer.outcome, answer.waits) {
-        let key = &asked.key;
+        let key = &item.key;
         tracing::error!(saga = %key.saga, step = %key.step, direction = %key.direction, reason, "fault");
     }
 }

@@ -476,9 +476,9 @@ mod tests {
         let events: Vec<Event> = (0..7).map(|chain| event(chain, 1 << 20)).collect();
         let open = database.begin().await.expect("begin");
         for event in &events {
-            let kept =
+            let entry =
                 inbox::InboxEntry { key: &event.key, event, pause: inbox::AFTER_FAULT, why: None };
-            inbox::keep(&open.tx(), &[kept], event.at).await.expect("keep");
+            inbox::store(&open.tx(), &[entry], event.at).await.expect("store");
         }
         open.commit().await.expect("commit");
         let (due, _) = inbox::due(&database, Timestamp(1_000), 500).await.expect("read");

@@ -12,12 +12,12 @@ use sagamore_transport::wire::{
     HORIZON_TOPIC, Undecodable, decode_command, decode_event, decode_horizon,
 };
 
-use crate::inbox::{Due, Over};
+use crate::inbox::{Due, InboxRemoval};
 use crate::service::Service;
 
 /// One command to answer, or one event to react to.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
+pub(crate) struct WorkItem {
     /// The index of the record in the turn.
     pub place: usize,
     /// The barrier's key.
@@ -30,10 +30,10 @@ pub(crate) struct Request {
     pub message: Result<(Name, Body), String>,
 }
 
-impl Request {
-    fn by_event(place: usize, key: StepKey, event: Event) -> Request {
+impl WorkItem {
+    fn by_event(place: usize, key: StepKey, event: Event) -> WorkItem {
         let message = Ok((event.name.clone(), event.body.clone()));
-        Request { place, key, trace: event.trace.clone(), message, by: By::Event(Box::new(event)) }
+        WorkItem { place, key, trace: event.trace.clone(), message, by: By::Event(Box::new(event)) }
     }
 }
 
@@ -50,7 +50,7 @@ pub(crate) enum By {
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
     /// The requests in order of arrival.
-    pub asked: Vec<Request>,
+    pub work: Vec<WorkItem>,
     /// The indexes of records without a readable key or reply address, and the reasons.
     pub unreadable: Vec<(usize, String)>,
     /// The number of events of a later version of their plan.
@@ -98,14 +98,14 @@ impl Intake {
                 Ok(command) if is_expired(&command, now) => intake.expired += 1,
                 Ok(Command { key, reply_to, trace, name, body, .. }) => {
                     let by = By::Command(reply_to);
-                    intake.asked.push(Request { place, key, by, trace, message: Ok((name, body)) });
+                    intake.work.push(WorkItem { place, key, by, trace, message: Ok((name, body)) });
                 }
                 Err(undecodable) => match *undecodable {
                     Undecodable { key: Some(key), reply_to: Some(reply_to), reason, .. }
                         if key.generation > 0 =>
                     {
                         let by = By::Command(reply_to);
-                        intake.asked.push(Request {
+                        intake.work.push(WorkItem {
                             place,
                             key,
                             by,
@@ -138,7 +138,7 @@ impl Intake {
         for (reaction, direction) in led_to {
             let (saga, step, direction) = (event.chain().clone(), (*reaction).clone(), *direction);
             let key = StepKey { saga, step, direction, generation: 1 };
-            self.asked.push(Request::by_event(place, key, event.clone()));
+            self.work.push(WorkItem::by_event(place, key, event.clone()));
         }
     }
 
@@ -152,12 +152,12 @@ impl Intake {
         service: &Service,
         due: impl Iterator<Item = (usize, Due)>,
         early: Timestamp,
-    ) -> (Vec<Over>, Vec<Due>) {
-        let (mut over, mut strange) = (Vec::new(), Vec::new());
+    ) -> (Vec<InboxRemoval>, Vec<Due>) {
+        let (mut removals, mut strange) = (Vec::new(), Vec::new());
         for (place, due) in due {
             let Due { key, event, strange_since, .. } = &due;
             if service.led_to(event.name.as_str()).contains(&(&key.step, key.direction)) {
-                self.asked.push(Request::by_event(place, due.key, due.event));
+                self.work.push(WorkItem::by_event(place, due.key, due.event));
             } else if strange_since.is_some_and(|since| since < early) {
                 self.unreadable.push((
                     place,
@@ -166,12 +166,12 @@ impl Intake {
                         key.step
                     ),
                 ));
-                over.push(Over { key: due.key, event: Some(due.event.name) });
+                removals.push(InboxRemoval { key: due.key, event: Some(due.event.name) });
             } else {
                 strange.push(due);
             }
         }
-        (over, strange)
+        (removals, strange)
     }
 }
 
@@ -180,10 +180,10 @@ impl Intake {
 ///
 /// Any other second command of a step, such as its undo, starts the next chunk with all commands
 /// after it. Commands that share a row thus take effect in order of arrival.
-pub(crate) fn chunks(asked: Vec<Request>) -> Vec<Vec<Request>> {
-    let mut steps: HashMap<_, (usize, HashSet<_>)> = HashMap::with_capacity(asked.len());
-    let (mut numbers, mut first) = (Vec::with_capacity(asked.len()), 0);
-    for Request { key, .. } in &asked {
+pub(crate) fn chunks(work: Vec<WorkItem>) -> Vec<Vec<WorkItem>> {
+    let mut steps: HashMap<_, (usize, HashSet<_>)> = HashMap::with_capacity(work.len());
+    let (mut numbers, mut first) = (Vec::with_capacity(work.len()), 0);
+    for WorkItem { key, .. } in &work {
         let (next, seen) = steps.entry((&key.saga, &key.step)).or_default();
         let is_new = seen.insert((key.direction, key.generation));
         let number = first.max(*next);
@@ -193,12 +193,12 @@ pub(crate) fn chunks(asked: Vec<Request>) -> Vec<Vec<Request>> {
         *next = number + 1;
         numbers.push(number);
     }
-    let mut chunks: Vec<Vec<Request>> = Vec::new();
-    for (asked, number) in asked.into_iter().zip(numbers) {
+    let mut chunks: Vec<Vec<WorkItem>> = Vec::new();
+    for (work, number) in work.into_iter().zip(numbers) {
         if number == chunks.len() {
             chunks.push(Vec::new());
         }
-        chunks[number].push(asked);
+        chunks[number].push(work);
     }
     chunks
 }
@@ -232,7 +232,7 @@ fn is_expired(command: &Command, now: Timestamp) -> bool {
 mod tests {
     use super::*;
 
-    fn asked(saga: &str, step: &str, direction: Direction) -> Request {
+    fn work(saga: &str, step: &str, direction: Direction) -> WorkItem {
         let key = StepKey {
             saga: format!("toy:{saga}").parse().expect("a saga"),
             step: step.parse().expect("a name"),
@@ -240,18 +240,18 @@ mod tests {
             generation: 1,
         };
         let by = By::Command(ReplyTo { topic: "replies".into(), partition: 0 });
-        Request { place: 0, key, by, trace: None, message: Err("never read".into()) }
+        WorkItem { place: 0, key, by, trace: None, message: Err("never read".into()) }
     }
 
     #[test]
     fn a_chunk_has_one_command_per_step_in_order() {
         let check = |steps: &[(&str, &str, Direction)], wanted: &[&[usize]]| {
             let one = |(place, (saga, step, direction)): (usize, &(&str, &str, Direction))| {
-                Request { place, ..asked(saga, step, *direction) }
+                WorkItem { place, ..work(saga, step, *direction) }
             };
             let chunks = chunks(steps.iter().enumerate().map(one).collect());
             let places =
-                |chunk: &Vec<Request>| chunk.iter().map(|asked| asked.place).collect::<Vec<_>>();
+                |chunk: &Vec<WorkItem>| chunk.iter().map(|work| work.place).collect::<Vec<_>>();
             assert_eq!(chunks.iter().map(places).collect::<Vec<_>>(), wanted);
         };
         let (action, compensation) = (Direction::Action, Direction::Compensation);
@@ -270,9 +270,9 @@ mod tests {
     fn a_command_after_an_undo_is_not_executed_before_it() {
         let steps =
             [("a", Direction::Action), ("a", Direction::Compensation), ("b", Direction::Action)];
-        let chunks = chunks(steps.map(|(saga, direction)| asked(saga, "x", direction)).to_vec());
-        let sagas = |chunk: &Vec<Request>| {
-            chunk.iter().map(|asked| asked.key.saga.to_string()).collect::<Vec<_>>()
+        let chunks = chunks(steps.map(|(saga, direction)| work(saga, "x", direction)).to_vec());
+        let sagas = |chunk: &Vec<WorkItem>| {
+            chunk.iter().map(|work| work.key.saga.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(
             chunks.iter().map(sagas).collect::<Vec<_>>(),
@@ -285,7 +285,7 @@ mod tests {
     fn paired_repeats_form_two_chunks() {
         let pairs = (0..50).flat_map(|saga| [saga, saga]);
         let chunks =
-            chunks(pairs.map(|saga| asked(&saga.to_string(), "x", Direction::Action)).collect());
+            chunks(pairs.map(|saga| work(&saga.to_string(), "x", Direction::Action)).collect());
         assert_eq!(chunks.iter().map(Vec::len).collect::<Vec<_>>(), [50, 50]);
     }
 }

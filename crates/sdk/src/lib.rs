@@ -67,10 +67,10 @@ mod unsynced;
 
 pub use decided::{Decided, Fault, done, refused};
 pub use error::Error;
-pub use group_commit::{GroupCommit, Wanted};
+pub use group_commit::{GroupCommit, Submission};
 pub use handler::CompensationHandler;
 pub use outbox::{ChainStart, Outbox, StartOutcome};
-pub use participant::{Options, Participant, Turned};
+pub use participant::{Options, Participant, TurnReport};
 pub use reaction::{FailureEvent, Reaction, RefusalReport, on};
 pub use service::Service;
 pub use starter::{ChainStarter, StartRequest, StartsChain, start_alone, start_each};

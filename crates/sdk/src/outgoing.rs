@@ -10,7 +10,7 @@ use sagamore_transport::{Delivered, Error, Mark, Record, Scope, Transport};
 
 use crate::chunk::Answer;
 use crate::guard::cut;
-use crate::intake::{By, Request};
+use crate::intake::{By, WorkItem};
 
 /// The messages that a turn still has to publish.
 pub(crate) struct Outgoing<'a> {
@@ -75,8 +75,8 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Queues the answer to a request.
-    pub(crate) fn answer(&mut self, asked: Request, answer: Answer) {
-        let Request { place, key, by, trace, message: _ } = asked;
+    pub(crate) fn answer(&mut self, item: WorkItem, answer: Answer) {
+        let WorkItem { place, key, by, trace, message: _ } = item;
         self.answered.push(place);
         if let Some(reason) = answer.poison {
             self.bury(place, &reason);
@@ -160,7 +160,7 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Marks the records of these events as finished, because their causes are stored in the inbox.
-    pub(crate) fn kept(&mut self, unsent: &[RejectedEvent]) {
+    pub(crate) fn stored(&mut self, unsent: &[RejectedEvent]) {
         unsent.iter().for_each(|unsent| self.close(unsent.place));
     }
 

@@ -13,11 +13,11 @@ use sagamore_transport::wire::{HORIZON_TOPIC, command_topic, dead_letter_topic};
 use sagamore_transport::{Consumer, Mark, Subscription, Transport};
 
 use crate::barrier;
-use crate::chunk::{Room, quiet_max};
+use crate::chunk::{ChunkContext, quiet_max};
 use crate::emitted;
 use crate::error::Error;
-use crate::inbox::{self, InboxEntry, Over};
-use crate::intake::{Intake, Request};
+use crate::inbox::{self, InboxEntry, InboxRemoval};
+use crate::intake::{Intake, WorkItem};
 use crate::load::{Load, Queue};
 use crate::meter::Meter;
 use crate::outbox::Outbox;
@@ -90,7 +90,7 @@ impl Default for Options {
 
 /// The result of a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Turned {
+pub struct TurnReport {
     /// The number of messages taken; 0 if there was nothing to do.
     pub taken: usize,
 }
@@ -173,7 +173,11 @@ impl Participant {
     /// # Errors
     /// Only answered messages are acknowledged. The next turn takes half as many and starts with
     /// the first unanswered one. If the future is dropped, nothing is acknowledged.
-    pub async fn turn(&mut self, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
+    pub async fn turn(
+        &mut self,
+        now: Timestamp,
+        rng: &mut fastrand::Rng,
+    ) -> Result<TurnReport, Error> {
         let mut meter = Meter::default();
         let turned = self.take(now, &mut meter).await;
         if turned.is_ok() {
@@ -192,7 +196,7 @@ impl Participant {
         turned
     }
 
-    async fn take(&mut self, now: Timestamp, meter: &mut Meter) -> Result<Turned, Error> {
+    async fn take(&mut self, now: Timestamp, meter: &mut Meter) -> Result<TurnReport, Error> {
         let Participant {
             service,
             database,
@@ -240,22 +244,22 @@ impl Participant {
         load.took(taken.len());
         if !taken.is_empty() {
             let mut intake = Intake::of(service, &options.plans, &taken[..polled], now);
-            let (mut over, strange) =
+            let (mut removals, strange) =
                 intake.take_due(service, (polled..).zip(due), now.minus(options.early_max));
-            let Intake { asked, unreadable, later, expired, horizons } = intake;
+            let Intake { work, unreadable, later, expired, horizons } = intake;
             meter.expired += expired as u64;
             meter.later += later as u64;
             meter.unreadable += (unreadable.len() - later) as u64;
-            let places = asked
+            let places = work
                 .iter()
-                .map(|asked| asked.place)
+                .map(|work| work.place)
                 .chain(unreadable.iter().map(|(place, _)| *place));
             let mut outgoing = Outgoing::new(service.name(), &taken, places, now);
             unreadable.into_iter().for_each(|(place, reason)| outgoing.reject(place, &reason));
             if planted(Bug::OffsetBeforeAcknowledgement) {
                 consumer.commit(Mark::behind(&taken[..polled])).await?;
             }
-            let room = Room {
+            let context = ChunkContext {
                 service,
                 database,
                 options,
@@ -265,19 +269,19 @@ impl Participant {
                 blamed: None,
             };
             let executed =
-                execute(&room, load, asked, &mut outgoing, transport.as_ref(), meter).await;
+                execute(&context, load, work, &mut outgoing, transport.as_ref(), meter).await;
             meter.dead_letters += outgoing.dead_letters() as u64;
             meter.lost_letters += outgoing.lost_letters() as u64;
             let acknowledged = consumer.commit(outgoing.marks(polled)).await;
-            over.extend(executed?); // an earlier error takes precedence
+            removals.extend(executed?); // an earlier error takes precedence
             acknowledged?;
-            unsynced.follow(transport.as_ref(), SettledRows { over, ..SettledRows::default() });
+            unsynced.follow(transport.as_ref(), SettledRows { removals, ..SettledRows::default() });
             inbox::put_off(database, &strange, now).await?;
             self.plan_sweeps(horizons, now).await?;
         }
         settle(&self.database, self.unsynced.take()).await?;
         self.unsettled = false;
-        Ok(Turned { taken: taken.len() })
+        Ok(TurnReport { taken: taken.len() })
     }
 
     /// Schedules the removals that horizons allow, unless the clocks disagree.
@@ -402,9 +406,9 @@ impl Participant {
     }
 
     /// Waits until there may be work.
-    async fn rest(&mut self, turned: Result<Turned, Error>) {
+    async fn rest(&mut self, turned: Result<TurnReport, Error>) {
         match (turned, &mut self.consumer) {
-            (Ok(Turned { taken: 0 }), Some(consumer))
+            (Ok(TurnReport { taken: 0 }), Some(consumer))
                 if self.service.is_choreographed() && self.sweeps.is_empty() =>
             {
                 tokio::select! {
@@ -413,7 +417,7 @@ impl Participant {
                     () = tokio::time::sleep(CHECK_INTERVAL) => {}
                 }
             }
-            (Ok(Turned { taken: 0 }), Some(consumer)) if self.sweeps.is_empty() => {
+            (Ok(TurnReport { taken: 0 }), Some(consumer)) if self.sweeps.is_empty() => {
                 consumer.ready().await
             }
             (Ok(_), _) => tokio::task::yield_now().await,
@@ -423,71 +427,74 @@ impl Participant {
 }
 
 /// Writes the rows whose records are synced: sent events and removals from the inbox.
-async fn settle(database: &Database, SettledRows { sent, over }: SettledRows) -> Result<(), Error> {
-    if sent.is_empty() && over.is_empty() {
+async fn settle(
+    database: &Database,
+    SettledRows { sent, removals }: SettledRows,
+) -> Result<(), Error> {
+    if sent.is_empty() && removals.is_empty() {
         return Ok(());
     }
     let open = database.begin().await?;
     emitted::mark_sent(&open.tx(), &sent).await?;
-    inbox::remove(&open.tx(), &over).await?;
+    inbox::remove(&open.tx(), &removals).await?;
     Ok(open.commit().await?)
 }
 
 /// Executes commands chunk by chunk, and publishes the answers of each chunk before the next one.
 /// Returns the removals from the inbox.
 async fn execute(
-    room: &Room<'_>,
+    context: &ChunkContext<'_>,
     load: &Load,
-    asked: Vec<Request>,
+    work: Vec<WorkItem>,
     outgoing: &mut Outgoing<'_>,
     transport: &dyn Transport,
     meter: &mut Meter,
-) -> Result<Vec<Over>, Error> {
-    let (mut queue, mut over) = (Queue::of(asked, load.messages()), Vec::new());
+) -> Result<Vec<InboxRemoval>, Error> {
+    let (mut queue, mut removals) = (Queue::of(work, load.messages()), Vec::new());
     while let Some(chunk) = queue.next() {
-        let answers = match room.execute(&chunk, meter).await {
+        let answers = match context.execute(&chunk, meter).await {
             Err(error) if chunk.len() == 1 && load.blames_the_command(&error) => {
-                room.set_aside(&chunk, &error, meter).await?
+                context.set_aside(&chunk, &error, meter).await?
             }
             answers => answers.map_err(|error| Error::of_chunk(chunk.len(), error))?,
         };
         meter.chunk(answers.iter().flatten());
         let (mut left, mut executed) = (Vec::new(), 0);
-        for (asked, answer) in chunk.into_iter().zip(answers) {
+        for (work, answer) in chunk.into_iter().zip(answers) {
             let Some(answer) = answer else {
-                left.push(asked);
+                left.push(work);
                 continue;
             };
             executed += 1;
-            if asked.place >= room.polled && answer.is_final() {
-                over.push(answer.over(&asked));
+            if work.place >= context.polled && answer.is_final() {
+                removals.push(answer.removal(&work));
             }
-            outgoing.answer(asked, answer);
+            outgoing.answer(work, answer);
         }
         queue.put_back(left, executed);
         outgoing.publish(transport).await?;
         let unsent = outgoing.take_unsent();
-        over.retain(|over| !unsent.iter().any(|unsent| unsent.key == over.key));
-        put_off_unsent(room, &unsent).await?;
-        outgoing.kept(&unsent);
+        removals.retain(|removal| !unsent.iter().any(|unsent| unsent.key == removal.key));
+        put_off_unsent(context, &unsent).await?;
+        outgoing.stored(&unsent);
     }
     outgoing.publish(transport).await?; // dead letters of a turn without requests
-    Ok(over)
+    Ok(removals)
 }
 
 /// Stores the causes of events that their topics reject. The inbox redelivers them, and they lead
 /// to the same events.
-async fn put_off_unsent(room: &Room<'_>, unsent: &[RejectedEvent]) -> Result<(), Error> {
+async fn put_off_unsent(context: &ChunkContext<'_>, unsent: &[RejectedEvent]) -> Result<(), Error> {
     if unsent.is_empty() {
         return Ok(());
     }
-    let kept = unsent.iter().map(|RejectedEvent { key, cause, why, .. }| {
-        tracing::warn!(service = %room.service.name(), chain = %key.saga, step = %key.step, why, "cannot send an event yet");
+    let entries = unsent.iter().map(|RejectedEvent { key, cause, why, .. }| {
+        tracing::warn!(service = %context.service.name(), chain = %key.saga, step = %key.step, why, "cannot send an event yet");
         InboxEntry { key, event: cause, pause: inbox::AFTER_FAULT, why: Some(why) }
     });
-    let kept: Vec<InboxEntry<'_>> = kept.collect();
-    let open = room.database.begin().await?;
-    inbox::keep(&open.tx(), &kept, room.now).await?;
+    let entries: Vec<InboxEntry<'_>> = entries.collect();
+    let open = context.database.begin().await?;
+    inbox::store(&open.tx(), &entries, context.now).await?;
     Ok(open.commit().await?)
 }
 

@@ -2,8 +2,8 @@
 
 use sagamore_core::message::{Event, Outcome};
 
-use crate::inbox::Over;
-use crate::intake::{By, Request};
+use crate::inbox::InboxRemoval;
+use crate::intake::{By, WorkItem};
 
 /// Estimated bytes of an answer beside its content: keys and headers.
 const ANSWER_BYTES: usize = 256;
@@ -48,11 +48,11 @@ impl Answer {
     }
 
     /// Returns the inbox entries that this answer removes.
-    pub(crate) fn over(&self, asked: &Request) -> Over {
-        let given_up = match (&self.outcome, &asked.by) {
+    pub(crate) fn removal(&self, item: &WorkItem) -> InboxRemoval {
+        let given_up = match (&self.outcome, &item.by) {
             (Outcome::Fault(_), By::Event(event)) => Some(event.name.clone()),
             (Outcome::Done(_) | Outcome::Refused(_), _) | (_, By::Command(_)) => None,
         };
-        Over { key: asked.key.clone(), event: given_up }
+        InboxRemoval { key: item.key.clone(), event: given_up }
     }
 }

@@ -8,13 +8,13 @@ use sagamore_core::planted::{Bug, planted};
 use sagamore_core::{Body, Direction, StepKey, Timestamp, TraceContext};
 use sagamore_database::{Error, Tx};
 
-use super::{Answer, Room};
+use super::{Answer, ChunkContext};
 use crate::barrier::{StepHistory, Verdict};
 use crate::emitted;
 use crate::guard::cut;
 use crate::handler::{Running, Unreadable};
 use crate::inbox::{self, InboxEntry};
-use crate::intake::{By, Request};
+use crate::intake::{By, WorkItem};
 use crate::keys::CommandKeys;
 use crate::reaction::{Declared, EventType};
 
@@ -49,34 +49,34 @@ pub(super) enum Last {
     Ended,
 }
 
-impl Room<'_> {
+impl ChunkContext<'_> {
     /// Reads the other events of reactions that need several, in two round trips if there are any.
     pub(super) async fn inputs(
         &self,
         tx: &Tx,
-        chunk: &[Request],
+        chunk: &[WorkItem],
         known: &[StepHistory],
     ) -> Result<Vec<Inputs>, Error> {
-        let joins = |(asked, known): &(&Request, &StepHistory)| {
-            let needs = self.declared(asked).is_some_and(|reaction| reaction.inputs.len() > 1);
-            let acts = asked.key.direction == Direction::Action && self.last(asked).is_none();
-            needs && acts && known.verdict(&asked.key) == Verdict::Act
+        let joins = |(item, known): &(&WorkItem, &StepHistory)| {
+            let needs = self.declared(item).is_some_and(|reaction| reaction.inputs.len() > 1);
+            let acts = item.key.direction == Direction::Action && self.last(item).is_none();
+            needs && acts && known.verdict(&item.key) == Verdict::Act
         };
-        let joining: Vec<&Request> =
-            chunk.iter().zip(known).filter(joins).map(|(asked, _)| asked).collect();
-        let kept: Vec<InboxEntry<'_>> =
-            joining.iter().filter_map(|asked| kept(asked, inbox::FOR_ANOTHER, None)).collect();
-        inbox::keep(tx, &kept, self.now).await?;
-        let keys: Vec<&StepKey> = joining.iter().map(|asked| &asked.key).collect();
+        let joining: Vec<&WorkItem> =
+            chunk.iter().zip(known).filter(joins).map(|(item, _)| item).collect();
+        let entries: Vec<InboxEntry<'_>> =
+            joining.iter().filter_map(|item| entry(item, inbox::FOR_ANOTHER, None)).collect();
+        inbox::store(tx, &entries, self.now).await?;
+        let keys: Vec<&StepKey> = joining.iter().map(|item| &item.key).collect();
         let waiting = inbox::waiting(tx, &keys).await?;
-        let mut joined = joining.iter().map(|asked| &asked.key).zip(&waiting).peekable();
-        let inputs = chunk.iter().map(|asked| {
-            let By::Event(event) = &asked.by else { return Inputs::Command };
-            let Some((_, there)) = joined.next_if(|(key, _)| **key == asked.key) else {
+        let mut joined = joining.iter().map(|item| &item.key).zip(&waiting).peekable();
+        let inputs = chunk.iter().map(|item| {
+            let By::Event(event) = &item.by else { return Inputs::Command };
+            let Some((_, there)) = joined.next_if(|(key, _)| **key == item.key) else {
                 return Inputs::of(&[event]);
             };
             let wanted =
-                self.declared(asked).map(|reaction| reaction.inputs.as_slice()).unwrap_or_default();
+                self.declared(item).map(|reaction| reaction.inputs.as_slice()).unwrap_or_default();
             let of = |name: &str| {
                 there.iter().map(|(event, _)| event).find(|event| event.name.as_str() == name)
             };
@@ -95,15 +95,15 @@ impl Room<'_> {
     /// Returns the handler of a reaction or its undo, not yet polled.
     pub(super) fn react(
         &self,
-        asked: &Request,
+        item: &WorkItem,
         tx: Tx,
         inputs: &Inputs,
         told: Option<&Body>,
         keys: &mut CommandKeys<'_>,
     ) -> Result<Running, Unreadable> {
         let unknown =
-            || format!("service '{}' has no reaction '{}'", self.service.name(), asked.key.step);
-        let Some(declared) = self.declared(asked) else {
+            || format!("service '{}' has no reaction '{}'", self.service.name(), item.key.step);
+        let Some(declared) = self.declared(item) else {
             return Err(Unreadable::Output(unknown()));
         };
         match (told, inputs, &declared.react, &declared.undo) {
@@ -118,43 +118,42 @@ impl Room<'_> {
     pub(super) async fn attach_events(
         &self,
         tx: &Tx,
-        chunk: &[Request],
+        chunk: &[WorkItem],
         inputs: &[Inputs],
         answers: &mut [Option<Answer>],
     ) -> Result<(), Error> {
-        let (mut faulted, mut over, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
-        for ((asked, inputs), answer) in chunk.iter().zip(inputs).zip(answers.iter_mut()) {
-            let (By::Event(cause), Some(answer)) = (&asked.by, answer) else { continue };
+        let (mut faulted, mut removals, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
+        for ((item, inputs), answer) in chunk.iter().zip(inputs).zip(answers.iter_mut()) {
+            let (By::Event(cause), Some(answer)) = (&item.by, answer) else { continue };
             // An event from the inbox stays there until its result is published, so that a crash
             // repeats it. The end of a chain emits nothing, so it only removes entries without a
             // result.
-            let tells = answer.fresh || self.last(asked) != Some(Last::Ended);
+            let tells = answer.fresh || self.last(item) != Some(Last::Ended);
             if answer.is_final()
                 && tells
-                && (asked.place < self.polled || planted(Bug::InboxLeftEarly))
+                && (item.place < self.polled || planted(Bug::InboxLeftEarly))
             {
-                over.push(answer.over(asked));
+                removals.push(answer.removal(item));
             }
             match &answer.outcome {
                 Outcome::Fault(_) if answer.waits => {}
-                Outcome::Done(_) | Outcome::Refused(_) if self.last(asked) == Some(Last::Ended) => {
-                }
-                Outcome::Fault(why) => faulted.push((asked, why.clone())),
+                Outcome::Done(_) | Outcome::Refused(_) if self.last(item) == Some(Last::Ended) => {}
+                Outcome::Fault(why) => faulted.push((item, why.clone())),
                 Outcome::Done(_) | Outcome::Refused(_) => {
                     if answer.fresh {
-                        answer.event = self.event(asked, cause, inputs, &answer.outcome);
+                        answer.event = self.event(item, cause, inputs, &answer.outcome);
                     } else if !planted(Bug::RepeatUntold) {
-                        repeated.push(&asked.key);
+                        repeated.push(&item.key);
                     }
                 }
             }
         }
         let mut before = emitted::stored_events(tx, &repeated).await?.into_iter();
-        for (asked, answer) in chunk.iter().zip(answers.iter_mut()) {
+        for (item, answer) in chunk.iter().zip(answers.iter_mut()) {
             let Some(answer) = answer else { continue };
-            let is_repeated = matches!(asked.by, By::Event(_)) && !answer.fresh;
+            let is_repeated = matches!(item.by, By::Event(_)) && !answer.fresh;
             if is_repeated
-                && self.last(asked) != Some(Last::Ended)
+                && self.last(item) != Some(Last::Ended)
                 && !matches!(answer.outcome, Outcome::Fault(_))
             {
                 match before.next() {
@@ -162,9 +161,9 @@ impl Room<'_> {
                     // a newer program wrote it, or it is damaged: its cause waits in the inbox
                     Some(Err(error)) => {
                         let why = format!("cannot read the stored event of this reaction: {error}");
-                        over.retain(|over| over.key != asked.key);
+                        removals.retain(|removal| removal.key != item.key);
                         answer.outcome = Outcome::Fault(cut(&why));
-                        faulted.push((asked, why));
+                        faulted.push((item, why));
                     }
                     None => {}
                 }
@@ -183,22 +182,22 @@ impl Room<'_> {
             .collect();
         emitted::store(tx, &new).await?;
         let faulted =
-            faulted.iter().filter_map(|(asked, why)| kept(asked, inbox::AFTER_FAULT, Some(why)));
-        inbox::keep(tx, &faulted.collect::<Vec<_>>(), self.now).await?;
-        inbox::remove(tx, &over).await
+            faulted.iter().filter_map(|(item, why)| entry(item, inbox::AFTER_FAULT, Some(why)));
+        inbox::store(tx, &faulted.collect::<Vec<_>>(), self.now).await?;
+        inbox::remove(tx, &removals).await
     }
 
     /// Returns the event that reports the result of a reaction or an undo.
     fn event(
         &self,
-        asked: &Request,
+        item: &WorkItem,
         cause: &Event,
         inputs: &Inputs,
         outcome: &Outcome,
     ) -> Option<Event> {
         let (first, id, hop, trace) = match inputs {
             Inputs::All { bodies, cause, hop, trace }
-                if asked.key.direction == Direction::Action =>
+                if item.key.direction == Direction::Action =>
             {
                 (bodies.first()?, cause.clone(), *hop, trace.clone())
             }
@@ -206,9 +205,9 @@ impl Room<'_> {
                 (&cause.body, cause.id(), cause.hop, cause.trace.clone())
             }
         };
-        let (name, body) = self.declared(asked)?.event(asked.key.direction, outcome, first)?;
+        let (name, body) = self.declared(item)?.event(item.key.direction, outcome, first)?;
         Some(Event {
-            key: asked.key.clone(),
+            key: item.key.clone(),
             version: cause.version,
             name: name.parse().ok()?,
             causation: Some(id),
@@ -220,11 +219,11 @@ impl Room<'_> {
     }
 
     /// Returns whether this event ends the reaction.
-    pub(super) fn last(&self, asked: &Request) -> Option<Last> {
-        let (By::Event(event), Direction::Action) = (&asked.by, asked.key.direction) else {
+    pub(super) fn last(&self, item: &WorkItem) -> Option<Last> {
+        let (By::Event(event), Direction::Action) = (&item.by, item.key.direction) else {
             return None;
         };
-        let reaction = self.declared(asked)?;
+        let reaction = self.declared(item)?;
         let is_told = |told: &EventType| told.name == event.name.as_str();
         match reaction.overdue.as_ref().is_some_and(is_told) {
             true => Some(Last::Overdue),
@@ -232,17 +231,17 @@ impl Room<'_> {
         }
     }
 
-    fn declared(&self, asked: &Request) -> Option<&Declared> {
-        match asked.by {
-            By::Event(_) => self.service.declared(&asked.key.step),
+    fn declared(&self, item: &WorkItem) -> Option<&Declared> {
+        match item.by {
+            By::Event(_) => self.service.declared(&item.key.step),
             By::Command(_) => None,
         }
     }
 }
 
-fn kept<'a>(asked: &'a Request, pause: Duration, why: Option<&'a str>) -> Option<InboxEntry<'a>> {
-    match &asked.by {
-        By::Event(event) => Some(InboxEntry { key: &asked.key, event, pause, why }),
+fn entry<'a>(item: &'a WorkItem, pause: Duration, why: Option<&'a str>) -> Option<InboxEntry<'a>> {
+    match &item.by {
+        By::Event(event) => Some(InboxEntry { key: &item.key, event, pause, why }),
         By::Command(_) => None,
     }
 }

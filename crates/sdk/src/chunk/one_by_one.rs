@@ -157,7 +157,7 @@ fn command(
     direction: Direction,
     name: &str,
     body: &impl serde::Serialize,
-) -> Request {
+) -> WorkItem {
     let key = StepKey {
         saga: format!("toy:{saga}").parse().expect("a saga"),
         step: "one".parse().expect("a name"),
@@ -166,12 +166,12 @@ fn command(
     };
     let by = By::Command(ReplyTo { topic: "replies".into(), partition: 0 });
     let name: Name = name.parse().expect("a name");
-    Request { place, key, by, trace: None, message: Ok((name, Body::of(body).expect("JSON"))) }
+    WorkItem { place, key, by, trace: None, message: Ok((name, Body::of(body).expect("JSON"))) }
 }
 
 /// Returns two to five commands of distinct sagas. `begun` lists earlier sagas, each of which may
 /// be undone once.
-fn chunk(rng: &mut fastrand::Rng, sagas: &mut usize, begun: &mut Vec<usize>) -> Vec<Request> {
+fn chunk(rng: &mut fastrand::Rng, sagas: &mut usize, begun: &mut Vec<usize>) -> Vec<WorkItem> {
     let (mut chunk, mut paying) = (Vec::new(), Vec::new());
     for place in 0..rng.usize(2..=5) {
         let (saga, account, cents) = (*sagas, ACCOUNTS[rng.usize(..3)].to_owned(), rng.i64(1..=3));
@@ -201,16 +201,20 @@ fn chunk(rng: &mut fastrand::Rng, sagas: &mut usize, begun: &mut Vec<usize>) -> 
 /// The outcomes of a chunk and the rows that it may have changed.
 type Effects = (Vec<Option<Outcome>>, Vec<Row>, Vec<Vec<Row>>);
 
-async fn effects(room: &Room<'_>, open: &Open, chunk: &[Request]) -> Result<(Effects, Mode), Stop> {
+async fn effects(
+    context: &ChunkContext<'_>,
+    open: &Open,
+    chunk: &[WorkItem],
+) -> Result<(Effects, Mode), Stop> {
     let mut meter = Meter::default();
     let mut mode = Mode::Together;
     open.savepoint().await.map_err(Stop::of)?;
-    let mut worked = room.work(open, chunk, mode, &mut meter).await;
+    let mut worked = context.work(open, chunk, mode, &mut meter).await;
     if let Err(Stop::Apart) = worked {
         open.rollback_to().await.map_err(Stop::of)?;
         open.savepoint().await.map_err(Stop::of)?;
         mode = Mode::Apart { last: false };
-        worked = room.work(open, chunk, mode, &mut meter).await;
+        worked = context.work(open, chunk, mode, &mut meter).await;
     }
     let answers = worked?;
     let outcomes = answers.into_iter().map(|answer| answer.map(|answer| answer.outcome)).collect();
@@ -221,7 +225,7 @@ async fn effects(room: &Room<'_>, open: &Open, chunk: &[Request]) -> Result<(Eff
         .map_err(Stop::of)?;
     let ids = chunk
         .iter()
-        .map(|asked| vec![asked.key.saga.as_str().trim_start_matches("toy:").into()])
+        .map(|item| vec![item.key.saga.as_str().trim_start_matches("toy:").into()])
         .collect();
     let payments =
         open.tx().query_each("SELECT account, repaid FROM payment WHERE id = $1", ids).await;
@@ -244,7 +248,7 @@ async fn every_interleaved_chunk_equals_its_commands_one_by_one() {
     database.migrate("barrier", barrier::MIGRATIONS, 1).await.expect("migrate");
     database.migrate("bank", MIGRATIONS, 1).await.expect("migrate");
     let now = Timestamp(1_000_000);
-    let room = |service| Room {
+    let context = |service| ChunkContext {
         service,
         database: &database,
         options: &options,
@@ -253,7 +257,7 @@ async fn every_interleaved_chunk_equals_its_commands_one_by_one() {
         now,
         blamed: None,
     };
-    let (plain, keyed) = (room(&plain), room(&keyed));
+    let (plain, keyed) = (context(&plain), context(&keyed));
     let (mut sagas, mut begun, mut interleaved, mut refusals) = (0, Vec::new(), 0, 0);
     for _ in 0..chunks.div_ceil(CHUNKS_COMMITTED) {
         let open = database.begin().await.expect("begin");
