@@ -10,7 +10,7 @@ use sagamore_database::{Database, Error, Many, Row, Tx, Value};
 use sagamore_transport::Delivered;
 use sagamore_transport::wire::encode_event;
 
-use crate::emitted::{UnreadableRow, content, place, read};
+use crate::stored_event::{UnreadableRow, content, place, read};
 
 /// The first pause after a fault. Each further pause is as long as the event has waited so far, up
 /// to a minute.

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use sagamore_database::Error;
 
 use crate::intake::{WorkItem, chunks};
-use crate::participant::Options;
+use crate::options::Options;
 
 /// Number of failed single-message turns after which that message is suspected of making the
 /// database unavailable.

@@ -8,9 +8,9 @@ use sagamore_core::{Event, Name, Reply, ReplyTo, StepKey, Timestamp};
 use sagamore_transport::wire::{dead_letter, encode_event, encode_reply, publish_letter};
 use sagamore_transport::{Delivered, Error, Mark, Record, Scope, Transport};
 
-use crate::chunk::Answer;
-use crate::guard::cut;
+use crate::answer::Answer;
 use crate::intake::{By, WorkItem};
+use crate::text::cut;
 
 /// The messages that a turn still has to publish.
 pub(crate) struct Outgoing<'a> {

@@ -10,8 +10,8 @@ use sagamore_database::{Database, Error as DatabaseError};
 use sagamore_transport::port::BoxFuture;
 use sagamore_transport::{Error, Transport};
 
-use crate::emitted::UnreadableRow;
 use crate::inbox::{self, Due, InboxRemoval};
+use crate::stored_event::UnreadableRow;
 
 /// Maximum waiting rows, each a few hundred bytes. Beyond it, nothing is taken from the inbox and
 /// the outbox.

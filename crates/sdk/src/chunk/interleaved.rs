@@ -9,10 +9,13 @@
 use futures_util::future::join_all;
 use sagamore_database::Tx;
 
-use super::events::Inputs;
-use super::{
-    Answer, ChunkContext, HandlerEnd, Mode, Preparation, ReadyHandler, Silence, Stop, Trace,
-};
+use super::attempt::{Mode, Stop};
+use super::context::ChunkContext;
+use super::handler_end::{HandlerEnd, Trace};
+use super::inputs::Inputs;
+use super::prepare::{Preparation, ReadyHandler};
+use super::silence::Silence;
+use crate::answer::Answer;
 use crate::barrier::StepHistory;
 use crate::guard::guarded;
 use crate::handler::Running;
@@ -38,7 +41,7 @@ impl ChunkContext<'_> {
 
     /// Answers the commands of a chunk until the answers exceed the bound. The remaining ones
     /// return `None`.
-    pub(super) async fn answer_all(
+    pub(super) async fn answer_interleaved(
         &self,
         tx: &Tx,
         chunk: &[WorkItem],

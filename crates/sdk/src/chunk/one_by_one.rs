@@ -4,13 +4,15 @@
 //! The example is a bank of three accounts with little money, so that the order of payments decides
 //! refusals.
 
-use sagamore_core::{Name, ReplyTo};
+use sagamore_core::{Body, Direction, Message, Name, Refusal, ReplyTo, Timestamp};
 use sagamore_database::testing::{database, is_remote};
-use sagamore_database::{Migration, Row};
+use sagamore_database::{Migration, Row, Tx};
 
 use super::*;
-use crate::decided::{done, refused};
-use sagamore_core::{Message, Refusal};
+use crate::decided::{Decided, done, refused};
+use crate::intake::By;
+use crate::options::Options;
+use crate::service::Service;
 
 /// Number of chunks on a server, and in memory, where statements complete at once and need fewer
 /// chunks.

@@ -16,7 +16,7 @@ pub(crate) struct Answer {
     /// The reason to make the record a dead letter as well.
     pub poison: Option<String>,
     /// Whether the barrier does not hold the answer yet.
-    pub(super) fresh: bool,
+    pub(crate) fresh: bool,
     /// The event that reports the outcome of a reaction.
     pub event: Option<Event>,
     /// Whether the reaction still waits for other events.
@@ -25,12 +25,12 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// Creates an answer that is not stored yet and has no event.
-    pub(super) fn fresh(outcome: Outcome) -> Answer {
+    pub(crate) fn fresh(outcome: Outcome) -> Answer {
         Answer { outcome, poison: None, fresh: true, event: None, waits: false }
     }
 
     /// Returns the answer's estimated share of a chunk's bytes.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let content = match &self.outcome {
             Outcome::Done(output) => output.as_str().len(),
             Outcome::Refused(refusal) => refusal.code.len() + refusal.message.len(),
