@@ -1,9 +1,9 @@
 //! The answer to one command or event of a chunk.
 
+use sagamore_core::StepKey;
 use sagamore_core::message::{Event, Outcome};
 
 use crate::inbox::InboxRemoval;
-use crate::intake::{By, WorkItem};
 
 /// Estimated bytes of an answer beside its content: keys and headers.
 const ANSWER_BYTES: usize = 256;
@@ -47,12 +47,12 @@ impl Answer {
         }
     }
 
-    /// Returns the inbox entries that this answer removes.
-    pub(crate) fn removal(&self, item: &WorkItem) -> InboxRemoval {
-        let given_up = match (&self.outcome, &item.by) {
-            (Outcome::Fault(_), By::Event(event)) => Some(event.name.clone()),
-            (Outcome::Done(_) | Outcome::Refused(_), _) | (_, By::Command(_)) => None,
+    /// Returns the inbox entries that this answer to an event removes.
+    pub(crate) fn removal(&self, key: &StepKey, event: &Event) -> InboxRemoval {
+        let given_up = match &self.outcome {
+            Outcome::Fault(_) => Some(event.name.clone()),
+            Outcome::Done(_) | Outcome::Refused(_) => None,
         };
-        InboxRemoval { key: item.key.clone(), event: given_up }
+        InboxRemoval { key: key.clone(), event: given_up }
     }
 }

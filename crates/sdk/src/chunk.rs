@@ -24,8 +24,8 @@ use sagamore_database::{Error as DatabaseError, Open};
 
 use crate::answer::Answer;
 use crate::barrier;
-use crate::intake::WorkItem;
 use crate::meter::Meter;
+use crate::work::WorkItem;
 use attempt::{Mode, Stop};
 pub(crate) use context::ChunkContext;
 pub(crate) use silence::quiet_max;

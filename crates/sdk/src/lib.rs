@@ -59,7 +59,7 @@ mod unsynced;
 
 mod relay;
 
-mod intake;
+mod work;
 
 mod answer;
 
@@ -68,9 +68,14 @@ mod meter;
 mod guard;
 
 mod chunk;
+
 mod load;
-mod outgoing;
+
 mod sweep;
+
+mod retention;
+
+mod turn;
 
 pub mod participant;
 

@@ -5,6 +5,7 @@
 //! A reaction is a step of its chain, with the barrier row, stored answer and undo of a command.
 //! Only its trigger and the form of its answer differ.
 
+use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -360,6 +361,12 @@ impl EventType {
         }
         given.retain(|field, _| self.fields.contains(&field.as_str()));
         Body::of(&given).ok()
+    }
+}
+
+impl fmt::Debug for Declared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Declared").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

@@ -14,8 +14,6 @@ pub(crate) struct ChunkContext<'a> {
     pub options: &'a Options,
     /// Bytes of answers after which a chunk ends.
     pub bytes_max: usize,
-    /// Number of records from the transport. Later places are from the inbox.
-    pub polled: usize,
     pub now: Timestamp,
     /// The database error that the chunk's single command caused.
     pub blamed: Option<&'a DatabaseError>,

@@ -1,18 +1,18 @@
 //! The events of reactions: each result is a stored event. After a fault the event itself is stored
 //! and retried, because no orchestrator resends it.
 
-use sagamore_core::Direction;
 use sagamore_core::message::{Event, Outcome};
 use sagamore_core::planted::{Bug, planted};
+use sagamore_core::{Direction, StepKey};
 use sagamore_database::{Error, Tx};
 
 use super::context::ChunkContext;
-use super::inputs::{Inputs, Last, entry};
+use super::inputs::{Inputs, entry};
 use crate::answer::Answer;
 use crate::emitted;
 use crate::inbox;
-use crate::intake::{By, WorkItem};
 use crate::text::cut;
+use crate::work::{ReactionEnd, ReactionWork, Work, WorkItem};
 
 impl ChunkContext<'_> {
     /// Attaches the events to the answers: a new one, which is stored, or the stored one. Stores
@@ -26,24 +26,23 @@ impl ChunkContext<'_> {
     ) -> Result<(), Error> {
         let (mut faulted, mut removals, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
         for ((item, inputs), answer) in chunk.iter().zip(inputs).zip(answers.iter_mut()) {
-            let (By::Event(cause), Some(answer)) = (&item.by, answer) else { continue };
+            let (Work::Reaction(reaction), Some(answer)) = (&item.work, answer) else { continue };
+            let is_chain_ended = reaction.end == Some(ReactionEnd::ChainEnded);
             // An event from the inbox stays there until its result is published, so that a crash
             // repeats it. The end of a chain emits nothing, so it only removes entries without a
             // result.
-            let tells = answer.fresh || self.last(item) != Some(Last::Ended);
-            if answer.is_final()
-                && tells
-                && (item.place < self.polled || planted(Bug::InboxLeftEarly))
-            {
-                removals.push(answer.removal(item));
+            let may_remove = answer.fresh || !is_chain_ended;
+            let stays = reaction.from_inbox && !planted(Bug::InboxLeftEarly);
+            if answer.is_final() && may_remove && !stays {
+                removals.push(answer.removal(&item.key, &reaction.event));
             }
             match &answer.outcome {
                 Outcome::Fault(_) if answer.waits => {}
-                Outcome::Done(_) | Outcome::Refused(_) if self.last(item) == Some(Last::Ended) => {}
+                Outcome::Done(_) | Outcome::Refused(_) if is_chain_ended => {}
                 Outcome::Fault(why) => faulted.push((item, why.clone())),
                 Outcome::Done(_) | Outcome::Refused(_) => {
                     if answer.fresh {
-                        answer.event = self.event(item, cause, inputs, &answer.outcome);
+                        answer.event = self.event(&item.key, reaction, inputs, &answer.outcome);
                     } else if !planted(Bug::RepeatUntold) {
                         repeated.push(&item.key);
                     }
@@ -52,10 +51,9 @@ impl ChunkContext<'_> {
         }
         let mut before = emitted::stored_events(tx, &repeated).await?.into_iter();
         for (item, answer) in chunk.iter().zip(answers.iter_mut()) {
-            let Some(answer) = answer else { continue };
-            let is_repeated = matches!(item.by, By::Event(_)) && !answer.fresh;
-            if is_repeated
-                && self.last(item) != Some(Last::Ended)
+            let (Work::Reaction(reaction), Some(answer)) = (&item.work, answer) else { continue };
+            if !answer.fresh
+                && reaction.end != Some(ReactionEnd::ChainEnded)
                 && !matches!(answer.outcome, Outcome::Fault(_))
             {
                 match before.next() {
@@ -92,24 +90,23 @@ impl ChunkContext<'_> {
     /// Returns the event that reports the result of a reaction or an undo.
     fn event(
         &self,
-        item: &WorkItem,
-        cause: &Event,
+        key: &StepKey,
+        reaction: &ReactionWork,
         inputs: &Inputs,
         outcome: &Outcome,
     ) -> Option<Event> {
+        let ReactionWork { event: cause, declared, .. } = reaction;
         let (first, id, hop, trace) = match inputs {
-            Inputs::All { bodies, cause, hop, trace }
-                if item.key.direction == Direction::Action =>
-            {
+            Inputs::All { bodies, cause, hop, trace } if key.direction == Direction::Action => {
                 (bodies.first()?, cause.clone(), *hop, trace.clone())
             }
             Inputs::All { .. } | Inputs::Missing { .. } | Inputs::Command => {
                 (&cause.body, cause.id(), cause.hop, cause.trace.clone())
             }
         };
-        let (name, body) = self.declared(item)?.event(item.key.direction, outcome, first)?;
+        let (name, body) = declared.event(key.direction, outcome, first)?;
         Some(Event {
-            key: item.key.clone(),
+            key: key.clone(),
             version: cause.version,
             name: name.parse().ok()?,
             causation: Some(id),

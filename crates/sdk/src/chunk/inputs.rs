@@ -9,8 +9,7 @@ use sagamore_database::{Error, Tx};
 use super::context::ChunkContext;
 use crate::barrier::{StepHistory, Verdict};
 use crate::inbox::{self, InboxEntry};
-use crate::intake::{By, WorkItem};
-use crate::reaction::{Declared, EventType};
+use crate::work::{Work, WorkItem};
 
 /// The inputs of a handler.
 pub(crate) enum Inputs {
@@ -33,16 +32,6 @@ impl Inputs {
     }
 }
 
-/// An event that neither triggers nor undoes the reaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Last {
-    /// The deadline's event: a reaction that has not acted is given up. The result is emitted in
-    /// both cases.
-    Overdue,
-    /// The end of the chain: a reaction that has not acted never runs. No event is emitted.
-    Ended,
-}
-
 impl ChunkContext<'_> {
     /// Reads the other events of reactions that need several, in two round trips if there are any.
     pub(super) async fn inputs(
@@ -51,10 +40,13 @@ impl ChunkContext<'_> {
         chunk: &[WorkItem],
         known: &[StepHistory],
     ) -> Result<Vec<Inputs>, Error> {
-        let joins = |(item, known): &(&WorkItem, &StepHistory)| {
-            let needs = self.declared(item).is_some_and(|reaction| reaction.inputs.len() > 1);
-            let acts = item.key.direction == Direction::Action && self.last(item).is_none();
-            needs && acts && known.verdict(&item.key) == Verdict::Act
+        let joins = |(item, known): &(&WorkItem, &StepHistory)| match &item.work {
+            Work::Command(_) => false,
+            Work::Reaction(reaction) => {
+                let acts = item.key.direction == Direction::Action && reaction.end.is_none();
+                let needs = reaction.declared.inputs.len() > 1;
+                needs && acts && known.verdict(&item.key) == Verdict::Act
+            }
         };
         let joining: Vec<&WorkItem> =
             chunk.iter().zip(known).filter(joins).map(|(item, _)| item).collect();
@@ -65,12 +57,11 @@ impl ChunkContext<'_> {
         let waiting = inbox::waiting(tx, &keys).await?;
         let mut joined = joining.iter().map(|item| &item.key).zip(&waiting).peekable();
         let inputs = chunk.iter().map(|item| {
-            let By::Event(event) = &item.by else { return Inputs::Command };
+            let Work::Reaction(reaction) = &item.work else { return Inputs::Command };
             let Some((_, there)) = joined.next_if(|(key, _)| **key == item.key) else {
-                return Inputs::of(&[event]);
+                return Inputs::of(&[&reaction.event]);
             };
-            let wanted =
-                self.declared(item).map(|reaction| reaction.inputs.as_slice()).unwrap_or_default();
+            let wanted = &reaction.declared.inputs;
             let of = |name: &str| {
                 there.iter().map(|(event, _)| event).find(|event| event.name.as_str() == name)
             };
@@ -85,26 +76,6 @@ impl ChunkContext<'_> {
         });
         Ok(inputs.collect())
     }
-
-    /// Returns whether this event ends the reaction.
-    pub(super) fn last(&self, item: &WorkItem) -> Option<Last> {
-        let (By::Event(event), Direction::Action) = (&item.by, item.key.direction) else {
-            return None;
-        };
-        let reaction = self.declared(item)?;
-        let is_told = |told: &EventType| told.name == event.name.as_str();
-        match reaction.overdue.as_ref().is_some_and(is_told) {
-            true => Some(Last::Overdue),
-            false => reaction.never_after.iter().any(is_told).then_some(Last::Ended),
-        }
-    }
-
-    pub(super) fn declared(&self, item: &WorkItem) -> Option<&Declared> {
-        match item.by {
-            By::Event(_) => self.service.declared(&item.key.step),
-            By::Command(_) => None,
-        }
-    }
 }
 
 /// Returns the inbox entry of an event; `None` for a command.
@@ -113,8 +84,10 @@ pub(super) fn entry<'a>(
     pause: Duration,
     why: Option<&'a str>,
 ) -> Option<InboxEntry<'a>> {
-    match &item.by {
-        By::Event(event) => Some(InboxEntry { key: &item.key, event, pause, why }),
-        By::Command(_) => None,
+    match &item.work {
+        Work::Command(_) => None,
+        Work::Reaction(reaction) => {
+            Some(InboxEntry { key: &item.key, event: &reaction.event, pause, why })
+        }
     }
 }

@@ -19,9 +19,9 @@ use crate::answer::Answer;
 use crate::barrier::StepHistory;
 use crate::guard::guarded;
 use crate::handler::Running;
-use crate::intake::WorkItem;
 use crate::keys::waves;
 use crate::meter::Meter;
+use crate::work::WorkItem;
 
 /// Number of commands that interleave before the size of their answers is known.
 const FIRST_MAX: usize = 64;

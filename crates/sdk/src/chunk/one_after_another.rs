@@ -13,9 +13,9 @@ use crate::answer::Answer;
 use crate::barrier::StepHistory;
 use crate::guard::guarded;
 use crate::handler::Running;
-use crate::intake::WorkItem;
 use crate::meter::Meter;
 use crate::text::cut;
+use crate::work::WorkItem;
 
 /// Number of timeouts per turn after which further handlers are skipped and answered with a fault.
 const TIMEOUTS_MAX: u64 = 5;

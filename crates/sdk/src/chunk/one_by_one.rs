@@ -4,15 +4,15 @@
 //! The example is a bank of three accounts with little money, so that the order of payments decides
 //! refusals.
 
-use sagamore_core::{Body, Direction, Message, Name, Refusal, ReplyTo, Timestamp};
+use sagamore_core::{Body, Direction, Message, Refusal, ReplyTo, Timestamp};
 use sagamore_database::testing::{database, is_remote};
 use sagamore_database::{Migration, Row, Tx};
 
 use super::*;
 use crate::decided::{Decided, done, refused};
-use crate::intake::By;
 use crate::options::Options;
 use crate::service::Service;
+use crate::work::{CommandWork, Work};
 
 /// Number of chunks on a server, and in memory, where statements complete at once and need fewer
 /// chunks.
@@ -166,9 +166,9 @@ fn command(
         direction,
         generation: 1,
     };
-    let by = By::Command(ReplyTo { topic: "replies".into(), partition: 0 });
-    let name: Name = name.parse().expect("a name");
-    WorkItem { place, key, by, trace: None, message: Ok((name, Body::of(body).expect("JSON"))) }
+    let reply_to = ReplyTo { topic: "replies".into(), partition: 0 };
+    let message = Ok((name.parse().expect("a name"), Body::of(body).expect("JSON")));
+    WorkItem { place, key, work: Work::Command(CommandWork { reply_to, trace: None, message }) }
 }
 
 /// Returns two to five commands of distinct sagas. `begun` lists earlier sagas, each of which may
@@ -255,7 +255,6 @@ async fn every_interleaved_chunk_equals_its_commands_one_by_one() {
         database: &database,
         options: &options,
         bytes_max: 1 << 20,
-        polled: 5,
         now,
         blamed: None,
     };

@@ -8,13 +8,14 @@ use sagamore_core::{Body, Direction, Name, Refusal};
 use sagamore_database::Tx;
 
 use super::context::ChunkContext;
-use super::inputs::{Inputs, Last};
+use super::inputs::Inputs;
 use crate::answer::Answer;
 use crate::barrier::{StepHistory, Verdict};
 use crate::handler::{Handler, Running, Unreadable};
-use crate::intake::{By, WorkItem};
 use crate::keys::{CommandKeys, Key};
+use crate::reaction::Declared;
 use crate::text::{cut, panic_text};
+use crate::work::{CommandWork, ReactionEnd, Work, WorkItem};
 
 /// The next action for a command.
 pub(super) enum Preparation {
@@ -45,9 +46,10 @@ impl ChunkContext<'_> {
             .increment(1);
         let begun = match verdict {
             Verdict::Answered(_)
-                if planted(Bug::OverdueIgnoresPivot) && self.last(item) == Some(Last::Overdue) =>
+                if planted(Bug::OverdueIgnoresPivot)
+                    && item.end() == Some(ReactionEnd::Overdue) =>
             {
-                return never(Last::Overdue);
+                return never(ReactionEnd::Overdue);
             }
             Verdict::Answered(outcome) => {
                 let poison = self.poison(item);
@@ -65,7 +67,7 @@ impl ChunkContext<'_> {
                 });
             }
             Verdict::Act => match inputs {
-                _ if let Some(last) = self.last(item) => return never(last),
+                _ if let Some(end) = item.end() => return never(end),
                 Inputs::Missing { names, since } => {
                     let why = format!("waits for {}", names.join(", "));
                     let early = self.now.since(*since) > self.options.early_max;
@@ -114,7 +116,7 @@ impl ChunkContext<'_> {
         begun.unwrap_or_else(|panic| Err(Unreadable::Panic(panic_text(panic.as_ref()).to_owned())))
     }
 
-    /// Finds the handler: only names that the service declared lead to code.
+    /// Starts the handler: only names that the service declared lead to code.
     fn begin(
         &self,
         item: &WorkItem,
@@ -123,11 +125,23 @@ impl ChunkContext<'_> {
         output: Option<&Body>,
         keys: &mut CommandKeys<'_>,
     ) -> Result<Running, Unreadable> {
-        if let By::Event(_) = item.by {
-            return self.react(item, tx, inputs, output, keys);
+        match &item.work {
+            Work::Command(command) => self.begin_command(command, tx, output, keys),
+            Work::Reaction(reaction) => {
+                self.begin_reaction(&reaction.declared, tx, inputs, output, keys)
+            }
         }
+    }
+
+    fn begin_command(
+        &self,
+        command: &CommandWork,
+        tx: Tx,
+        output: Option<&Body>,
+        keys: &mut CommandKeys<'_>,
+    ) -> Result<Running, Unreadable> {
         let (name, body) =
-            item.message.as_ref().map_err(|reason| Unreadable::Body(reason.clone()))?;
+            command.message.as_ref().map_err(|reason| Unreadable::Body(reason.clone()))?;
         match (self.service.handler(name), output) {
             (Some(Handler::Action { run, .. }), None) => run(tx, body, keys),
             (Some(Handler::Compensation { run }), Some(output)) => run(tx, body, output, keys),
@@ -142,24 +156,22 @@ impl ChunkContext<'_> {
         }
     }
 
-    /// Returns the handler of a reaction or its undo, not yet polled.
-    fn react(
+    fn begin_reaction(
         &self,
-        item: &WorkItem,
+        declared: &Declared,
         tx: Tx,
         inputs: &Inputs,
-        told: Option<&Body>,
+        emitted: Option<&Body>,
         keys: &mut CommandKeys<'_>,
     ) -> Result<Running, Unreadable> {
-        let unknown =
-            || format!("service '{}' has no reaction '{}'", self.service.name(), item.key.step);
-        let Some(declared) = self.declared(item) else {
-            return Err(Unreadable::Output(unknown()));
-        };
-        match (told, inputs, &declared.react, &declared.undo) {
-            (Some(told), _, _, Some(undo)) => (undo.run)(tx, told, keys),
+        match (emitted, inputs, &declared.react, &declared.undo) {
+            (Some(emitted), _, _, Some(undo)) => (undo.run)(tx, emitted, keys),
             (None, Inputs::All { bodies, .. }, Some(react), _) => react(tx, bodies, keys),
-            (Some(_), _, _, None) | (None, _, _, _) => Err(Unreadable::Output(unknown())),
+            (Some(_), _, _, None) | (None, _, _, _) => {
+                let (service, reaction) = (self.service.name(), &declared.name);
+                let why = format!("service '{service}' has no reaction '{reaction}'");
+                Err(Unreadable::Output(why))
+            }
         }
     }
 
@@ -167,10 +179,11 @@ impl ChunkContext<'_> {
     /// repeated for each delivery, because a crash between commit and publish would otherwise lose
     /// the dead letter.
     fn poison(&self, item: &WorkItem) -> Option<String> {
-        if let By::Event(_) = item.by {
-            return None; // reported at the first delivery
-        }
-        let (name, body) = match &item.message {
+        let message = match &item.work {
+            Work::Command(command) => &command.message,
+            Work::Reaction(_) => return None, // reported at the first delivery
+        };
+        let (name, body) = match message {
             Ok(message) => message,
             Err(reason) => return Some(reason.clone()),
         };
@@ -203,12 +216,14 @@ impl Preparation {
 }
 
 /// Answers an action that will never run.
-fn never(last: Last) -> Preparation {
-    let refusal = match last {
-        Last::Overdue => {
+fn never(end: ReactionEnd) -> Preparation {
+    let refusal = match end {
+        ReactionEnd::Overdue => {
             Refusal::new(code::OVERDUE, "the deadline passed before it ran: it never will")
         }
-        Last::Ended => Refusal::new(code::ENDED, "the chain ended before it ran: it never will"),
+        ReactionEnd::ChainEnded => {
+            Refusal::new(code::ENDED, "the chain ended before it ran: it never will")
+        }
     };
     Preparation::Answered(Answer::fresh(Outcome::Refused(refusal)))
 }
