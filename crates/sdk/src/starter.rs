@@ -302,17 +302,22 @@ async fn start_new<S: StartsChain>(
     let mut sorted = with_new_keys(&open.tx(), requests).await?;
     // the same order everywhere: no deadlocks
     sorted.sort_by(|(_, one), (_, other)| one.request.key().cmp(other.request.key()));
-    let started = if S::INTERLEAVES {
+    // what a batch of one has written is rolled back with the transaction
+    let started = if S::INTERLEAVES || sorted.len() == 1 {
         join_all(sorted.iter().map(|(_, request)| request.request.clone().start(open.tx()))).await
     } else {
         one_by_one(&open, &sorted).await?
     };
     let mut events = Vec::new();
     for ((index, request), started) in sorted.iter().zip(started) {
-        // a refused start has left nothing behind
+        // a refused start leaves nothing behind
         if let Ok(event) = started? {
             events.push((*index, *request, id_of(&request.request), event));
         }
+    }
+    if events.is_empty() {
+        open.rollback().await?;
+        return Ok(HashSet::new());
     }
     let keys = events
         .iter()
