@@ -4,12 +4,13 @@
 use std::collections::HashSet;
 
 use sagamore_core::message::Event;
-use sagamore_core::{Body, SagaId, StepKey, Timestamp};
+use sagamore_core::{SagaId, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
 use sagamore_database::{Database, Error, Many, Migration, Row, Tx, Value};
 
 use crate::barrier::step::Step;
 use crate::inbox;
+use crate::stored_event::{UnreadableRow, content, place, read};
 
 /// The migrations of emitted events and of the inbox (see `inbox.rs`).
 pub(crate) const MIGRATIONS: &[Migration] = &[
@@ -310,22 +311,6 @@ pub(crate) struct UnsentPage {
     pub is_cut: bool,
 }
 
-/// An unreadable row: a newer program wrote it, or it is damaged.
-pub(crate) struct UnreadableRow {
-    /// The key of the row.
-    pub place: Vec<String>,
-    pub why: Error,
-}
-
-impl UnreadableRow {
-    /// Creates the error of a row whose key is in these columns.
-    pub fn of(row: &Row, columns: &[usize], why: Error) -> UnreadableRow {
-        let place =
-            columns.iter().map(|column| row.get::<String>(*column).unwrap_or_default()).collect();
-        UnreadableRow { place, why }
-    }
-}
-
 /// Reads the oldest unsent events, up to `limit` and a bound of bytes. On PostgreSQL the rows are
 /// locked until the transaction ends.
 pub(crate) async fn unsent(tx: &Tx, now: Timestamp, limit: u32) -> Result<UnsentPage, Error> {
@@ -387,51 +372,9 @@ pub(crate) async fn mark_sent(tx: &Tx, sent: &[StepKey]) -> Result<(), Error> {
     tx.execute_many(&SENT, sent.iter().map(place).collect()).await
 }
 
-/// Returns the columns that both tables have, without key and name.
-pub(crate) fn content(event: &Event) -> [Value; 6] {
-    [
-        event.version.into(),
-        event.causation.clone().into(),
-        event.hop.into(),
-        event.at.0.into(),
-        event.body.as_str().into(),
-        event.trace.as_ref().map(ToString::to_string).into(),
-    ]
-}
-
-/// Returns the key: chain, step, direction.
-pub(crate) fn place(key: &StepKey) -> Vec<Value> {
-    vec![key.saga.as_str().into(), key.step.as_str().into(), key.direction.as_str().into()]
-}
-
-/// Parses an event from its columns.
-pub(crate) fn read(row: &Row) -> Result<Event, Error> {
-    let damaged = |column: &str, wanted| Error::Column { column: column.to_owned(), wanted };
-    let text = |column| row.get::<String>(column);
-    let small = |column, name| {
-        u32::try_from(row.get::<i64>(column)?).map_err(|_| damaged(name, "a small number"))
-    };
-    Ok(Event {
-        key: StepKey {
-            saga: text(0)?.parse().map_err(|_| damaged("saga", "a chain"))?,
-            step: text(1)?.parse().map_err(|_| damaged("step", "a name"))?,
-            direction: text(2)?.parse().map_err(|_| damaged("direction", "a direction"))?,
-            generation: 1,
-        },
-        name: text(3)?.parse().map_err(|_| damaged("event", "a name"))?,
-        version: small(4, "version")?,
-        causation: row.get(5)?,
-        hop: small(6, "hop")?,
-        at: Timestamp(row.get(7)?),
-        body: Body::parse(&text(8)?).map_err(|_| damaged("body", "JSON"))?,
-        // an unreadable trace is dropped
-        trace: row.get::<Option<String>>(9)?.and_then(|text| text.parse().ok()),
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use sagamore_core::Direction;
+    use sagamore_core::{Body, Direction};
 
     use super::*;
 
@@ -476,9 +419,9 @@ mod tests {
         let events: Vec<Event> = (0..7).map(|chain| event(chain, 1 << 20)).collect();
         let open = database.begin().await.expect("begin");
         for event in &events {
-            let kept =
+            let entry =
                 inbox::InboxEntry { key: &event.key, event, pause: inbox::AFTER_FAULT, why: None };
-            inbox::keep(&open.tx(), &[kept], event.at).await.expect("keep");
+            inbox::store(&open.tx(), &[entry], event.at).await.expect("store");
         }
         open.commit().await.expect("commit");
         let (due, _) = inbox::due(&database, Timestamp(1_000), 500).await.expect("read");

@@ -10,7 +10,7 @@ use sagamore_database::{Database, Error, Many, Row, Tx, Value};
 use sagamore_transport::Delivered;
 use sagamore_transport::wire::encode_event;
 
-use crate::emitted::{UnreadableRow, content, place, read};
+use crate::stored_event::{UnreadableRow, content, place, read};
 
 /// The first pause after a fault. Each further pause is as long as the event has waited so far, up
 /// to a minute.
@@ -34,7 +34,7 @@ pub(crate) fn beyond(now: Timestamp) -> Timestamp {
 }
 
 /// Builds the statement around the rows.
-macro_rules! keep {
+macro_rules! store {
     ($rows:literal) => {
         concat!(
             "INSERT INTO inbox (saga, step, direction, event, telling_step, telling_direction,
@@ -49,9 +49,9 @@ macro_rules! keep {
     };
 }
 
-const KEEP: Many = Many {
-    sqlite: keep!("VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"),
-    postgres: keep!(
+const STORE: Many = Many {
+    sqlite: store!("VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"),
+    postgres: store!(
         "SELECT * FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS TEXT[]),
             CAST($5 AS TEXT[]), CAST($6 AS TEXT[]), CAST($7 AS BIGINT[]), CAST($8 AS TEXT[]), CAST($9 AS BIGINT[]),
             CAST($10 AS BIGINT[]), CAST($11 AS TEXT[]), CAST($12 AS TEXT[]), CAST($13 AS BIGINT[]), CAST($14 AS BIGINT[]),
@@ -108,7 +108,7 @@ const REMOVE: Many = Many {
 
 /// A removal from the inbox.
 #[derive(Clone, Debug)]
-pub(crate) struct Over {
+pub(crate) struct InboxRemoval {
     /// The step whose entries are removed.
     pub key: StepKey,
     /// Removes only this event, as another awaited one may just have arrived. `None`: all events,
@@ -139,7 +139,11 @@ pub(crate) struct Due {
 }
 
 /// Stores events, or postpones those that are already stored.
-pub(crate) async fn keep(tx: &Tx, kept: &[InboxEntry<'_>], now: Timestamp) -> Result<(), Error> {
+pub(crate) async fn store(
+    tx: &Tx,
+    entries: &[InboxEntry<'_>],
+    now: Timestamp,
+) -> Result<(), Error> {
     let row = |InboxEntry { key, event, pause, why }: &InboxEntry<'_>| {
         let mut row = place(key);
         row.push(event.name.as_str().into());
@@ -148,7 +152,7 @@ pub(crate) async fn keep(tx: &Tx, kept: &[InboxEntry<'_>], now: Timestamp) -> Re
         row.extend([now.plus(*pause).0.into(), Value::Int(now.0), why.map(str::to_owned).into()]);
         row
     };
-    tx.execute_many(&KEEP, kept.iter().map(row).collect()).await
+    tx.execute_many(&STORE, entries.iter().map(row).collect()).await
 }
 
 /// Returns the events that wait for each key, and since when. Takes one round trip.
@@ -176,13 +180,13 @@ pub(crate) async fn waiting(
 }
 
 /// Removes entries.
-pub(crate) async fn remove(tx: &Tx, over: &[Over]) -> Result<(), Error> {
-    let row = |Over { key, event }: &Over| {
+pub(crate) async fn remove(tx: &Tx, removals: &[InboxRemoval]) -> Result<(), Error> {
+    let row = |InboxRemoval { key, event }: &InboxRemoval| {
         let mut row = place(key);
         row.push(event.as_ref().map(|event| event.as_str().to_owned()).into());
         row
     };
-    tx.execute_many(&REMOVE, over.iter().map(row).collect()).await
+    tx.execute_many(&REMOVE, removals.iter().map(row).collect()).await
 }
 
 /// Postpones events without a reaction in this program, if they still exist.

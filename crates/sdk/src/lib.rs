@@ -37,6 +37,8 @@ extern crate self as sagamore; // for the derives
 
 pub mod decided;
 pub mod error;
+mod options;
+mod text;
 
 mod keys;
 
@@ -44,33 +46,51 @@ mod handler;
 pub mod reaction;
 pub mod service;
 
-mod intake;
-
 pub mod barrier;
-mod chunk;
-mod guard;
+
+mod stored_event;
+
+mod inbox;
 
 mod emitted;
+pub mod outbox;
+
+mod unsynced;
+
+mod relay;
+
+mod work;
+
+mod answer;
+
+mod meter;
+
+mod guard;
+
+mod chunk;
+
+mod load;
+
+mod sweep;
+
+mod retention;
+
+mod turn;
+
+pub mod participant;
+
 pub mod facts;
 pub mod group_commit;
-mod inbox;
-mod load;
-mod meter;
-pub mod outbox;
-mod outgoing;
-pub mod participant;
-mod relay;
 pub mod starter;
-mod sweep;
 pub mod testing;
-mod unsynced;
 
 pub use decided::{Decided, Fault, done, refused};
 pub use error::Error;
-pub use group_commit::{GroupCommit, Wanted};
+pub use group_commit::{GroupCommit, Submission};
 pub use handler::CompensationHandler;
+pub use options::Options;
 pub use outbox::{ChainStart, Outbox, StartOutcome};
-pub use participant::{Options, Participant, Turned};
+pub use participant::{Participant, TurnReport};
 pub use reaction::{FailureEvent, Reaction, RefusalReport, on};
 pub use service::Service;
 pub use starter::{ChainStarter, StartRequest, StartsChain, start_alone, start_each};

@@ -3,12 +3,9 @@
 //! **Invariant:** a turn that keeps failing shrinks to one message, so that one message blocks no
 //! other.
 
-use std::collections::VecDeque;
-
 use sagamore_database::Error;
 
-use crate::intake::{Request, chunks};
-use crate::participant::Options;
+use crate::options::Options;
 
 /// Number of failed single-message turns after which that message is suspected of making the
 /// database unavailable.
@@ -91,42 +88,6 @@ impl Load {
             Error::Unavailable(_) | Error::CommitUnknown(_) => self.alone >= ALONE_MAX,
             Error::Aborted(cause) => self.blames_the_command(cause),
             Error::Name(_) | Error::Over | Error::InUse(_) | Error::ProgramTooOld { .. } => false,
-        }
-    }
-}
-
-/// The chunks of a turn that are not executed yet.
-#[derive(Debug)]
-pub(crate) struct Queue {
-    chunks: VecDeque<Vec<Request>>,
-    size: usize,
-    size_max: usize,
-}
-
-impl Queue {
-    /// Splits commands into chunks of at most `size_max` commands.
-    pub(crate) fn of(asked: Vec<Request>, size_max: usize) -> Queue {
-        Queue { chunks: chunks(asked).into(), size: size_max, size_max }
-    }
-
-    /// Removes and returns the next chunk.
-    pub(crate) fn next(&mut self) -> Option<Vec<Request>> {
-        let mut chunk = self.chunks.pop_front()?;
-        if chunk.len() > self.size {
-            let rest = chunk.split_off(self.size);
-            self.chunks.push_front(rest);
-        }
-        Some(chunk)
-    }
-
-    /// Returns the commands of a chunk that ended after `executed` others to the front. Later
-    /// chunks are about as large as the executed part, so that few steps are claimed in vain.
-    pub(crate) fn put_back(&mut self, left: Vec<Request>, executed: usize) {
-        if left.is_empty() {
-            self.size = self.size.saturating_mul(2).min(self.size_max);
-        } else {
-            self.size = executed.max(1);
-            self.chunks.push_front(left);
         }
     }
 }

@@ -3,7 +3,7 @@
 use metrics::{counter, gauge, histogram};
 use sagamore_core::message::Outcome;
 
-use crate::chunk::Answer;
+use crate::answer::Answer;
 
 /// The counters of one turn.
 #[derive(Debug, Default)]

@@ -6,6 +6,7 @@
 //! Only its trigger and the form of its answer differ.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -362,6 +363,12 @@ impl EventType {
         }
         given.retain(|field, _| self.fields.contains(&field.as_str()));
         Body::of(&given).ok()
+    }
+}
+
+impl fmt::Debug for Declared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Declared").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

@@ -227,18 +227,13 @@ impl Service {
     }
 
     /// Returns the reactions that an event of this name triggers, each with its direction.
-    pub(crate) fn led_to(&self, event: &str) -> Vec<(&Name, Direction)> {
-        let of = |(name, reaction)| {
-            Declared::triggers(reaction).map(move |(trigger, way)| (name, trigger, way))
-        };
-        let each =
-            self.reactions.iter().map(|(name, reaction)| (name, reaction.as_ref())).flat_map(of);
-        each.filter(|(_, trigger, _)| *trigger == event).map(|(name, _, way)| (name, way)).collect()
-    }
-
-    /// Returns the reaction of this name.
-    pub(crate) fn declared(&self, reaction: &Name) -> Option<&Declared> {
-        self.reactions.get(reaction).map(Arc::as_ref)
+    pub(crate) fn triggered_by(&self, event: &str) -> Vec<(&Arc<Declared>, Direction)> {
+        let mut triggered = Vec::new();
+        for reaction in self.reactions.values() {
+            let directions = reaction.triggers().filter(|(name, _)| *name == event);
+            triggered.extend(directions.map(|(_, direction)| (reaction, direction)));
+        }
+        triggered
     }
 
     /// Returns the functions that read keys.

@@ -15,7 +15,7 @@ use sagamore_database::{Database, Tx, Value};
 use tokio::sync::Semaphore;
 
 use crate::decided::{Decided, Fault, done, refused};
-use crate::group_commit::{GroupCommit, Wanted};
+use crate::group_commit::{GroupCommit, Submission};
 use crate::outbox::{ChainStart, Outbox, StartOutcome};
 
 /// Maximum starts in one transaction.
@@ -110,7 +110,7 @@ impl<S> StartRequest<S> {
 }
 
 type Answer<S> = Decided<StartOutcome, <S as StartsChain>::Refusal>;
-type Waiting<S> = Wanted<StartRequest<S>, Answer<S>>;
+type Waiting<S> = Submission<StartRequest<S>, Answer<S>>;
 
 /// Starts chains in batches. Clones share the batches.
 pub struct ChainStarter<S: StartsChain> {
@@ -132,7 +132,7 @@ impl<S: StartsChain> ChainStarter<S> {
             let (database, outbox, alone) = (database.clone(), outbox.clone(), alone.clone());
             async move {
                 let requests: Vec<&StartRequest<S>> =
-                    batch.iter().map(|waiting| &waiting.what).collect();
+                    batch.iter().map(|waiting| &waiting.request).collect();
                 let new = start_new(&database, &outbox, &requests).await;
                 for (index, waiting) in batch.into_iter().enumerate() {
                     match answer_to(&new, index) {
@@ -163,7 +163,7 @@ impl<S: StartsChain> ChainStarter<S> {
         trace: Option<TraceContext>,
     ) -> Answer<S> {
         let at = self.outbox.now().await?;
-        self.batches.ask(StartRequest { request, idempotency_key: key, at, trace }).await?
+        self.batches.submit(StartRequest { request, idempotency_key: key, at, trace }).await?
     }
 }
 
@@ -194,7 +194,7 @@ impl Alone {
             (database.clone(), outbox.clone(), Arc::clone(&self.running));
         tokio::spawn(async move {
             let _running = running.acquire().await; // the semaphore is never closed
-            let request = waiting.what.clone();
+            let request = waiting.request.clone();
             waiting.answer(start_alone(&database, &outbox, request).await);
             drop(place);
         });
@@ -302,17 +302,22 @@ async fn start_new<S: StartsChain>(
     let mut sorted = with_new_keys(&open.tx(), requests).await?;
     // the same order everywhere: no deadlocks
     sorted.sort_by(|(_, one), (_, other)| one.request.key().cmp(other.request.key()));
-    let started = if S::INTERLEAVES {
+    // what a batch of one has written is rolled back with the transaction
+    let started = if S::INTERLEAVES || sorted.len() == 1 {
         join_all(sorted.iter().map(|(_, request)| request.request.clone().start(open.tx()))).await
     } else {
         one_by_one(&open, &sorted).await?
     };
     let mut events = Vec::new();
     for ((index, request), started) in sorted.iter().zip(started) {
-        // a refused start has left nothing behind
+        // a refused start leaves nothing behind
         if let Ok(event) = started? {
             events.push((*index, *request, id_of(&request.request), event));
         }
+    }
+    if events.is_empty() {
+        open.rollback().await?;
+        return Ok(HashSet::new());
     }
     let keys = events
         .iter()

@@ -50,8 +50,9 @@ use sagamore_transport::{Consumer, Log, MemoryDisk, Record, Subscription, Transp
 use tokio::sync::Mutex;
 
 use crate::facts;
+use crate::options::Options;
 use crate::outbox::Outbox;
-use crate::participant::{Options, Participant};
+use crate::participant::Participant;
 use crate::service::Service;
 
 /// The start of the test's clock, far enough from zero for retention.

@@ -10,8 +10,8 @@ use sagamore_database::{Database, Error as DatabaseError};
 use sagamore_transport::port::BoxFuture;
 use sagamore_transport::{Error, Transport};
 
-use crate::emitted::UnreadableRow;
-use crate::inbox::{self, Due, Over};
+use crate::inbox::{self, Due, InboxRemoval};
+use crate::stored_event::UnreadableRow;
 
 /// Maximum waiting rows, each a few hundred bytes. Beyond it, nothing is taken from the inbox and
 /// the outbox.
@@ -23,7 +23,7 @@ pub(crate) struct SettledRows {
     /// Events of the outbox that were sent.
     pub sent: Vec<StepKey>,
     /// Removals from the inbox.
-    pub over: Vec<Over>,
+    pub removals: Vec<InboxRemoval>,
 }
 
 /// Row changes of published records, oldest first, in memory. After a crash the events are sent
@@ -76,7 +76,7 @@ impl SettledRows {
     }
 
     fn len(&self) -> usize {
-        self.sent.len() + self.over.len()
+        self.sent.len() + self.removals.len()
     }
 }
 
@@ -107,8 +107,8 @@ impl Unsynced {
         }
         let (mut due, unreadable) = inbox::due(inbox, now, limit.saturating_add(self.rows)).await?;
         self.alarms.of_rows(service, "inbox", &unreadable);
-        let over = self.batches.iter().flat_map(|batch| &batch.settled.over);
-        let out: HashSet<&StepKey> = over.map(|over| &over.key).collect();
+        let removals = self.batches.iter().flat_map(|batch| &batch.settled.removals);
+        let out: HashSet<&StepKey> = removals.map(|removal| &removal.key).collect();
         due.retain(|due| !out.contains(&due.key));
         due.truncate(limit);
         Ok(due)
@@ -121,7 +121,7 @@ impl Unsynced {
             self.rows -= settled.len();
             if synced.await.is_ok() {
                 all.sent.extend(settled.sent);
-                all.over.extend(settled.over);
+                all.removals.extend(settled.removals);
             }
         }
         all
@@ -145,7 +145,7 @@ impl Unsynced {
             self.rows -= settled.len();
             if synced {
                 all.sent.extend(settled.sent);
-                all.over.extend(settled.over);
+                all.removals.extend(settled.removals);
             }
         }
         all

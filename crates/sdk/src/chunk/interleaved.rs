@@ -9,14 +9,19 @@
 use futures_util::future::join_all;
 use sagamore_database::Tx;
 
-use super::events::Inputs;
-use super::{Answer, HandlerEnd, Mode, Preparation, ReadyHandler, Room, Silence, Stop, Trace};
+use super::attempt::{Mode, Stop};
+use super::context::ChunkContext;
+use super::handler_end::{HandlerEnd, Trace};
+use super::inputs::Inputs;
+use super::prepare::{Preparation, ReadyHandler};
+use super::silence::Silence;
+use crate::answer::Answer;
 use crate::barrier::StepHistory;
 use crate::guard::guarded;
 use crate::handler::Running;
-use crate::intake::Request;
 use crate::keys::waves;
 use crate::meter::Meter;
+use crate::work::WorkItem;
 
 /// Number of commands that interleave before the size of their answers is known.
 const FIRST_MAX: usize = 64;
@@ -28,7 +33,7 @@ struct Ready {
     begun: ReadyHandler,
 }
 
-impl Room<'_> {
+impl ChunkContext<'_> {
     /// Returns whether the handlers of a chunk may interleave.
     pub(super) fn interleaves(&self) -> bool {
         !self.service.keys().is_empty() && self.blamed.is_none()
@@ -36,19 +41,19 @@ impl Room<'_> {
 
     /// Answers the commands of a chunk until the answers exceed the bound. The remaining ones
     /// return `None`.
-    pub(super) async fn answer_all(
+    pub(super) async fn answer_interleaved(
         &self,
         tx: &Tx,
-        chunk: &[Request],
+        chunk: &[WorkItem],
         known: &[StepHistory],
         inputs: &[Inputs],
         meter: &mut Meter,
     ) -> Result<Vec<Option<Answer>>, Stop> {
         let (mut answers, mut ready) = (vec![None; chunk.len()], Vec::new());
         let (mut count, mut bytes) = (0, 0);
-        for (place, ((asked, known), inputs)) in chunk.iter().zip(known).zip(inputs).enumerate() {
+        for (place, ((item, known), inputs)) in chunk.iter().zip(known).zip(inputs).enumerate() {
             let tx = tx.counting();
-            match self.prepare(tx.clone(), asked, known, inputs) {
+            match self.prepare(tx.clone(), item, known, inputs) {
                 Preparation::Running(begun) => ready.push(Some(Ready { place, tx, begun })),
                 Preparation::Answered(answer) if bytes < self.bytes_max => {
                     (count, bytes) = (count + 1, bytes + answer.bytes());

@@ -4,13 +4,15 @@
 //! The example is a bank of three accounts with little money, so that the order of payments decides
 //! refusals.
 
-use sagamore_core::{Name, ReplyTo};
+use sagamore_core::{Body, Direction, Message, Refusal, ReplyTo, Timestamp};
 use sagamore_database::testing::{database, is_remote};
-use sagamore_database::{Migration, Row};
+use sagamore_database::{Migration, Row, Tx};
 
 use super::*;
-use crate::decided::{done, refused};
-use sagamore_core::{Message, Refusal};
+use crate::decided::{Decided, done, refused};
+use crate::options::Options;
+use crate::service::Service;
+use crate::work::{CommandWork, Work};
 
 /// Number of chunks on a server, and in memory, where statements complete at once and need fewer
 /// chunks.
@@ -157,21 +159,21 @@ fn command(
     direction: Direction,
     name: &str,
     body: &impl serde::Serialize,
-) -> Request {
+) -> WorkItem {
     let key = StepKey {
         saga: format!("toy:{saga}").parse().expect("a saga"),
         step: "one".parse().expect("a name"),
         direction,
         generation: 1,
     };
-    let by = By::Command(ReplyTo { topic: "replies".into(), partition: 0 });
-    let name: Name = name.parse().expect("a name");
-    Request { place, key, by, trace: None, message: Ok((name, Body::of(body).expect("JSON"))) }
+    let reply_to = ReplyTo { topic: "replies".into(), partition: 0 };
+    let message = Ok((name.parse().expect("a name"), Body::of(body).expect("JSON")));
+    WorkItem { place, key, work: Work::Command(CommandWork { reply_to, trace: None, message }) }
 }
 
 /// Returns two to five commands of distinct sagas. `begun` lists earlier sagas, each of which may
 /// be undone once.
-fn chunk(rng: &mut fastrand::Rng, sagas: &mut usize, begun: &mut Vec<usize>) -> Vec<Request> {
+fn chunk(rng: &mut fastrand::Rng, sagas: &mut usize, begun: &mut Vec<usize>) -> Vec<WorkItem> {
     let (mut chunk, mut paying) = (Vec::new(), Vec::new());
     for place in 0..rng.usize(2..=5) {
         let (saga, account, cents) = (*sagas, ACCOUNTS[rng.usize(..3)].to_owned(), rng.i64(1..=3));
@@ -201,16 +203,20 @@ fn chunk(rng: &mut fastrand::Rng, sagas: &mut usize, begun: &mut Vec<usize>) -> 
 /// The outcomes of a chunk and the rows that it may have changed.
 type Effects = (Vec<Option<Outcome>>, Vec<Row>, Vec<Vec<Row>>);
 
-async fn effects(room: &Room<'_>, open: &Open, chunk: &[Request]) -> Result<(Effects, Mode), Stop> {
+async fn effects(
+    context: &ChunkContext<'_>,
+    open: &Open,
+    chunk: &[WorkItem],
+) -> Result<(Effects, Mode), Stop> {
     let mut meter = Meter::default();
     let mut mode = Mode::Together;
     open.savepoint().await.map_err(Stop::of)?;
-    let mut worked = room.work(open, chunk, mode, &mut meter).await;
+    let mut worked = context.work(open, chunk, mode, &mut meter).await;
     if let Err(Stop::Apart) = worked {
         open.rollback_to().await.map_err(Stop::of)?;
         open.savepoint().await.map_err(Stop::of)?;
         mode = Mode::Apart { last: false };
-        worked = room.work(open, chunk, mode, &mut meter).await;
+        worked = context.work(open, chunk, mode, &mut meter).await;
     }
     let answers = worked?;
     let outcomes = answers.into_iter().map(|answer| answer.map(|answer| answer.outcome)).collect();
@@ -221,7 +227,7 @@ async fn effects(room: &Room<'_>, open: &Open, chunk: &[Request]) -> Result<(Eff
         .map_err(Stop::of)?;
     let ids = chunk
         .iter()
-        .map(|asked| vec![asked.key.saga.as_str().trim_start_matches("toy:").into()])
+        .map(|item| vec![item.key.saga.as_str().trim_start_matches("toy:").into()])
         .collect();
     let payments =
         open.tx().query_each("SELECT account, repaid FROM payment WHERE id = $1", ids).await;
@@ -244,16 +250,15 @@ async fn every_interleaved_chunk_equals_its_commands_one_by_one() {
     database.migrate("barrier", barrier::MIGRATIONS, 1).await.expect("migrate");
     database.migrate("bank", MIGRATIONS, 1).await.expect("migrate");
     let now = Timestamp(1_000_000);
-    let room = |service| Room {
+    let context = |service| ChunkContext {
         service,
         database: &database,
         options: &options,
         bytes_max: 1 << 20,
-        polled: 5,
         now,
         blamed: None,
     };
-    let (plain, keyed) = (room(&plain), room(&keyed));
+    let (plain, keyed) = (context(&plain), context(&keyed));
     let (mut sagas, mut begun, mut interleaved, mut refusals) = (0, Vec::new(), 0, 0);
     for _ in 0..chunks.div_ceil(CHUNKS_COMMITTED) {
         let open = database.begin().await.expect("begin");

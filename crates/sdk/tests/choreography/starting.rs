@@ -17,6 +17,7 @@ enum Refused {
     Known,
     KeyUsed,
     Empty,
+    Late,
 }
 
 impl StartsChain for NewDraft {
@@ -36,6 +37,7 @@ impl StartsChain for NewDraft {
         let sql = "INSERT INTO draft (key) VALUES ($1) ON CONFLICT (key) DO NOTHING";
         match tx.execute(sql, (self.key,)).await? {
             0 => refused(Refused::Known),
+            _ if self.mood == Mood::WritesAndRefuses => refused(Refused::Late),
             _ => done(DraftMade { key: self.key.into(), mood: self.mood }),
         }
     }
@@ -103,4 +105,20 @@ async fn an_idempotency_key_belongs_to_one_request() {
     );
     toy.settle().await;
     assert_eq!((toy.prints().await, toy.rows_of_first("chain_key").await), (1, 2));
+}
+
+#[tokio::test]
+async fn a_start_that_writes_and_refuses_leaves_nothing_behind() {
+    let toy = Toy::new().await;
+    let late = |key| {
+        let request = NewDraft { key, mood: Mood::WritesAndRefuses };
+        StartRequest::new(request, Timestamp(1_000_000))
+    };
+    assert_eq!(answers(&toy, vec![late("1")]).await, [Err(Refused::Late)]);
+    assert_eq!(toy.rows_of_first("draft").await, 0, "alone");
+    assert_eq!(
+        answers(&toy, vec![late("1"), draft("2")]).await,
+        [Err(Refused::Late), Ok(StartOutcome::New)]
+    );
+    assert_eq!(toy.rows_of_first("draft").await, 1, "beside another start");
 }

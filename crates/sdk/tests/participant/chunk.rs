@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use sagamore_core::{Command, Outcome};
 use sagamore_database::Error;
-use sagamore_sdk::{Options, Turned};
+use sagamore_sdk::{Options, TurnReport};
 
 use crate::toy::Mood;
 use crate::trouble::{Call, Trouble, When};
@@ -19,7 +19,7 @@ async fn one_poll_with_a_command_its_repeat_and_its_undo_keeps_their_order() {
     world
         .send([add("10248"), add("10248"), subtract("10248"), add("10248"), subtract("10248")])
         .await;
-    assert_eq!(world.turn().await, Turned { taken: 5 });
+    assert_eq!(world.turn().await, TurnReport { taken: 5 });
     let outcomes: Vec<Outcome> =
         world.replies().await.into_iter().map(|reply| reply.outcome).collect();
     assert_eq!(
@@ -39,7 +39,7 @@ async fn handlers_of_a_chunk_run_one_after_another() {
     trouble.stops(true); // each await gives another handler a chance to run
     let body = add_in("10248", Mood::ReadsAndThenWrites, Mood::Calm).body;
     world.send((0..10).map(|saga| Command { body: body.clone(), ..add(&saga.to_string()) })).await;
-    assert_eq!(world.turn().await, Turned { taken: 10 });
+    assert_eq!(world.turn().await, TurnReport { taken: 10 });
     trouble.stops(false);
     assert_eq!((world.tally("10248").await, world.calls.add()), (Some(50), 10));
     assert_eq!(world.calls.at_work_max(), 1);
@@ -54,7 +54,7 @@ async fn a_batch_of_any_size_costs_the_same_round_trips_and_one_commit() {
         let mut world = World::behind(&trouble, Options::default()).await;
         world.send((0..size).map(|number| add(&number.to_string()))).await;
         let (trips, commits) = (trouble.round_trips(), world.database.stats().commits);
-        assert_eq!(world.turn().await, Turned { taken: size });
+        assert_eq!(world.turn().await, TurnReport { taken: size });
         costs.push((trouble.round_trips() - trips, world.database.stats().commits - commits));
     }
     assert!(costs.iter().all(|cost| *cost == costs[0] && cost.0 <= 5 && cost.1 == 1), "{costs:?}");
@@ -214,7 +214,7 @@ async fn a_command_with_persistent_deadlocks_is_a_fault_and_the_others_succeed()
 }
 
 /// Generates any command of two sagas with two steps.
-fn anything() -> impl Strategy<Value = Asked> {
+fn anything() -> impl Strategy<Value = Delivery> {
     let mood = || {
         prop_oneof![
             4 => Just(Mood::Calm),
@@ -235,26 +235,29 @@ fn anything() -> impl Strategy<Value = Asked> {
     (kind, place, prop::bool::weighted(0.1)).prop_map(
         |(mut command, (key, name, number), garbled)| {
             command.key.saga = format!("toy:{key}").parse().expect("a saga");
-            Asked { command: generation(number, step(&name, command)), garbled }
+            Delivery { command: generation(number, step(&name, command)), garbled }
         },
     )
 }
 
 #[derive(Clone, Debug)]
-struct Asked {
+struct Delivery {
     command: Command,
     garbled: bool,
 }
 
-async fn carried_out(asked: &[Asked], messages_max: usize) -> (Vec<Outcome>, usize, Vec<String>) {
+async fn carried_out(
+    deliveries: &[Delivery],
+    messages_max: usize,
+) -> (Vec<Outcome>, usize, Vec<String>) {
     let mut world = World::with(Options { messages_max, ..Options::default() }).await;
-    let record = |asked: &Asked| match asked.garbled {
-        true => garbled(&asked.command),
+    let record = |delivery: &Delivery| match delivery.garbled {
+        true => garbled(&delivery.command),
         false => {
-            sagamore_transport::wire::encode_command(&asked.command, sagamore_core::Timestamp(0))
+            sagamore_transport::wire::encode_command(&delivery.command, sagamore_core::Timestamp(0))
         }
     };
-    world.publish(asked.iter().map(record).collect()).await;
+    world.publish(deliveries.iter().map(record).collect()).await;
     world.settle().await;
     let mut replies = world.replies().await;
     // each step's replies stay in order

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use sagamore_core::Reply;
 use sagamore_database::Error as DatabaseError;
 use sagamore_database::testing::is_remote;
-use sagamore_sdk::{Error, Migration, Options, Turned};
+use sagamore_sdk::{Error, Migration, Options, TurnReport};
 
 use crate::toy::Mood;
 use crate::trouble::{Call, Trouble, When, advance};
@@ -151,14 +151,14 @@ async fn only_contiguous_answered_messages_are_acknowledged() {
     failing_turn(&mut world).await;
     assert_eq!((world.participant.lag(), world.tally("c").await), (Some(4), None));
     world.restart();
-    assert_eq!((world.turn().await, world.participant.lag()), (Turned { taken: 3 }, Some(1)));
-    assert_eq!((world.turn().await, world.participant.lag()), (Turned { taken: 1 }, Some(0)));
+    assert_eq!((world.turn().await, world.participant.lag()), (TurnReport { taken: 3 }, Some(1)));
+    assert_eq!((world.turn().await, world.participant.lag()), (TurnReport { taken: 1 }, Some(0)));
     assert_eq!(
         (world.tally("a").await, world.tally("b").await, world.tally("c").await),
         (Some(5), Some(5), Some(5))
     );
     world.restart();
-    assert_eq!(world.turn().await, Turned { taken: 0 });
+    assert_eq!(world.turn().await, TurnReport { taken: 0 });
 }
 
 /// The second process, a duplicate or a zombie, waits at the claim and then finds the answer.

@@ -3,7 +3,7 @@
 use sagamore_core::message::code::{ALREADY_COMPENSATED, UNDECODABLE};
 use sagamore_core::{Body, Timestamp};
 use sagamore_database::Error;
-use sagamore_sdk::{Options, Turned};
+use sagamore_sdk::{Options, TurnReport};
 use sagamore_transport::torn::TORN;
 use sagamore_transport::wire::{encode_command, redrive};
 use sagamore_transport::{Record, log};
@@ -51,7 +51,7 @@ async fn an_unreadable_record_is_a_dead_letter_and_the_next_one_is_executed() {
     assert_eq!(header("sagamore-dlt-reason").as_deref(), Some("its checksum is wrong"));
     assert!(dead[0].body.is_empty(), "{dead:?}");
     world.restart();
-    assert_eq!(world.turn().await, Turned { taken: 0 }, "it is not redelivered");
+    assert_eq!(world.turn().await, TurnReport { taken: 0 }, "it is not redelivered");
     assert_eq!(world.calls.add(), 1);
 }
 

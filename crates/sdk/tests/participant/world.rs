@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sagamore_core::{
     Body, Command, Direction, Outcome, Refusal, Reply, ReplyTo, StepKey, Timestamp,
 };
-use sagamore_sdk::{Database, Message, Options, Participant, Turned};
+use sagamore_sdk::{Database, Message, Options, Participant, TurnReport};
 use sagamore_transport::torn::Torn;
 use sagamore_transport::wire::{decode_reply, encode_command};
 use sagamore_transport::{Consumer, Log, MemoryDisk, Record, Subscription, Transport, log};
@@ -89,7 +89,7 @@ impl World {
         );
         let mut world =
             World { database, transport, log, options, participant, calls, replies, dead, rng };
-        assert_eq!(world.turn().await, Turned { taken: 0 });
+        assert_eq!(world.turn().await, TurnReport { taken: 0 });
         world
     }
 
@@ -129,11 +129,11 @@ impl World {
         self.log.publish(records).await.expect("publish");
     }
 
-    pub async fn turn(&mut self) -> Turned {
+    pub async fn turn(&mut self) -> TurnReport {
         self.turn_at(NOW).await
     }
 
-    pub async fn turn_at(&mut self, now: Timestamp) -> Turned {
+    pub async fn turn_at(&mut self, now: Timestamp) -> TurnReport {
         self.participant.turn(now, &mut self.rng).await.expect("turn")
     }
 

@@ -1,9 +1,9 @@
 //! The answer to one command or event of a chunk.
 
+use sagamore_core::StepKey;
 use sagamore_core::message::{Event, Outcome};
 
-use crate::inbox::Over;
-use crate::intake::{By, Request};
+use crate::inbox::InboxRemoval;
 
 /// Estimated bytes of an answer beside its content: keys and headers.
 const ANSWER_BYTES: usize = 256;
@@ -16,7 +16,7 @@ pub(crate) struct Answer {
     /// The reason to make the record a dead letter as well.
     pub poison: Option<String>,
     /// Whether the barrier does not hold the answer yet.
-    pub(super) fresh: bool,
+    pub(crate) fresh: bool,
     /// The event that reports the outcome of a reaction.
     pub event: Option<Event>,
     /// Whether the reaction still waits for other events.
@@ -25,12 +25,12 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// Creates an answer that is not stored yet and has no event.
-    pub(super) fn fresh(outcome: Outcome) -> Answer {
+    pub(crate) fn fresh(outcome: Outcome) -> Answer {
         Answer { outcome, poison: None, fresh: true, event: None, waits: false }
     }
 
     /// Returns the answer's estimated share of a chunk's bytes.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let content = match &self.outcome {
             Outcome::Done(output) => output.as_str().len(),
             Outcome::Refused(refusal) => refusal.code.len() + refusal.message.len(),
@@ -47,12 +47,12 @@ impl Answer {
         }
     }
 
-    /// Returns the inbox entries that this answer removes.
-    pub(crate) fn over(&self, asked: &Request) -> Over {
-        let given_up = match (&self.outcome, &asked.by) {
-            (Outcome::Fault(_), By::Event(event)) => Some(event.name.clone()),
-            (Outcome::Done(_) | Outcome::Refused(_), _) | (_, By::Command(_)) => None,
+    /// Returns the inbox entries that this answer to an event removes.
+    pub(crate) fn removal(&self, key: &StepKey, event: &Event) -> InboxRemoval {
+        let given_up = match &self.outcome {
+            Outcome::Fault(_) => Some(event.name.clone()),
+            Outcome::Done(_) | Outcome::Refused(_) => None,
         };
-        Over { key: asked.key.clone(), event: given_up }
+        InboxRemoval { key: key.clone(), event: given_up }
     }
 }
