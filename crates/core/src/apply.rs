@@ -9,43 +9,28 @@ use std::sync::Arc;
 use crate::body::Body;
 use crate::definition::{Definition, Step};
 use crate::id::{Direction, Name, SagaId};
-use crate::journal::{Change, Entry};
+use crate::journal::{Change, Entry, SagaChange, StepChange};
 use crate::message::ReplyTo;
 use crate::saga::{Saga, Status, StepState, StepStatus, Verb};
 use crate::time::Timestamp;
 
 /// Returns the saga's status after `change`. `back` is true once the saga has turned back.
-pub(crate) fn saga_after(status: Status, back: bool, change: &Change) -> Result<Status, Illegal> {
-    use Change as To;
-    use Direction::{Action, Compensation};
+pub(crate) fn saga_after(
+    status: Status,
+    back: bool,
+    change: &SagaChange,
+) -> Result<Status, Illegal> {
+    use SagaChange as To;
     use Status::{Compensated, Compensating, Completed, Running, Stuck};
     Ok(match (status, change) {
         (Running, To::Started { .. }) => Running,
-        (Running, To::Asked { direction: Action, .. }) => Running,
-        (Running, To::Done { .. }) => Running,
-        (Running, To::Refused { .. }) => Running,
-        (Running, To::Faulted { .. }) => Running,
-        (Running, To::Silent { .. }) => Running,
-        (Running, To::SetAside { direction: Action, .. }) => Running,
-        (Running, To::Rescued(_)) => Running,
         (Running, To::TurnedBack { .. }) => Compensating,
         (Running, To::Stuck) => Stuck,
         (Running, To::Completed) => Completed,
 
-        (Compensating, To::Asked { direction: Compensation, .. }) => Compensating,
-        (Compensating, To::Done { .. }) => Compensating,
-        (Compensating, To::Refused { .. }) => Compensating,
-        (Compensating, To::Faulted { .. }) => Compensating,
-        (Compensating, To::Silent { .. }) => Compensating,
-        (Compensating, To::SetAside { .. }) => Compensating,
-        (Compensating, To::Undone { .. }) => Compensating,
-        (Compensating, To::UndoRefused { .. }) => Compensating,
-        (Compensating, To::Rescued(_)) => Compensating,
         (Compensating, To::Stuck) => Stuck,
         (Compensating, To::Compensated) => Compensated,
 
-        (Stuck, To::Done { .. }) if back => Stuck,
-        (Stuck, To::Rescued(_)) => Stuck,
         (Stuck, To::Resumed) if back => Compensating,
         (Stuck, To::Resumed) => Running,
 
@@ -53,10 +38,36 @@ pub(crate) fn saga_after(status: Status, back: bool, change: &Change) -> Result<
     })
 }
 
-/// Returns the step's status after a change that names the step.
-pub(crate) fn step_after(status: StepStatus, change: &Change) -> Result<StepStatus, Illegal> {
-    use Change as To;
+/// Checks that a saga of this status permits a change of a step. The saga's status stays.
+pub(crate) fn permits(status: Status, back: bool, change: &StepChange) -> Result<(), Illegal> {
     use Direction::{Action, Compensation};
+    use Status::{Compensating, Running, Stuck};
+    use StepChange as To;
+    match (status, change) {
+        (Running, To::Asked { direction: Action, .. }) => Ok(()),
+        (Running, To::SetAside { direction: Action, .. }) => Ok(()),
+
+        (Running | Compensating, To::Done { .. }) => Ok(()),
+        (Running | Compensating, To::Refused { .. }) => Ok(()),
+        (Running | Compensating, To::Faulted { .. }) => Ok(()),
+        (Running | Compensating, To::Silent { .. }) => Ok(()),
+
+        (Compensating, To::Asked { direction: Compensation, .. }) => Ok(()),
+        (Compensating, To::SetAside { .. }) => Ok(()),
+        (Compensating, To::Undone) => Ok(()),
+        (Compensating, To::UndoRefused { .. }) => Ok(()),
+
+        (Stuck, To::Done { .. }) if back => Ok(()),
+        (Running | Compensating | Stuck, To::Rescued { .. }) => Ok(()),
+
+        (status, change) => Err(Illegal::Saga { status, change: change.as_str() }),
+    }
+}
+
+/// Returns the step's status after `change`.
+pub(crate) fn step_after(status: StepStatus, change: &StepChange) -> Result<StepStatus, Illegal> {
+    use Direction::{Action, Compensation};
+    use StepChange as To;
     use StepStatus::{
         Asked, Done, Refused, Skipped, UndoFailed, Undoing, Undone, Unknown, Waiting,
     };
@@ -88,7 +99,7 @@ pub(crate) fn step_after(status: StepStatus, change: &Change) -> Result<StepStat
         (Undoing, To::Faulted { due: Some(_), .. }) => Undoing,
         (Undoing, To::Silent { due: Some(_), .. }) => Undoing,
         (Undoing, To::SetAside { direction: Compensation, .. }) => Undoing,
-        (Undoing, To::Undone { .. }) => Undone,
+        (Undoing, To::Undone) => Undone,
         (Undoing, To::UndoRefused { .. }) => UndoFailed,
 
         (UndoFailed, To::Done { .. }) => UndoFailed,
@@ -96,7 +107,7 @@ pub(crate) fn step_after(status: StepStatus, change: &Change) -> Result<StepStat
         (Skipped, To::Asked { direction: Compensation, .. }) => Undoing,
         (Skipped, To::SetAside { direction: Compensation, .. }) => Undoing,
 
-        (status, To::Rescued(rescue)) => match (status, rescue.verb) {
+        (status, To::Rescued { verb, .. }) => match (status, verb) {
             (Refused, Verb::Retry) => Waiting,
             (Refused, Verb::Skip) => Skipped,
             (Refused, Verb::Resolve) => Done,
@@ -114,8 +125,8 @@ pub(crate) fn step_after(status: StepStatus, change: &Change) -> Result<StepStat
 
 /// Returns the next status of a step that was set aside. It waits for a person, or for a late
 /// answer.
-pub(crate) fn held_after(status: StepStatus, change: &Change) -> Result<StepStatus, Illegal> {
-    use Change as To;
+pub(crate) fn held_after(status: StepStatus, change: &StepChange) -> Result<StepStatus, Illegal> {
+    use StepChange as To;
     use StepStatus::{Done, Refused, Skipped, UndoFailed, Undoing, Undone, Unknown, Waiting};
     Ok(match (status, change) {
         (Unknown, To::Done { .. }) => Done,
@@ -123,10 +134,10 @@ pub(crate) fn held_after(status: StepStatus, change: &Change) -> Result<StepStat
         (Unknown, To::Silent { due: None, .. }) => Unknown,
 
         (Undoing, To::Done { .. }) => Undoing,
-        (Undoing, To::Undone { .. }) => Undone,
+        (Undoing, To::Undone) => Undone,
         (Undoing, To::UndoRefused { .. }) => UndoFailed,
 
-        (status, To::Rescued(rescue)) => match (status, rescue.verb) {
+        (status, To::Rescued { verb, .. }) => match (status, verb) {
             (Waiting, Verb::Retry) => Waiting,
             (Waiting, Verb::Skip) => Skipped,
             (Waiting, Verb::Resolve) => Done,
@@ -198,34 +209,10 @@ impl Saga {
 
 /// Applies a change made at `at`. An illegal change leaves the saga unmodified.
 pub fn apply(saga: &mut Saga, change: &Change, at: Timestamp) -> Result<(), Illegal> {
-    let status = saga_after(saga.status, saga.cause.is_some(), change)?;
-    match change.step() {
-        Some(name) => {
-            let index =
-                saga.definition.index_of(name).ok_or_else(|| Illegal::NoSuchStep(name.clone()))?;
-            let step = &mut saga.steps[index];
-            let after = if step.held {
-                held_after(step.status, change)?
-            } else {
-                step_after(step.status, change)?
-            };
-            note(step, &saga.definition.steps[index], change, at);
-            step.status = after;
-        }
-        None => match change {
-            Change::Started { .. } if saga.revision > 0 => return Err(Illegal::StartedBefore),
-            Change::Started { input } => saga.input = input.clone(),
-            Change::TurnedBack { cause, .. } => saga.cause = Some(cause.clone()),
-            Change::Stuck | Change::Resumed | Change::Completed | Change::Compensated => {}
-            Change::Asked { .. }
-            | Change::Done { .. }
-            | Change::Refused { .. }
-            | Change::Faulted { .. } => {}
-            Change::Silent { .. } | Change::SetAside { .. } | Change::Undone { .. } => {}
-            Change::UndoRefused { .. } | Change::Rescued(_) => {}
-        },
+    match change {
+        Change::Step { step, change } => apply_to_step(saga, step, change, at)?,
+        Change::Saga(change) => apply_to_saga(saga, change)?,
     }
-    saga.status = status;
     saga.changed_at = at;
     if saga.revision == 0 {
         saga.started_at = at;
@@ -233,10 +220,39 @@ pub fn apply(saga: &mut Saga, change: &Change, at: Timestamp) -> Result<(), Ille
     Ok(())
 }
 
-/// Updates all fields of a step but its status, which still has its old value here.
-fn note(step: &mut StepState, plan: &Step, change: &Change, at: Timestamp) {
+fn apply_to_saga(saga: &mut Saga, change: &SagaChange) -> Result<(), Illegal> {
+    let status = saga_after(saga.status, saga.cause.is_some(), change)?;
     match change {
-        Change::Asked { direction, attempt, due, .. } => {
+        SagaChange::Started { .. } if saga.revision > 0 => return Err(Illegal::StartedBefore),
+        SagaChange::Started { input } => saga.input = input.clone(),
+        SagaChange::TurnedBack { cause, .. } => saga.cause = Some(cause.clone()),
+        SagaChange::Stuck | SagaChange::Resumed => {}
+        SagaChange::Completed | SagaChange::Compensated => {}
+    }
+    saga.status = status;
+    Ok(())
+}
+
+fn apply_to_step(
+    saga: &mut Saga,
+    name: &Name,
+    change: &StepChange,
+    at: Timestamp,
+) -> Result<(), Illegal> {
+    permits(saga.status, saga.cause.is_some(), change)?;
+    let index = saga.definition.index_of(name).ok_or_else(|| Illegal::NoSuchStep(name.clone()))?;
+    let step = &mut saga.steps[index];
+    let after =
+        if step.held { held_after(step.status, change)? } else { step_after(step.status, change)? };
+    note(step, &saga.definition.steps[index], change, at);
+    step.status = after;
+    Ok(())
+}
+
+/// Updates all fields of a step but its status, which still has its old value here.
+fn note(step: &mut StepState, plan: &Step, change: &StepChange, at: Timestamp) {
+    match change {
+        StepChange::Asked { direction, attempt, due } => {
             if *direction == Direction::Compensation && step.status != StepStatus::Undoing {
                 step.turn_to_undo();
             }
@@ -245,7 +261,7 @@ fn note(step: &mut StepState, plan: &Step, change: &Change, at: Timestamp) {
             step.sending = true;
             step.asked_since.get_or_insert(at);
         }
-        Change::Done { output, .. } => {
+        StepChange::Done { output } => {
             step.output = Some(output.clone());
             if !matches!(step.status, StepStatus::Undoing | StepStatus::UndoFailed) {
                 step.wait_until(None, false);
@@ -257,16 +273,16 @@ fn note(step: &mut StepState, plan: &Step, change: &Change, at: Timestamp) {
                 }
             }
         }
-        Change::Refused { refusal, .. } | Change::UndoRefused { refusal, .. } => {
+        StepChange::Refused { refusal } | StepChange::UndoRefused { refusal } => {
             step.refusal = Some(refusal.clone());
             step.wait_until(None, false);
         }
-        Change::Faulted { fault, due, .. } => {
+        StepChange::Faulted { fault, due } => {
             step.fault = Some(fault.clone());
             step.back_off_until(*due, at);
         }
-        Change::Silent { due, .. } => step.back_off_until(*due, at),
-        Change::SetAside { direction, reason, .. } => {
+        StepChange::Silent { due } => step.back_off_until(*due, at),
+        StepChange::SetAside { direction, reason } => {
             if *direction == Direction::Compensation && step.status != StepStatus::Undoing {
                 step.turn_to_undo();
                 step.attempts = 0;
@@ -275,9 +291,9 @@ fn note(step: &mut StepState, plan: &Step, change: &Change, at: Timestamp) {
             step.wait_until(None, false);
             (step.held, step.faulty_since) = (true, Some(at));
         }
-        Change::Undone { .. } => step.wait_until(None, false),
-        Change::Rescued(rescue) => {
-            match rescue.verb {
+        StepChange::Undone => step.wait_until(None, false),
+        StepChange::Rescued { verb, .. } => {
+            match verb {
                 Verb::Retry => {
                     step.generation += u32::from(step.status == StepStatus::Refused);
                     step.undo_generation += u32::from(step.status == StepStatus::UndoFailed);
@@ -291,8 +307,6 @@ fn note(step: &mut StepState, plan: &Step, change: &Change, at: Timestamp) {
             }
             step.wait_until(None, false);
         }
-        Change::Started { .. } | Change::TurnedBack { .. } | Change::Stuck => {}
-        Change::Resumed | Change::Completed | Change::Compensated => {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! Compensation: cancellation, which steps are next, and how replies to undo commands are handled.
 
 use crate::drafting::{DecisionBuilder, Outlook};
-use crate::journal::Change;
+use crate::journal::StepChange;
 use crate::message::Outcome;
 use crate::planted::{Bug, planted};
 use crate::saga::{Cause, Ignored, Saga, StepStatus};
@@ -75,15 +75,14 @@ pub(crate) fn answered(
         }
         StepStatus::Skipped => return Err(Ignored::Stale),
     }
-    let step = decision.saga.definition.steps[index].name.clone();
     match outcome {
         Outcome::Done(_) => {
             decision.resume();
-            decision.change(Change::Undone { step });
+            decision.change_step(index, StepChange::Undone);
         }
         Outcome::Refused(refusal) => {
             decision.resume();
-            decision.change(Change::UndoRefused { step, refusal: refusal.clone() });
+            decision.change_step(index, StepChange::UndoRefused { refusal: refusal.clone() });
         }
         Outcome::Fault(fault) => return decision.faulted(index, fault),
     }

@@ -7,7 +7,7 @@
 
 use crate::drafting::{DecisionBuilder, Outlook};
 use crate::id::{Direction, StepKey};
-use crate::journal::Change;
+use crate::journal::SagaChange;
 use crate::message::Reply;
 use crate::planted::{Bug, planted};
 use crate::saga::{Cause, Ignored, Input, Saga, Status, StepStatus};
@@ -95,7 +95,7 @@ impl DecisionBuilder<'_> {
             if back { backward::outlook(&self.saga) } else { forward::outlook(&self.saga) };
         let stuck = self.saga.status == Status::Stuck;
         if stuck && outlook != Outlook::Stuck {
-            self.change(Change::Resumed);
+            self.change_saga(SagaChange::Resumed);
         }
         match (outlook, back) {
             (Outlook::Ask(steps), _) => {
@@ -105,11 +105,11 @@ impl DecisionBuilder<'_> {
                 return all;
             }
             (Outlook::Wait, _) => {}
-            (Outlook::Over, true) => self.change(Change::Compensated),
-            (Outlook::Over, false) => self.change(Change::Completed),
+            (Outlook::Over, true) => self.change_saga(SagaChange::Compensated),
+            (Outlook::Over, false) => self.change_saga(SagaChange::Completed),
             (Outlook::Stuck, _) => {
                 if !stuck {
-                    self.change(Change::Stuck);
+                    self.change_saga(SagaChange::Stuck);
                 }
             }
         }
@@ -120,7 +120,7 @@ impl DecisionBuilder<'_> {
         if self.saga.revision > 0 {
             return Err(Ignored::AlreadyStarted);
         }
-        self.change(Change::Started { input: self.saga.input.clone() });
+        self.change_saga(SagaChange::Started { input: self.saga.input.clone() });
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The result of one input: the commands to send and the entry to write.
 
 use crate::id::Direction;
-use crate::journal::{Change, Entry};
+use crate::journal::{Change, Entry, StepChange};
 use crate::message::Command;
 use crate::saga::{Saga, StepStatus};
 use crate::trace::TraceContext;
@@ -24,18 +24,9 @@ pub struct Decision {
 impl Decision {
     /// Returns the commands to send, in order. Send them even when there is no entry to write.
     pub fn commands(&self) -> impl Iterator<Item = Command> {
-        self.changes.iter().filter_map(|change| match change {
-            Change::Asked { step, direction, .. } => {
-                let index = self.saga.definition.index_of(step)?;
-                Some(self.saga.command(index, *direction))
-            }
-            Change::Started { .. }
-            | Change::Done { .. }
-            | Change::Refused { .. }
-            | Change::Faulted { .. } => None,
-            Change::Silent { .. } | Change::SetAside { .. } | Change::Undone { .. } => None,
-            Change::UndoRefused { .. } | Change::TurnedBack { .. } | Change::Rescued(_) => None,
-            Change::Stuck | Change::Resumed | Change::Completed | Change::Compensated => None,
+        self.changes.iter().filter_map(|change| {
+            let (step, direction) = change.command()?;
+            Some(self.saga.command(self.saga.definition.index_of(step)?, direction))
         })
     }
 
@@ -60,30 +51,21 @@ impl Decision {
 /// Returns whether the change only repeats an unanswered command. Actions with limited attempts
 /// have no repeats, because every attempt counts.
 pub(crate) fn is_repeat(saga: &Saga, change: &Change) -> bool {
-    let Some(index) = change.step().and_then(|step| saga.definition.index_of(step)) else {
-        return false;
-    };
+    let Change::Step { step, change } = change else { return false };
+    let Some(index) = saga.definition.index_of(step) else { return false };
     let state = &saga.steps[index];
     let (undoing, repeats) = match change {
-        Change::Asked { direction, attempt, .. } => (
+        StepChange::Asked { direction, attempt, .. } => (
             *direction == Direction::Compensation,
             *attempt > ATTEMPTS_WRITTEN && !attempt.is_power_of_two(),
         ),
-        Change::Faulted { due: Some(_), .. } | Change::Silent { due: Some(_), .. } => {
+        StepChange::Faulted { due: Some(_), .. } | StepChange::Silent { due: Some(_) } => {
             (state.status == StepStatus::Undoing, state.attempts >= ATTEMPTS_WRITTEN)
         }
-        Change::Faulted { due: None, .. }
-        | Change::Silent { due: None, .. }
-        | Change::SetAside { .. } => return false,
-        Change::Started { .. }
-        | Change::Done { .. }
-        | Change::Refused { .. }
-        | Change::Undone { .. } => return false,
-        Change::UndoRefused { .. }
-        | Change::TurnedBack { .. }
-        | Change::Rescued(_)
-        | Change::Stuck => return false,
-        Change::Resumed | Change::Completed | Change::Compensated => return false,
+        StepChange::Faulted { due: None, .. } | StepChange::Silent { due: None } => return false,
+        StepChange::Done { .. } | StepChange::Refused { .. } => return false,
+        StepChange::Undone | StepChange::UndoRefused { .. } => return false,
+        StepChange::SetAside { .. } | StepChange::Rescued { .. } => return false,
     };
     repeats && (undoing || saga.definition.steps[index].patience.attempts_max.is_none())
 }

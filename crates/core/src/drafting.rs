@@ -4,7 +4,7 @@ use crate::apply::apply;
 use crate::decision::{Decision, is_repeat};
 use crate::definition::Kind;
 use crate::id::{Direction, Name};
-use crate::journal::Change;
+use crate::journal::{Change, SagaChange, StepChange};
 use crate::message::Command;
 use crate::pause::pause;
 use crate::saga::{Cause, Ignored, Input, Saga, Status, StepState, StepStatus};
@@ -79,7 +79,7 @@ impl<'a> DecisionBuilder<'a> {
     /// Records a missed reply: the outcome is unknown.
     pub(crate) fn silent(&mut self, index: usize) {
         let due = self.next_attempt(index);
-        self.change(Change::Silent { step: self.saga.definition.steps[index].name.clone(), due });
+        self.change_step(index, StepChange::Silent { due });
         self.given_up(index, due);
     }
 
@@ -90,8 +90,7 @@ impl<'a> DecisionBuilder<'a> {
             return Err(Ignored::Stale);
         }
         let due = self.next_attempt(index);
-        let step = self.saga.definition.steps[index].name.clone();
-        self.change(Change::Faulted { step, fault: fault.to_owned(), due });
+        self.change_step(index, StepChange::Faulted { fault: fault.to_owned(), due });
         self.given_up(index, due);
         Ok(())
     }
@@ -108,9 +107,9 @@ impl<'a> DecisionBuilder<'a> {
         if self.saga.steps[index].awaited() != Some(direction) {
             return Err(Ignored::Stale);
         }
-        self.change(Change::SetAside { step: step.clone(), direction, reason: reason.to_owned() });
+        self.change_step(index, StepChange::SetAside { direction, reason: reason.to_owned() });
         if direction == Direction::Action && self.saga.cause.is_some() {
-            self.change(Change::Silent { step: step.clone(), due: None });
+            self.change_step(index, StepChange::Silent { due: None });
         }
         Ok(())
     }
@@ -119,7 +118,7 @@ impl<'a> DecisionBuilder<'a> {
     /// again.
     pub(crate) fn resume(&mut self) {
         if self.saga.status == Status::Stuck {
-            self.change(Change::Resumed);
+            self.change_saga(SagaChange::Resumed);
         }
     }
 
@@ -139,14 +138,11 @@ impl<'a> DecisionBuilder<'a> {
 
     /// Turns the saga back with an operator's reason.
     pub(crate) fn turn_back_because(&mut self, cause: Cause, reason: Option<String>) {
-        self.change(Change::TurnedBack { cause, reason });
+        self.change_saga(SagaChange::TurnedBack { cause, reason });
         for index in 0..self.saga.steps.len() {
             let StepState { status, backing_off, held, .. } = self.saga.steps[index];
             if backing_off || (held && status != StepStatus::Waiting) {
-                self.change(Change::Silent {
-                    step: self.saga.definition.steps[index].name.clone(),
-                    due: None,
-                });
+                self.change_step(index, StepChange::Silent { due: None });
             }
         }
     }
@@ -157,8 +153,7 @@ impl<'a> DecisionBuilder<'a> {
         if self.saga.body_bytes_max(index, direction) > self.bound.always
             && let Err(reason) = (self.bound.fits)(&self.saga.command(index, direction))
         {
-            let step = self.saga.definition.steps[index].name.clone();
-            self.change(Change::SetAside { step, direction, reason });
+            self.change_step(index, StepChange::SetAside { direction, reason });
             return false;
         }
         let (step, state) = (&self.saga.definition.steps[index], &self.saga.steps[index]);
@@ -166,7 +161,7 @@ impl<'a> DecisionBuilder<'a> {
             direction == Direction::Compensation && state.status != StepStatus::Undoing;
         let attempt = if first_undo { 1 } else { state.attempts.saturating_add(1) };
         let due = self.now.plus(step.patience.timeout());
-        self.change(Change::Asked { step: step.name.clone(), direction, attempt, due });
+        self.change_step(index, StepChange::Asked { direction, attempt, due });
         true
     }
 
@@ -183,8 +178,18 @@ impl<'a> DecisionBuilder<'a> {
         again.then(|| self.now.plus(pause(&step.patience, state.attempts, self.rng)))
     }
 
-    /// Applies a change and records it.
-    pub(crate) fn change(&mut self, change: Change) {
+    /// Applies a change of the saga and records it.
+    pub(crate) fn change_saga(&mut self, change: SagaChange) {
+        self.change(Change::Saga(change));
+    }
+
+    /// Applies a change of a step and records it.
+    pub(crate) fn change_step(&mut self, index: usize, change: StepChange) {
+        let step = self.saga.definition.steps[index].name.clone();
+        self.change(Change::Step { step, change });
+    }
+
+    fn change(&mut self, change: Change) {
         apply(&mut self.saga, &change, self.now).expect("decide makes legal changes only");
         self.changes.push(change);
     }

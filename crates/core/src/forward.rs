@@ -2,10 +2,10 @@
 
 use crate::definition::Kind;
 use crate::drafting::{DecisionBuilder, Outlook};
-use crate::journal::Change;
+use crate::journal::StepChange;
 use crate::message::Outcome;
 use crate::planted::{Bug, planted};
-use crate::saga::{Cause, Ignored, Rescue, Saga, Status, StepStatus, Verb};
+use crate::saga::{Cause, Ignored, Saga, Status, StepStatus, Verb};
 use crate::step_set::StepSet;
 
 /// Finds the next steps. A step is ready when every step before it is done or skipped, and every
@@ -78,8 +78,7 @@ pub(crate) fn answered(
         // The undo's own reply decides, but the action's output is stored for operators.
         StepStatus::Undoing | StepStatus::UndoFailed => match outcome {
             Outcome::Done(output) if state.output.is_none() => {
-                let step = decision.saga.definition.steps[index].name.clone();
-                decision.change(Change::Done { step, output: output.clone() });
+                decision.change_step(index, StepChange::Done { output: output.clone() });
                 return Ok(());
             }
             Outcome::Done(_) | Outcome::Refused(_) | Outcome::Fault(_) => {
@@ -89,24 +88,23 @@ pub(crate) fn answered(
         StepStatus::Waiting | StepStatus::Done | StepStatus::Refused => return Err(Ignored::Stale),
         StepStatus::Undone | StepStatus::Skipped => return Err(Ignored::Stale),
     }
-    let plan = &decision.saga.definition.steps[index];
     match outcome {
         Outcome::Done(output) => {
-            let step = plan.name.clone();
             decision.resume();
-            decision.change(Change::Done { step, output: output.clone() });
+            decision.change_step(index, StepChange::Done { output: output.clone() });
         }
         Outcome::Refused(refusal) => {
-            let (step, kind) = (plan.name.clone(), plan.kind);
             decision.resume();
-            decision.change(Change::Refused { step: step.clone(), refusal: refusal.clone() });
+            decision.change_step(index, StepChange::Refused { refusal: refusal.clone() });
             if planted(Bug::RefusalRetried) {
                 let (verb, reason) = (Verb::Retry, String::new());
-                decision.change(Change::Rescued(Rescue { step, verb, reason }));
+                decision.change_step(index, StepChange::Rescued { verb, reason });
                 return Ok(());
             }
-            if decision.saga.status == Status::Running && kind != Kind::Retriable {
-                decision.turn_back(Cause::Refused(step));
+            let plan = &decision.saga.definition.steps[index];
+            if decision.saga.status == Status::Running && plan.kind != Kind::Retriable {
+                let cause = Cause::Refused(plan.name.clone());
+                decision.turn_back(cause);
             }
         }
         Outcome::Fault(fault) => return decision.faulted(index, fault),

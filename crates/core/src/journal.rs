@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::body::Body;
 use crate::id::{Direction, Name};
 use crate::message::Refusal;
-use crate::saga::{Cause, Rescue};
+use crate::saga::{Cause, Rescue, Verb};
 use crate::time::Timestamp;
 use crate::trace::TraceContext;
 
@@ -23,16 +23,25 @@ pub struct Entry {
     pub trace: Option<TraceContext>,
 }
 
-/// One change of a saga's state. [`crate::apply`] holds the table of legal ones.
+/// One change of a saga's state. [`crate::apply`] holds the tables of the legal ones.
+///
+/// Its stored form is one flat enum: `{"asked":{"step":"pay",..}}`, `"stuck"`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names of common fields say it")]
-#[serde(rename_all = "camelCase")]
+#[serde(from = "StoredChange", into = "StoredChange")]
+#[expect(missing_docs, reason = "the names say it")]
 pub enum Change {
-    /// The saga started.
-    Started { input: Body },
+    /// A change of one step.
+    Step { step: Name, change: StepChange },
+    /// A change of the saga as a whole.
+    Saga(SagaChange),
+}
+
+/// One change of a step.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names of common fields say it")]
+pub enum StepChange {
     /// A command was sent to the step's participant, the first time or again.
     Asked {
-        step: Name,
         direction: Direction,
         /// The number of sends in this direction, including this one.
         attempt: u32,
@@ -40,12 +49,11 @@ pub enum Change {
         due: Timestamp,
     },
     /// The action succeeded.
-    Done { step: Name, output: Body },
+    Done { output: Body },
     /// The participant refused the action.
-    Refused { step: Name, refusal: Refusal },
+    Refused { refusal: Refusal },
     /// The participant met a fault.
     Faulted {
-        step: Name,
         /// The participant's description of the fault.
         fault: String,
         /// The time of the next attempt; `None` if the action is given up.
@@ -53,30 +61,39 @@ pub enum Change {
     },
     /// No reply arrived in time, or the saga no longer waits for it.
     Silent {
-        step: Name,
         /// The time of the next attempt; `None` if the action is given up.
         due: Option<Timestamp>,
     },
     /// The step's result cannot be stored. The step waits for an operator or a late reply.
     SetAside {
-        step: Name,
         direction: Direction,
         /// The reason, for people.
         reason: String,
     },
     /// The compensation succeeded.
-    Undone { step: Name },
+    Undone,
     /// The participant refused the compensation.
-    UndoRefused { step: Name, refusal: Refusal },
+    UndoRefused { refusal: Refusal },
+    /// An operator decided the step.
+    Rescued {
+        verb: Verb,
+        /// The operator and the reason.
+        reason: String,
+    },
+}
+
+/// One change of the saga as a whole.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names of common fields say it")]
+pub enum SagaChange {
+    /// The saga started.
+    Started { input: Body },
     /// The saga turned back: from here on it compensates.
     TurnedBack {
         cause: Cause,
         /// The reason that an operator gave for a cancellation.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// An operator decided a step.
-    Rescued(Rescue),
     /// The saga cannot continue without a person.
     Stuck,
     /// A stuck saga continues in its previous direction.
@@ -91,38 +108,180 @@ impl Change {
     /// Returns the step that the change names; `None` if it concerns the whole saga.
     pub fn step(&self) -> Option<&Name> {
         match self {
-            Change::Asked { step, .. }
-            | Change::Done { step, .. }
-            | Change::Refused { step, .. } => Some(step),
-            Change::Faulted { step, .. }
-            | Change::Silent { step, .. }
-            | Change::SetAside { step, .. } => Some(step),
-            Change::Undone { step }
-            | Change::UndoRefused { step, .. }
-            | Change::Rescued(Rescue { step, .. }) => Some(step),
-            Change::Started { .. } | Change::TurnedBack { .. } | Change::Stuck => None,
-            Change::Resumed | Change::Completed | Change::Compensated => None,
+            Change::Step { step, .. } => Some(step),
+            Change::Saga(_) => None,
+        }
+    }
+
+    /// Returns step and direction of the command that the change sends, if it sends one.
+    pub fn command(&self) -> Option<(&Name, Direction)> {
+        match self {
+            Change::Step { step, change: StepChange::Asked { direction, .. } } => {
+                Some((step, *direction))
+            }
+            Change::Step { .. } | Change::Saga(_) => None,
         }
     }
 
     /// Returns the change's name in the journal, such as `asked` or `turnedBack`.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Change::Started { .. } => "started",
-            Change::Asked { .. } => "asked",
-            Change::Done { .. } => "done",
-            Change::Refused { .. } => "refused",
-            Change::Faulted { .. } => "faulted",
-            Change::Silent { .. } => "silent",
-            Change::SetAside { .. } => "setAside",
-            Change::Undone { .. } => "undone",
-            Change::UndoRefused { .. } => "undoRefused",
-            Change::TurnedBack { .. } => "turnedBack",
-            Change::Rescued(_) => "rescued",
-            Change::Stuck => "stuck",
-            Change::Resumed => "resumed",
-            Change::Completed => "completed",
-            Change::Compensated => "compensated",
+            Change::Step { change, .. } => change.as_str(),
+            Change::Saga(change) => change.as_str(),
+        }
+    }
+}
+
+impl StepChange {
+    /// Returns the change's name in the journal, such as `asked`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            StepChange::Asked { .. } => "asked",
+            StepChange::Done { .. } => "done",
+            StepChange::Refused { .. } => "refused",
+            StepChange::Faulted { .. } => "faulted",
+            StepChange::Silent { .. } => "silent",
+            StepChange::SetAside { .. } => "setAside",
+            StepChange::Undone => "undone",
+            StepChange::UndoRefused { .. } => "undoRefused",
+            StepChange::Rescued { .. } => "rescued",
+        }
+    }
+}
+
+impl SagaChange {
+    /// Returns the change's name in the journal, such as `turnedBack`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            SagaChange::Started { .. } => "started",
+            SagaChange::TurnedBack { .. } => "turnedBack",
+            SagaChange::Stuck => "stuck",
+            SagaChange::Resumed => "resumed",
+            SagaChange::Completed => "completed",
+            SagaChange::Compensated => "compensated",
+        }
+    }
+}
+
+/// The stored form of a [`Change`]. It never changes: journals outlive the program.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum StoredChange {
+    Started {
+        input: Body,
+    },
+    Asked {
+        step: Name,
+        direction: Direction,
+        attempt: u32,
+        due: Timestamp,
+    },
+    Done {
+        step: Name,
+        output: Body,
+    },
+    Refused {
+        step: Name,
+        refusal: Refusal,
+    },
+    Faulted {
+        step: Name,
+        fault: String,
+        due: Option<Timestamp>,
+    },
+    Silent {
+        step: Name,
+        due: Option<Timestamp>,
+    },
+    SetAside {
+        step: Name,
+        direction: Direction,
+        reason: String,
+    },
+    Undone {
+        step: Name,
+    },
+    UndoRefused {
+        step: Name,
+        refusal: Refusal,
+    },
+    TurnedBack {
+        cause: Cause,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    Rescued(Rescue),
+    Stuck,
+    Resumed,
+    Completed,
+    Compensated,
+}
+
+impl From<StoredChange> for Change {
+    fn from(stored: StoredChange) -> Change {
+        use StoredChange as Stored;
+        let of_step = |step, change| Change::Step { step, change };
+        match stored {
+            Stored::Asked { step, direction, attempt, due } => {
+                of_step(step, StepChange::Asked { direction, attempt, due })
+            }
+            Stored::Done { step, output } => of_step(step, StepChange::Done { output }),
+            Stored::Refused { step, refusal } => of_step(step, StepChange::Refused { refusal }),
+            Stored::Faulted { step, fault, due } => {
+                of_step(step, StepChange::Faulted { fault, due })
+            }
+            Stored::Silent { step, due } => of_step(step, StepChange::Silent { due }),
+            Stored::SetAside { step, direction, reason } => {
+                of_step(step, StepChange::SetAside { direction, reason })
+            }
+            Stored::Undone { step } => of_step(step, StepChange::Undone),
+            Stored::UndoRefused { step, refusal } => {
+                of_step(step, StepChange::UndoRefused { refusal })
+            }
+            Stored::Rescued(Rescue { step, verb, reason }) => {
+                of_step(step, StepChange::Rescued { verb, reason })
+            }
+            Stored::Started { input } => Change::Saga(SagaChange::Started { input }),
+            Stored::TurnedBack { cause, reason } => {
+                Change::Saga(SagaChange::TurnedBack { cause, reason })
+            }
+            Stored::Stuck => Change::Saga(SagaChange::Stuck),
+            Stored::Resumed => Change::Saga(SagaChange::Resumed),
+            Stored::Completed => Change::Saga(SagaChange::Completed),
+            Stored::Compensated => Change::Saga(SagaChange::Compensated),
+        }
+    }
+}
+
+impl From<Change> for StoredChange {
+    fn from(change: Change) -> StoredChange {
+        use StoredChange as Stored;
+        match change {
+            Change::Step { step, change } => match change {
+                StepChange::Asked { direction, attempt, due } => {
+                    Stored::Asked { step, direction, attempt, due }
+                }
+                StepChange::Done { output } => Stored::Done { step, output },
+                StepChange::Refused { refusal } => Stored::Refused { step, refusal },
+                StepChange::Faulted { fault, due } => Stored::Faulted { step, fault, due },
+                StepChange::Silent { due } => Stored::Silent { step, due },
+                StepChange::SetAside { direction, reason } => {
+                    Stored::SetAside { step, direction, reason }
+                }
+                StepChange::Undone => Stored::Undone { step },
+                StepChange::UndoRefused { refusal } => Stored::UndoRefused { step, refusal },
+                StepChange::Rescued { verb, reason } => {
+                    Stored::Rescued(Rescue { step, verb, reason })
+                }
+            },
+            Change::Saga(change) => match change {
+                SagaChange::Started { input } => Stored::Started { input },
+                SagaChange::TurnedBack { cause, reason } => Stored::TurnedBack { cause, reason },
+                SagaChange::Stuck => Stored::Stuck,
+                SagaChange::Resumed => Stored::Resumed,
+                SagaChange::Completed => Stored::Completed,
+                SagaChange::Compensated => Stored::Compensated,
+            },
         }
     }
 }

@@ -9,7 +9,7 @@
 use crate::drafting::DecisionBuilder;
 use crate::forward::starved;
 use crate::id::{Direction, Name};
-use crate::journal::Change;
+use crate::journal::StepChange;
 use crate::saga::{Ignored, Rescue, Saga, StepStatus, Verb};
 use crate::step_set::StepSet;
 use crate::time::Timestamp;
@@ -39,12 +39,13 @@ pub(crate) fn rescue(decision: &mut DecisionBuilder<'_>, wanted: &Rescue) -> Res
         (decision.saga.steps[index].awaited(), decision.saga.open_fault(index))
     {
         let reason = fault.text.into_owned();
-        decision.change(Change::SetAside { step: wanted.step.clone(), direction, reason });
+        decision.change_step(index, StepChange::SetAside { direction, reason });
     }
-    decision.change(Change::Rescued(wanted.clone()));
+    let (verb, reason) = (wanted.verb, wanted.reason.clone());
+    decision.change_step(index, StepChange::Rescued { verb, reason });
     // The action may have happened, so its status stays unknown, and a pivot stays the point of no
     // return.
-    if wanted.verb == Verb::Retry && decision.saga.steps[index].status == StepStatus::Unknown {
+    if verb == Verb::Retry && decision.saga.steps[index].status == StepStatus::Unknown {
         decision.resume();
         decision.ask(index, Direction::Action);
     }

@@ -11,7 +11,7 @@ use crate::message::{Refusal, Reply, ReplyTo};
 use crate::time::Timestamp;
 use crate::trace::TraceContext;
 
-pub use crate::journal::{Change, Entry};
+pub use crate::journal::{Change, Entry, SagaChange, StepChange};
 
 /// The whole state of one saga.
 #[derive(Clone, Debug, PartialEq)]

@@ -480,7 +480,8 @@ impl Script {
         text.push_str("\n\nits journal:");
         for Entry { revision, at, changes, trace: _ } in &self.entries {
             changes.iter().for_each(|change| {
-                indent(&mut text, &format!("{revision} at {at} ms: {change:?}"))
+                let change = serde_json::to_string(change).expect("a change is JSON");
+                indent(&mut text, &format!("{revision} at {at} ms: {change}"))
             });
         }
         panic!("{text}");

@@ -3,11 +3,12 @@
 
 use std::fmt::Write as _;
 
-use crate::apply::{held_after, saga_after, step_after};
+use crate::apply::{held_after, permits, saga_after, step_after};
 use crate::body::Body;
 use crate::id::{Direction, Name};
+use crate::journal::{Change, SagaChange, StepChange};
 use crate::message::Refusal;
-use crate::saga::{Cause, Change, Rescue, Saga, Status, StepStatus, Verb};
+use crate::saga::{Cause, Saga, Status, StepStatus, Verb};
 use crate::time::Timestamp;
 
 /// One legal pair, in the words of the document.
@@ -144,17 +145,23 @@ fn write_table(
 }
 
 fn saga_cell(status: Status, back: bool, change: &Change) -> Option<Cell> {
-    let after = saga_after(status, back, change).ok()?;
-    let still_back = back || matches!(change, Change::TurnedBack { .. });
-    let (from, to) = (saga_name(status, back), saga_name(after, still_back));
+    let (after, still_back) = match change {
+        Change::Step { change, .. } => (permits(status, back, change).map(|()| status), back),
+        Change::Saga(change) => (
+            saga_after(status, back, change),
+            back || matches!(change, SagaChange::TurnedBack { .. }),
+        ),
+    };
+    let (from, to) = (saga_name(status, back), saga_name(after.ok()?, still_back));
     Some(Cell { subject: "saga", from, change: label(change), to })
 }
 
 fn step_cell(status: StepStatus, held: bool, change: &Change) -> Option<Cell> {
+    let Change::Step { change: of_step, .. } = change else { return None };
     let (subject, after) = if held {
-        ("held step", held_after(status, change))
+        ("held step", held_after(status, of_step))
     } else {
-        ("step", step_after(status, change))
+        ("step", step_after(status, of_step))
     };
     let after = after.ok()?;
     Some(Cell { subject, from: status.as_str(), change: label(change), to: after.as_str() })
@@ -169,58 +176,61 @@ fn saga_name(status: Status, back: bool) -> &'static str {
 
 fn label(change: &Change) -> &'static str {
     match change {
-        Change::Started { .. } => "started",
-        Change::Asked { direction: Direction::Action, .. } => "asked",
-        Change::Asked { direction: Direction::Compensation, .. } => "asked to undo",
-        Change::Done { .. } => "done",
-        Change::Refused { .. } => "refused",
-        Change::Faulted { due: Some(_), .. } => "faulted",
-        Change::Faulted { due: None, .. } => "faulted for the last time",
-        Change::Silent { due: Some(_), .. } => "silent",
-        Change::Silent { due: None, .. } => "silent for the last time",
-        Change::SetAside { direction: Direction::Action, .. } => "set aside",
-        Change::SetAside { direction: Direction::Compensation, .. } => "undo set aside",
-        Change::Undone { .. } => "undone",
-        Change::UndoRefused { .. } => "undo refused",
-        Change::TurnedBack { .. } => "turned back",
-        Change::Rescued(Rescue { verb: Verb::Retry, .. }) => "retry",
-        Change::Rescued(Rescue { verb: Verb::Skip, .. }) => "skip",
-        Change::Rescued(Rescue { verb: Verb::Resolve, .. }) => "resolve",
-        Change::Stuck => "stuck",
-        Change::Resumed => "resumed",
-        Change::Completed => "completed",
-        Change::Compensated => "compensated",
+        Change::Step { change, .. } => match change {
+            StepChange::Asked { direction: Direction::Action, .. } => "asked",
+            StepChange::Asked { direction: Direction::Compensation, .. } => "asked to undo",
+            StepChange::Done { .. } => "done",
+            StepChange::Refused { .. } => "refused",
+            StepChange::Faulted { due: Some(_), .. } => "faulted",
+            StepChange::Faulted { due: None, .. } => "faulted for the last time",
+            StepChange::Silent { due: Some(_) } => "silent",
+            StepChange::Silent { due: None } => "silent for the last time",
+            StepChange::SetAside { direction: Direction::Action, .. } => "set aside",
+            StepChange::SetAside { direction: Direction::Compensation, .. } => "undo set aside",
+            StepChange::Undone => "undone",
+            StepChange::UndoRefused { .. } => "undo refused",
+            StepChange::Rescued { verb, .. } => verb.as_str(),
+        },
+        Change::Saga(change) => match change {
+            SagaChange::TurnedBack { .. } => "turned back",
+            SagaChange::Started { .. } | SagaChange::Stuck | SagaChange::Resumed => change.as_str(),
+            SagaChange::Completed | SagaChange::Compensated => change.as_str(),
+        },
     }
 }
 
 /// Returns one change for each row of the document, in order.
 fn samples() -> Vec<Change> {
-    let step = || Name::new("step").expect("a name");
+    let name = Name::new("step").expect("a name");
+    let of_step = |change| Change::Step { step: name.clone(), change };
     let refusal = || Refusal::new("no", "no");
     let now = Timestamp(0);
-    let rescued = |verb| Change::Rescued(Rescue { step: step(), verb, reason: String::new() });
-    let set_aside = |direction| Change::SetAside { step: step(), direction, reason: String::new() };
+    let asked = |direction| of_step(StepChange::Asked { direction, attempt: 1, due: now });
+    let faulted = |due| of_step(StepChange::Faulted { fault: String::new(), due });
+    let silent = |due| of_step(StepChange::Silent { due });
+    let set_aside = |direction| of_step(StepChange::SetAside { direction, reason: String::new() });
+    let rescued = |verb| of_step(StepChange::Rescued { verb, reason: String::new() });
     vec![
-        Change::Started { input: Body::empty() },
-        Change::Asked { step: step(), direction: Direction::Action, attempt: 1, due: now },
-        Change::Done { step: step(), output: Body::empty() },
-        Change::Refused { step: step(), refusal: refusal() },
-        Change::Faulted { step: step(), fault: String::new(), due: Some(now) },
-        Change::Faulted { step: step(), fault: String::new(), due: None },
-        Change::Silent { step: step(), due: Some(now) },
-        Change::Silent { step: step(), due: None },
+        Change::Saga(SagaChange::Started { input: Body::empty() }),
+        asked(Direction::Action),
+        of_step(StepChange::Done { output: Body::empty() }),
+        of_step(StepChange::Refused { refusal: refusal() }),
+        faulted(Some(now)),
+        faulted(None),
+        silent(Some(now)),
+        silent(None),
         set_aside(Direction::Action),
-        Change::TurnedBack { cause: Cause::Cancelled, reason: None },
-        Change::Asked { step: step(), direction: Direction::Compensation, attempt: 1, due: now },
+        Change::Saga(SagaChange::TurnedBack { cause: Cause::Cancelled, reason: None }),
+        asked(Direction::Compensation),
         set_aside(Direction::Compensation),
-        Change::Undone { step: step() },
-        Change::UndoRefused { step: step(), refusal: refusal() },
+        of_step(StepChange::Undone),
+        of_step(StepChange::UndoRefused { refusal: refusal() }),
         rescued(Verb::Retry),
         rescued(Verb::Skip),
         rescued(Verb::Resolve),
-        Change::Stuck,
-        Change::Resumed,
-        Change::Completed,
-        Change::Compensated,
+        Change::Saga(SagaChange::Stuck),
+        Change::Saga(SagaChange::Resumed),
+        Change::Saga(SagaChange::Completed),
+        Change::Saga(SagaChange::Compensated),
     ]
 }

@@ -8,7 +8,7 @@ mod page;
 use sagamore_core::definition::Kind;
 use sagamore_core::fault::is_shown_from;
 use sagamore_core::message::Refusal;
-use sagamore_core::saga::{Cause, Change, Entry, Saga, Status, StepStatus, Verb};
+use sagamore_core::saga::{Cause, Change, Entry, Saga, SagaChange, Status, StepStatus, Verb};
 use sagamore_core::{Allowed, Body, Name, Timestamp};
 use sagamore_engine::{ChainStatus, Detail, Header, Page, Started, Summary, Unreadable};
 use serde::{Deserialize, Serialize};
@@ -346,8 +346,8 @@ impl CauseView {
 /// Returns the operator's reason for the cancel.
 fn cancelled_because(entries: &[Entry]) -> Option<String> {
     entries.iter().flat_map(|entry| &entry.changes).find_map(|change| match change {
-        Change::TurnedBack { reason, .. } => reason.clone(),
-        _ => None,
+        Change::Saga(SagaChange::TurnedBack { reason, .. }) => reason.clone(),
+        Change::Saga(_) | Change::Step { .. } => None,
     })
 }
 
@@ -355,7 +355,7 @@ fn cancelled_because(entries: &[Entry]) -> Option<String> {
 /// restart it.
 fn waits_for(saga: &Saga, entries: &[Entry]) -> Vec<WaitView> {
     let sent_at = |name: &Name| {
-        let sends = |change: &Change| matches!(change, Change::Asked { step, .. } if step == name);
+        let sends = |change: &Change| change.command().is_some_and(|(step, _)| step == name);
         entries.iter().rev().find(|entry| entry.changes.iter().any(sends)).map(|entry| entry.at)
     };
     let waiting = saga.definition.steps.iter().zip(&saga.steps).filter_map(|(plan, state)| {

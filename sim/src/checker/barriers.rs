@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use sagamore_core::Direction;
-use sagamore_core::saga::{Change, Saga};
+use sagamore_core::saga::{Change, Saga, StepChange};
 
 use crate::world::World;
 
@@ -68,20 +68,13 @@ impl Barriers {
 
     /// Checks a committed change against the stored rows. `saga` is its state before the change.
     pub fn check(&self, world: &World, saga: &Saga, change: &Change) {
-        let (step, direction) = match change {
-            Change::Done { step, .. } | Change::Refused { step, .. } => (step, Direction::Action),
-            Change::Undone { step } | Change::UndoRefused { step, .. } => {
-                (step, Direction::Compensation)
-            }
-            Change::Started { .. }
-            | Change::Asked { .. }
-            | Change::Faulted { .. }
-            | Change::Silent { .. } => return,
-            Change::SetAside { .. }
-            | Change::Rescued(_)
-            | Change::TurnedBack { .. }
-            | Change::Stuck => return,
-            Change::Resumed | Change::Completed | Change::Compensated => return,
+        let Change::Step { step, change } = change else { return };
+        let direction = match change {
+            StepChange::Done { .. } | StepChange::Refused { .. } => Direction::Action,
+            StepChange::Undone | StepChange::UndoRefused { .. } => Direction::Compensation,
+            StepChange::Asked { .. } | StepChange::Faulted { .. } => return,
+            StepChange::Silent { .. } | StepChange::SetAside { .. } => return,
+            StepChange::Rescued { .. } => return,
         };
         let Some(index) = saga.definition.index_of(step) else { return };
         let state = &saga.steps[index];
@@ -95,7 +88,7 @@ impl Barriers {
         let generation =
             if direction == Direction::Action { state.generation } else { state.undo_generation };
         let is_stored = match change {
-            Change::Done { .. } | Change::Undone { .. } => {
+            StepChange::Done { .. } | StepChange::Undone => {
                 has(&|way, _, status| way == direction && status == "done")
             }
             // a refusal of this generation, or a compensation that came first

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sagamore_core::apply::apply;
 use sagamore_core::message::ReplyTo;
-use sagamore_core::saga::{Cause, Change, Entry, Status, StepStatus, Verb};
+use sagamore_core::saga::{Cause, Change, Entry, SagaChange, Status, StepChange, StepStatus, Verb};
 use sagamore_core::{Body, Direction, Saga, Timestamp};
 use sagamore_database::{Database, Row};
 
@@ -191,14 +191,14 @@ impl Checker {
                     self.rejections.forgotten(id, &entry);
                     let mut saga = shadow.saga.clone();
                     for change in &entry.changes {
-                        if let Change::Asked { step, direction, .. } = change {
+                        if let Some((step, direction)) = change.command() {
                             let generation =
-                                generation(&shadow.saga, step.as_str(), *direction, &entry);
+                                generation(&shadow.saga, step.as_str(), direction, &entry);
                             self.asked
                                 .insert(format!("{id}/{step}/{direction}/{generation}"), self.tick);
                         }
-                        if let Change::Rescued(rescue) = change {
-                            self.rejections.decided(id, rescue);
+                        if let Change::Step { step, change: StepChange::Rescued { .. } } = change {
+                            self.rejections.decided(id, step);
                         }
                         points::of_change(&saga, change).for_each(|name| world.count(name));
                         self.barriers.check(world, &saga, change);
@@ -258,7 +258,9 @@ impl Checker {
 /// increases it first.
 fn generation(saga: &Saga, step: &str, direction: Direction, entry: &Entry) -> u32 {
     let retried = entry.changes.iter().any(|change| match change {
-        Change::Rescued(rescue) => rescue.step.as_str() == step && rescue.verb.as_str() == "retry",
+        Change::Step { step: of, change: StepChange::Rescued { verb: Verb::Retry, .. } } => {
+            of.as_str() == step
+        }
         _ => false,
     });
     let index = saga
@@ -280,37 +282,63 @@ fn generation(saga: &Saga, step: &str, direction: Direction, entry: &Entry) -> u
 fn count_changes(world: &World, entry: &Entry, shadow: &mut Shadow, verbs: &mut Verbs) {
     for change in &entry.changes {
         let name = match change {
-            Change::Refused { step, .. } => match step.as_str() {
-                "charge-payment" => "refused at payment",
-                "reserve-stock" => "refused at inventory",
-                "schedule-shipment" => "refused at shipping",
-                _ => "refused elsewhere",
-            },
-            Change::Faulted { .. } => "fault answered",
-            Change::Silent { due: Some(_), .. } => "unknown, asked again",
-            Change::Silent { due: None, .. } => "unknown, given up",
-            Change::Undone { .. } => "step undone",
-            Change::UndoRefused { .. } => "undo refused",
-            Change::Done { .. } if shadow.saga.cause.is_some() => "late success after turning back",
-            Change::TurnedBack { cause: Cause::Cancelled, .. } => "turned back: cancelled",
-            Change::TurnedBack { cause: Cause::GivenUp(_), .. } => "turned back: given up",
-            Change::TurnedBack { cause: Cause::DeadlinePassed, .. } => "turned back: deadline",
-            Change::TurnedBack { cause: Cause::Refused(_), .. } => "turned back: refused",
-            Change::Rescued(rescue) => {
-                verbs.ran(world, &rescue.reason);
-                if rescue.verb != Verb::Retry {
-                    shadow.by_hand.push(rescue.step.to_string());
-                }
-                match rescue.verb {
-                    Verb::Retry => "operator retried",
-                    Verb::Skip => "operator skipped",
-                    Verb::Resolve => "operator resolved",
-                }
-            }
-            Change::Stuck => "saga stuck",
-            _ => continue,
+            Change::Step { step, change } => of_step(world, step.as_str(), change, shadow, verbs),
+            Change::Saga(change) => of_saga(change),
         };
-        world.count(name);
+        if let Some(name) = name {
+            world.count(name);
+        }
+    }
+}
+
+fn of_step(
+    world: &World,
+    step: &str,
+    change: &StepChange,
+    shadow: &mut Shadow,
+    verbs: &mut Verbs,
+) -> Option<&'static str> {
+    Some(match change {
+        StepChange::Refused { .. } => match step {
+            "charge-payment" => "refused at payment",
+            "reserve-stock" => "refused at inventory",
+            "schedule-shipment" => "refused at shipping",
+            _ => "refused elsewhere",
+        },
+        StepChange::Faulted { .. } => "fault answered",
+        StepChange::Silent { due: Some(_) } => "unknown, asked again",
+        StepChange::Silent { due: None } => "unknown, given up",
+        StepChange::Undone => "step undone",
+        StepChange::UndoRefused { .. } => "undo refused",
+        StepChange::Done { .. } if shadow.saga.cause.is_some() => "late success after turning back",
+        StepChange::Rescued { verb, reason } => {
+            verbs.ran(world, reason);
+            if *verb != Verb::Retry {
+                shadow.by_hand.push(step.to_owned());
+            }
+            match verb {
+                Verb::Retry => "operator retried",
+                Verb::Skip => "operator skipped",
+                Verb::Resolve => "operator resolved",
+            }
+        }
+        StepChange::Done { .. } | StepChange::Asked { .. } | StepChange::SetAside { .. } => {
+            return None;
+        }
+    })
+}
+
+fn of_saga(change: &SagaChange) -> Option<&'static str> {
+    match change {
+        SagaChange::TurnedBack { cause, .. } => Some(match cause {
+            Cause::Cancelled => "turned back: cancelled",
+            Cause::GivenUp(_) => "turned back: given up",
+            Cause::DeadlinePassed => "turned back: deadline",
+            Cause::Refused(_) => "turned back: refused",
+        }),
+        SagaChange::Stuck => Some("saga stuck"),
+        SagaChange::Started { .. } | SagaChange::Resumed => None,
+        SagaChange::Completed | SagaChange::Compensated => None,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use sagamore_core::saga::{Change, Entry, StepStatus};
+use sagamore_core::saga::{Change, Entry, StepChange, StepStatus};
 use sagamore_core::{Direction, Saga};
 use sagamore_transport::{Record, wire};
 
@@ -34,12 +34,12 @@ impl Patience {
     /// Checks a committed entry. `saga` is its state before the entry.
     pub(super) fn check(&self, world: &World, saga: &Saga, entry: &Entry, rejections: &Rejections) {
         for change in &entry.changes {
-            let Change::Silent { step, .. } = change else { continue };
+            let Change::Step { step, change: StepChange::Silent { .. } } = change else { continue };
             let Some(index) = saga.definition.index_of(step) else { continue };
             let is_set_aside = |change: &Change| {
                 matches!(
                     change,
-                    Change::SetAside { step: other, .. } if other == step
+                    Change::Step { step: other, change: StepChange::SetAside { .. } } if other == step
                 )
             };
             if entry.changes.iter().any(is_set_aside) {

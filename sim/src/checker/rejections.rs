@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use sagamore_core::saga::{Change, Entry, Rescue};
+use sagamore_core::saga::{Change, Entry, StepChange};
 use sagamore_core::{Command, Name};
 
 use crate::world::World;
@@ -37,15 +37,15 @@ impl Rejections {
     /// sets aside or whose batch fails, and then runs timers for all outstanding commands.
     pub fn forgotten(&mut self, id: &str, entry: &Entry) {
         for change in &entry.changes {
-            if let Change::Silent { step, .. } = change {
+            if let Change::Step { step, change: StepChange::Silent { .. } } = change {
                 self.forget(id, step);
             }
         }
     }
 
     /// Forgets the rejections of a step that an operator decided about.
-    pub fn decided(&mut self, id: &str, rescue: &Rescue) {
-        self.forget(id, &rescue.step);
+    pub fn decided(&mut self, id: &str, step: &Name) {
+        self.forget(id, step);
     }
 
     fn forget(&mut self, id: &str, step: &Name) {

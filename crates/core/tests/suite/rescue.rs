@@ -211,8 +211,9 @@ fn an_input_without_a_named_field_is_rejected_before_the_start() {
 
 #[test]
 fn a_journal_with_a_gap_or_an_illegal_change_is_rejected() {
+    use sagamore_core::Saga;
     use sagamore_core::apply::Illegal;
-    use sagamore_core::{Saga, saga::Change, saga::Entry};
+    use sagamore_core::saga::{Change, Entry, SagaChange, StepChange};
     let play = Play::with_done(trip(), &["flight"]);
     let fold = |entries: Vec<Entry>| {
         let saga = begin(trip());
@@ -221,17 +222,17 @@ fn a_journal_with_a_gap_or_an_illegal_change_is_rejected() {
     let holed = fold(play.journal[1..].to_vec());
     assert_eq!(holed, Err(Illegal::Gap { revision: 0, entry: 2 }));
     let mut forged = play.journal.clone();
-    forged[1].changes.push(Change::Undone { step: name("flight") });
+    forged[1].changes.push(Change::Step { step: name("flight"), change: StepChange::Undone });
     let told = fold(forged).unwrap_err();
     assert_eq!(told.to_string(), "a saga that is running cannot take the change 'undone'");
     let mut forged = play.journal.clone();
-    forged[1].changes = vec![Change::Refused {
+    forged[1].changes = vec![Change::Step {
         step: name("pay"),
-        refusal: sagamore_core::Refusal::new("no", "no"),
+        change: StepChange::Refused { refusal: sagamore_core::Refusal::new("no", "no") },
     }];
     let told = fold(forged).unwrap_err();
     assert_eq!(told, Illegal::Step { status: StepStatus::Waiting, change: "refused" });
     let mut forged = play.journal;
-    forged[1].changes = vec![Change::Started { input: Body::empty() }];
+    forged[1].changes = vec![Change::Saga(SagaChange::Started { input: Body::empty() })];
     assert_eq!(fold(forged), Err(Illegal::StartedBefore));
 }

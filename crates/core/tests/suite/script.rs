@@ -233,7 +233,7 @@ fn a_failed_line_reports_outstanding_commands_and_journal() {
         ),
         "{rest}"
     );
-    assert!(rest.contains("2 at 0 ms: Done { step: Name(\"fetch\")"), "{rest}");
+    assert!(rest.contains(r#"2 at 0 ms: {"done":{"step":"fetch""#), "{rest}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use sagamore_core::decide::{Bound, decide_within};
 use sagamore_core::id::{Direction, SagaId};
 use sagamore_core::message::ReplyTo;
 use sagamore_core::planted::{Bug, planted};
-use sagamore_core::saga::{Change, Entry, Ignored, Input, Saga, Status, StepStatus};
+use sagamore_core::saga::{Entry, Ignored, Input, Saga, Status, StepStatus};
 use sagamore_core::{Body, Timestamp};
 use sagamore_transport::wire::is_from;
 
@@ -327,10 +327,10 @@ impl Draft {
         match decide_within(saga, input, context.now, context.rng, context.bound) {
             Ok(decision) => {
                 for change in &decision.changes {
-                    if let Change::Asked { step, direction, .. } = change
+                    if let Some((step, direction)) = change.command()
                         && let Some(index) = decision.saga.definition.index_of(step)
                     {
-                        self.asked.push((index, *direction));
+                        self.asked.push((index, direction));
                     }
                 }
                 let (saga, entry) = decision.into_parts();

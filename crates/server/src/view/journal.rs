@@ -2,7 +2,7 @@
 
 use sagamore_core::Body;
 use sagamore_core::message::Refusal;
-use sagamore_core::saga::{Change, Entry};
+use sagamore_core::saga::{Change, Entry, SagaChange, StepChange};
 use serde::{Deserialize, Serialize};
 
 use super::CauseView;
@@ -72,60 +72,55 @@ impl EntryView {
 
 impl ChangeView {
     fn of(change: &Change) -> ChangeView {
-        let kind = |kind: &str| ChangeView { kind: kind.into(), ..ChangeView::default() };
-        let of_step = |name: &str, step: &sagamore_core::Name| ChangeView {
-            step: Some(step.to_string()),
-            ..kind(name)
+        let view = match change {
+            Change::Step { step, change } => {
+                ChangeView { step: Some(step.to_string()), ..ChangeView::of_step(change) }
+            }
+            Change::Saga(change) => ChangeView::of_saga(change),
         };
+        ChangeView { kind: change.as_str().into(), ..view }
+    }
+
+    fn of_step(change: &StepChange) -> ChangeView {
+        let view = ChangeView::default();
         match change {
-            Change::Started { input } => {
-                ChangeView { input: Some(input.clone()), ..kind("started") }
-            }
-            Change::Asked { step, direction, attempt, due } => {
-                let (direction, attempt) = (Some(direction.to_string()), Some(*attempt));
-                ChangeView {
-                    direction,
-                    attempt,
-                    due: Some(rfc3339(*due)),
-                    ..of_step("asked", step)
-                }
-            }
-            Change::Done { step, output } => {
-                ChangeView { output: Some(output.clone()), ..of_step("done", step) }
-            }
-            Change::Refused { step, refusal } => {
-                ChangeView { refusal: Some(refusal.clone()), ..of_step("refused", step) }
-            }
-            Change::Faulted { step, fault, due } => ChangeView {
-                fault: Some(fault.clone()),
-                due: due.map(rfc3339),
-                ..of_step("faulted", step)
+            StepChange::Asked { direction, attempt, due } => ChangeView {
+                direction: Some(direction.to_string()),
+                attempt: Some(*attempt),
+                due: Some(rfc3339(*due)),
+                ..view
             },
-            Change::Silent { step, due } => {
-                ChangeView { due: due.map(rfc3339), ..of_step("silent", step) }
+            StepChange::Done { output } => ChangeView { output: Some(output.clone()), ..view },
+            StepChange::Refused { refusal } | StepChange::UndoRefused { refusal } => {
+                ChangeView { refusal: Some(refusal.clone()), ..view }
             }
-            Change::SetAside { step, direction, reason } => ChangeView {
+            StepChange::Faulted { fault, due } => {
+                ChangeView { fault: Some(fault.clone()), due: due.map(rfc3339), ..view }
+            }
+            StepChange::Silent { due } => ChangeView { due: due.map(rfc3339), ..view },
+            StepChange::SetAside { direction, reason } => ChangeView {
                 direction: Some(direction.to_string()),
                 reason: Some(reason.clone()),
-                ..of_step("setAside", step)
+                ..view
             },
-            Change::Undone { step } => of_step("undone", step),
-            Change::UndoRefused { step, refusal } => {
-                ChangeView { refusal: Some(refusal.clone()), ..of_step("undoRefused", step) }
-            }
-            Change::TurnedBack { cause, reason } => {
-                let reason = reason.clone();
-                ChangeView { cause: Some(CauseView::of(cause)), reason, ..kind("turnedBack") }
-            }
-            Change::Rescued(rescue) => ChangeView {
-                verb: Some(format!("{:?}", rescue.verb).to_lowercase()),
-                reason: Some(rescue.reason.clone()),
-                ..of_step("rescued", &rescue.step)
+            StepChange::Undone => view,
+            StepChange::Rescued { verb, reason } => ChangeView {
+                verb: Some(verb.as_str().into()),
+                reason: Some(reason.clone()),
+                ..view
             },
-            Change::Stuck => kind("stuck"),
-            Change::Resumed => kind("resumed"),
-            Change::Completed => kind("completed"),
-            Change::Compensated => kind("compensated"),
+        }
+    }
+
+    fn of_saga(change: &SagaChange) -> ChangeView {
+        let view = ChangeView::default();
+        match change {
+            SagaChange::Started { input } => ChangeView { input: Some(input.clone()), ..view },
+            SagaChange::TurnedBack { cause, reason } => {
+                ChangeView { cause: Some(CauseView::of(cause)), reason: reason.clone(), ..view }
+            }
+            SagaChange::Stuck | SagaChange::Resumed => view,
+            SagaChange::Completed | SagaChange::Compensated => view,
         }
     }
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use sagamore_core::definition::{Draft, Kind};
 use sagamore_core::saga::{
-    Change, Entry, Ignored, Input, Rescue, Status, StepState, StepStatus, Verb,
+    Change, Entry, Ignored, Input, Rescue, SagaChange, Status, StepChange, StepState, StepStatus,
+    Verb,
 };
 use sagamore_core::{
     Body, Command, Definition, Direction, Name, Outcome, Refusal, Reply, ReplyTo, Saga, SagaId,
@@ -169,7 +170,7 @@ impl Play {
             Saga::fold(id, definition, reply_to, started_at, self.journal.clone()).unwrap();
         if !matches!(
             self.journal.first().and_then(|entry| entry.changes.first()),
-            Some(Change::Started { .. })
+            Some(Change::Saga(SagaChange::Started { .. }))
         ) {
             // a saga cancelled before its start has none in its journal
             saga.input = self.saga.input.clone();
@@ -302,12 +303,14 @@ pub fn fault() -> Outcome {
 /// Returns a change in words: `ask hotel`, `undo hotel`, `hotel done`, `turned back: cancelled`.
 pub fn words(change: &Change) -> String {
     match change {
-        Change::Asked { step, direction: Direction::Action, .. } => format!("ask {step}"),
-        Change::Asked { step, direction: Direction::Compensation, .. } => format!("undo {step}"),
-        Change::Rescued(Rescue { step, verb, .. }) => format!("{} {step}", verb.as_str()),
-        other => match other.step() {
-            Some(step) => format!("{step} {}", other.as_str()),
-            None => other.as_str().to_owned(),
+        Change::Step { step, change: StepChange::Rescued { verb, .. } } => {
+            format!("{} {step}", verb.as_str())
+        }
+        other => match (other.command(), other.step()) {
+            (Some((step, Direction::Action)), _) => format!("ask {step}"),
+            (Some((step, Direction::Compensation)), _) => format!("undo {step}"),
+            (None, Some(step)) => format!("{step} {}", other.as_str()),
+            (None, None) => other.as_str().to_owned(),
         },
     }
 }

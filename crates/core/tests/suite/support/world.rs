@@ -7,7 +7,9 @@ use sagamore_core::apply::apply;
 use sagamore_core::decide::{Bound, decide_within};
 use sagamore_core::definition::Kind;
 use sagamore_core::message::code;
-use sagamore_core::saga::{Change, Entry, Ignored, Input, Rescue, Status, StepStatus, Verb};
+use sagamore_core::saga::{
+    Change, Entry, Ignored, Input, Rescue, Status, StepChange, StepStatus, Verb,
+};
 use sagamore_core::transitions::{Cell, used};
 use sagamore_core::{
     Allowed, Body, Command, Direction, Name, Outcome, Refusal, Reply, Saga, StepKey, StepSet,
@@ -352,7 +354,7 @@ impl World {
     /// Asserts the order: no undo after the pivot or before its dependents, and no action before
     /// its predecessors.
     fn check_order(&self, saga: &Saga, change: &Change) {
-        let Change::Asked { step, direction, .. } = change else { return };
+        let Some((step, direction)) = change.command() else { return };
         let index = saga.definition.index_of(step).unwrap();
         let graph = saga.definition.graph();
         let all = |set: StepSet, fine: &[StepStatus]| {
@@ -383,7 +385,7 @@ impl World {
 
     /// Asserts that a reply is missed only after the command was sent and its timeout has passed.
     fn check_patience(&self, saga: &Saga, change: &Change, input: &Input) {
-        let Change::Silent { step, .. } = change else { return };
+        let Change::Step { step, change: StepChange::Silent { .. } } = change else { return };
         let index = saga.definition.index_of(step).unwrap();
         let state = &saga.steps[index];
         if state.backing_off || state.held || *input != Input::Tick {
