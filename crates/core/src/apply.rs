@@ -13,6 +13,7 @@ use crate::journal::{Change, Entry, SagaChange, StepChange};
 use crate::message::ReplyTo;
 use crate::saga::{Saga, Status, StepState, StepStatus, Verb};
 use crate::time::Timestamp;
+use crate::wait::Wait;
 
 /// Returns the saga's status after `change`. `back` is true once the saga has turned back.
 pub(crate) fn saga_after(
@@ -64,93 +65,76 @@ pub(crate) fn permits(status: Status, back: bool, change: &StepChange) -> Result
     }
 }
 
-/// Returns the step's status after `change`.
-pub(crate) fn step_after(status: StepStatus, change: &StepChange) -> Result<StepStatus, Illegal> {
+/// Returns the step's status after `change`. A `held` step was set aside: it waits for an operator
+/// or a late reply.
+pub(crate) fn step_after(
+    status: StepStatus,
+    held: bool,
+    change: &StepChange,
+) -> Result<StepStatus, Illegal> {
     use Direction::{Action, Compensation};
     use StepChange as To;
     use StepStatus::{
         Asked, Done, Refused, Skipped, UndoFailed, Undoing, Undone, Unknown, Waiting,
     };
-    Ok(match (status, change) {
-        (Waiting, To::Asked { direction: Action, .. }) => Asked,
-        (Waiting, To::SetAside { direction: Action, .. }) => Waiting,
+    const FREE: bool = false;
+    const HELD: bool = true;
+    Ok(match (status, held, change) {
+        (Waiting, FREE, To::Asked { direction: Action, .. }) => Asked,
+        (Waiting, FREE, To::SetAside { direction: Action, .. }) => Waiting,
 
-        (Asked, To::Asked { direction: Action, .. }) => Asked,
-        (Asked, To::Done { .. }) => Done,
-        (Asked, To::Refused { .. }) => Refused,
-        (Asked, To::Faulted { due: Some(_), .. }) => Asked,
-        (Asked, To::Faulted { due: None, .. }) => Unknown,
-        (Asked, To::Silent { .. }) => Unknown,
-        (Asked, To::SetAside { direction: Action, .. }) => Unknown,
+        (Asked, FREE, To::Asked { direction: Action, .. }) => Asked,
+        (Asked, FREE, To::Done { .. }) => Done,
+        (Asked, FREE, To::Refused { .. }) => Refused,
+        (Asked, FREE, To::Faulted { due: Some(_), .. }) => Asked,
+        (Asked, FREE, To::Faulted { due: None, .. }) => Unknown,
+        (Asked, FREE, To::Silent { .. }) => Unknown,
+        (Asked, FREE, To::SetAside { direction: Action, .. }) => Unknown,
 
-        (Unknown, To::Asked { direction: Action, .. }) => Asked,
-        (Unknown, To::Asked { direction: Compensation, .. }) => Undoing,
-        (Unknown, To::Done { .. }) => Done,
-        (Unknown, To::Refused { .. }) => Refused,
-        (Unknown, To::Silent { due: None, .. }) => Unknown,
-        (Unknown, To::SetAside { direction: Action, .. }) => Unknown,
-        (Unknown, To::SetAside { direction: Compensation, .. }) => Undoing,
+        (Unknown, FREE, To::Asked { direction: Action, .. }) => Asked,
+        (Unknown, FREE, To::Asked { direction: Compensation, .. }) => Undoing,
+        (Unknown, _, To::Done { .. }) => Done,
+        (Unknown, _, To::Refused { .. }) => Refused,
+        (Unknown, _, To::Silent { due: None }) => Unknown,
+        (Unknown, FREE, To::SetAside { direction: Action, .. }) => Unknown,
+        (Unknown, FREE, To::SetAside { direction: Compensation, .. }) => Undoing,
 
-        (Done, To::Asked { direction: Compensation, .. }) => Undoing,
-        (Done, To::SetAside { direction: Compensation, .. }) => Undoing,
+        (Done, FREE, To::Asked { direction: Compensation, .. }) => Undoing,
+        (Done, FREE, To::SetAside { direction: Compensation, .. }) => Undoing,
 
-        (Undoing, To::Asked { direction: Compensation, .. }) => Undoing,
-        (Undoing, To::Done { .. }) => Undoing,
-        (Undoing, To::Faulted { due: Some(_), .. }) => Undoing,
-        (Undoing, To::Silent { due: Some(_), .. }) => Undoing,
-        (Undoing, To::SetAside { direction: Compensation, .. }) => Undoing,
-        (Undoing, To::Undone) => Undone,
-        (Undoing, To::UndoRefused { .. }) => UndoFailed,
+        (Undoing, FREE, To::Asked { direction: Compensation, .. }) => Undoing,
+        (Undoing, _, To::Done { .. }) => Undoing,
+        (Undoing, FREE, To::Faulted { due: Some(_), .. }) => Undoing,
+        (Undoing, FREE, To::Silent { due: Some(_) }) => Undoing,
+        (Undoing, FREE, To::SetAside { direction: Compensation, .. }) => Undoing,
+        (Undoing, _, To::Undone) => Undone,
+        (Undoing, _, To::UndoRefused { .. }) => UndoFailed,
 
-        (UndoFailed, To::Done { .. }) => UndoFailed,
+        (UndoFailed, FREE, To::Done { .. }) => UndoFailed,
 
-        (Skipped, To::Asked { direction: Compensation, .. }) => Undoing,
-        (Skipped, To::SetAside { direction: Compensation, .. }) => Undoing,
+        (Skipped, FREE, To::Asked { direction: Compensation, .. }) => Undoing,
+        (Skipped, FREE, To::SetAside { direction: Compensation, .. }) => Undoing,
 
-        (status, To::Rescued { verb, .. }) => match (status, verb) {
-            (Refused, Verb::Retry) => Waiting,
-            (Refused, Verb::Skip) => Skipped,
-            (Refused, Verb::Resolve) => Done,
-            (UndoFailed, Verb::Retry) => Done,
-            (UndoFailed, Verb::Skip) => Skipped,
-            (UndoFailed, Verb::Resolve) => Undone,
-            (Waiting, Verb::Skip) => Skipped,
-            (Waiting, Verb::Resolve) => Done,
-            (status, verb) => return Err(Illegal::Step { status, change: verb.as_str() }),
+        (status, held, To::Rescued { verb, .. }) => match (status, held, verb) {
+            (Refused, FREE, Verb::Retry) => Waiting,
+            (Refused, FREE, Verb::Skip) => Skipped,
+            (Refused, FREE, Verb::Resolve) => Done,
+            (UndoFailed, FREE, Verb::Retry) => Done,
+            (UndoFailed, FREE, Verb::Skip) => Skipped,
+            (UndoFailed, FREE, Verb::Resolve) => Undone,
+            (Waiting, HELD, Verb::Retry) => Waiting,
+            (Waiting, _, Verb::Skip) => Skipped,
+            (Waiting, _, Verb::Resolve) => Done,
+            (Unknown, HELD, Verb::Retry) => Unknown,
+            (Unknown, HELD, Verb::Skip) => Skipped,
+            (Unknown, HELD, Verb::Resolve) => Done,
+            (Undoing, HELD, Verb::Retry) => Done,
+            (Undoing, HELD, Verb::Skip) => Skipped,
+            (Undoing, HELD, Verb::Resolve) => Undone,
+            (status, _, verb) => return Err(Illegal::Step { status, change: verb.as_str() }),
         },
 
-        (status, change) => return Err(Illegal::Step { status, change: change.as_str() }),
-    })
-}
-
-/// Returns the next status of a step that was set aside. It waits for a person, or for a late
-/// answer.
-pub(crate) fn held_after(status: StepStatus, change: &StepChange) -> Result<StepStatus, Illegal> {
-    use StepChange as To;
-    use StepStatus::{Done, Refused, Skipped, UndoFailed, Undoing, Undone, Unknown, Waiting};
-    Ok(match (status, change) {
-        (Unknown, To::Done { .. }) => Done,
-        (Unknown, To::Refused { .. }) => Refused,
-        (Unknown, To::Silent { due: None, .. }) => Unknown,
-
-        (Undoing, To::Done { .. }) => Undoing,
-        (Undoing, To::Undone) => Undone,
-        (Undoing, To::UndoRefused { .. }) => UndoFailed,
-
-        (status, To::Rescued { verb, .. }) => match (status, verb) {
-            (Waiting, Verb::Retry) => Waiting,
-            (Waiting, Verb::Skip) => Skipped,
-            (Waiting, Verb::Resolve) => Done,
-            (Unknown, Verb::Retry) => Unknown,
-            (Unknown, Verb::Skip) => Skipped,
-            (Unknown, Verb::Resolve) => Done,
-            (Undoing, Verb::Retry) => Done,
-            (Undoing, Verb::Skip) => Skipped,
-            (Undoing, Verb::Resolve) => Undone,
-            (status, verb) => return Err(Illegal::Step { status, change: verb.as_str() }),
-        },
-
-        (status, change) => return Err(Illegal::Step { status, change: change.as_str() }),
+        (status, _, change) => return Err(Illegal::Step { status, change: change.as_str() }),
     })
 }
 
@@ -242,8 +226,7 @@ fn apply_to_step(
     permits(saga.status, saga.cause.is_some(), change)?;
     let index = saga.definition.index_of(name).ok_or_else(|| Illegal::NoSuchStep(name.clone()))?;
     let step = &mut saga.steps[index];
-    let after =
-        if step.held { held_after(step.status, change)? } else { step_after(step.status, change)? };
+    let after = step_after(step.status, step.wait.is_held(), change)?;
     note(step, &saga.definition.steps[index], change, at);
     step.status = after;
     Ok(())
@@ -257,14 +240,12 @@ fn note(step: &mut StepState, plan: &Step, change: &StepChange, at: Timestamp) {
                 step.turn_to_undo();
             }
             step.attempts = *attempt;
-            step.wait_until(Some(*due), false);
-            step.sending = true;
-            step.asked_since.get_or_insert(at);
+            step.wait = step.wait.sent(at, *due);
         }
         StepChange::Done { output } => {
             step.output = Some(output.clone());
             if !matches!(step.status, StepStatus::Undoing | StepStatus::UndoFailed) {
-                step.wait_until(None, false);
+                step.wait = Wait::None;
                 if let Some(field) = output.first_missing(&plan.yields) {
                     step.fault = Some(format!(
                         "the output of '{}' lacks the field '{field}' that it yields",
@@ -275,23 +256,22 @@ fn note(step: &mut StepState, plan: &Step, change: &StepChange, at: Timestamp) {
         }
         StepChange::Refused { refusal } | StepChange::UndoRefused { refusal } => {
             step.refusal = Some(refusal.clone());
-            step.wait_until(None, false);
+            step.wait = Wait::None;
         }
         StepChange::Faulted { fault, due } => {
             step.fault = Some(fault.clone());
-            step.back_off_until(*due, at);
+            step.wait = step.wait.failed(at, *due);
         }
-        StepChange::Silent { due } => step.back_off_until(*due, at),
+        StepChange::Silent { due } => step.wait = step.wait.failed(at, *due),
         StepChange::SetAside { direction, reason } => {
             if *direction == Direction::Compensation && step.status != StepStatus::Undoing {
                 step.turn_to_undo();
                 step.attempts = 0;
             }
             step.fault = Some(reason.clone());
-            step.wait_until(None, false);
-            (step.held, step.faulty_since) = (true, Some(at));
+            step.wait = Wait::Held { since: at };
         }
-        StepChange::Undone => step.wait_until(None, false),
+        StepChange::Undone => step.wait = Wait::None,
         StepChange::Rescued { verb, .. } => {
             match verb {
                 Verb::Retry => {
@@ -305,31 +285,14 @@ fn note(step: &mut StepState, plan: &Step, change: &StepChange, at: Timestamp) {
                 }
                 Verb::Resolve => {}
             }
-            step.wait_until(None, false);
+            step.wait = Wait::None;
         }
     }
 }
 
 impl StepState {
-    /// Clears the faults of the action: from here on, faults belong to the compensation.
+    /// Clears the faults and the wait of the action: from here on, they belong to the compensation.
     fn turn_to_undo(&mut self) {
-        (self.fault, self.faulty_since, self.may_have_happened) = (None, None, false);
-    }
-
-    /// Schedules the retry at `due` after a fault or a missed deadline at `at`.
-    fn back_off_until(&mut self, due: Option<Timestamp>, at: Timestamp) {
-        self.wait_until(due, due.is_some());
-        if due.is_some() {
-            self.faulty_since.get_or_insert(at);
-        }
-    }
-
-    fn wait_until(&mut self, due: Option<Timestamp>, backing_off: bool) {
-        self.due = due;
-        self.sending = false;
-        self.backing_off = backing_off;
-        self.asked_since = self.asked_since.filter(|_| due.is_some());
-        self.faulty_since = self.faulty_since.filter(|_| due.is_some());
-        self.held = false;
+        (self.fault, self.wait, self.may_have_happened) = (None, Wait::None, false);
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
             | StepStatus::Skipped => continue,
             StepStatus::Done | StepStatus::Unknown => undoable.insert(index),
             StepStatus::Asked => flying = true,
-            StepStatus::Undoing => flying |= !step.held,
+            StepStatus::Undoing => flying |= !step.wait.is_held(),
             StepStatus::UndoFailed => {}
         }
         owed.insert(index);

@@ -12,7 +12,7 @@ use crate::body::{Body, Fields};
 use crate::definition::{Ask, Kind, Reference, Source};
 use crate::id::{Direction, Name, StepKey};
 use crate::message::Command;
-use crate::saga::{Saga, Status, StepState};
+use crate::saga::{Saga, Status};
 use crate::time::Timestamp;
 
 impl Saga {
@@ -47,7 +47,7 @@ impl Saga {
             name: ask.message.clone(),
             body: self.body_of(ask),
             reply_to: self.reply_to.clone(),
-            expires_at: state.due.filter(|_| may_expire),
+            expires_at: state.wait.due().filter(|_| may_expire),
             trace: self.trace.clone(),
         }
     }
@@ -103,18 +103,19 @@ impl Saga {
 
     /// Returns the commands without a reply that are not backing off. A takeover resends them.
     pub fn outstanding(&self) -> Vec<(usize, Direction)> {
-        let asked = self.steps.iter().enumerate().filter(|(_, step)| !step.backing_off);
-        asked.filter_map(|(index, step)| Some((index, step.awaited()?))).collect()
+        let sent = self.steps.iter().enumerate().filter(|(_, step)| step.wait.is_outstanding());
+        sent.filter_map(|(index, step)| Some((index, step.awaited()?))).collect()
     }
 
     /// Returns when the oldest command without a reply was first sent. Resends do not change it.
     pub fn waiting_since(&self) -> Option<Timestamp> {
-        self.steps.iter().filter_map(|step| step.asked_since).min()
+        self.steps.iter().filter_map(|step| step.wait.asked_since()).min()
     }
 
     /// Returns the time of the next tick, unless an input arrives earlier.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.steps.iter().filter_map(StepState::running_due).chain(self.deadline()).min()
+        let due = self.steps.iter().filter_map(|step| step.wait.running_due());
+        due.chain(self.deadline()).min()
     }
 
     /// Returns the saga's own deadline while it can still turn the saga back.

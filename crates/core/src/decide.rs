@@ -12,6 +12,7 @@ use crate::message::Reply;
 use crate::planted::{Bug, planted};
 use crate::saga::{Cause, Ignored, Input, Saga, Status, StepStatus};
 use crate::time::Timestamp;
+use crate::wait::Wait;
 use crate::{backward, forward, rescue};
 
 pub use crate::decision::Decision;
@@ -156,22 +157,21 @@ impl DecisionBuilder<'_> {
             self.turn_back(Cause::DeadlinePassed);
         }
         for index in 0..self.saga.steps.len() {
-            if self.is_due(index, false) {
+            if let Wait::Reply { due, .. } = self.saga.steps[index].wait
+                && due <= self.now
+            {
                 self.silent(index);
             }
         }
         for index in 0..self.saga.steps.len() {
-            if self.is_due(index, true) {
+            if let Wait::Retry { due, .. } = self.saga.steps[index].wait
+                && due <= self.now
+            {
                 let direction = self.saga.steps[index].awaited();
                 direction.into_iter().for_each(|direction| _ = self.ask(index, direction));
             }
         }
         if self.is_empty() { Err(Ignored::NothingDue) } else { Ok(()) }
-    }
-
-    fn is_due(&self, index: usize, backing_off: bool) -> bool {
-        let step = &self.saga.steps[index];
-        step.backing_off == backing_off && step.running_due().is_some_and(|due| due <= self.now)
     }
 
     /// Handles a transport's rejection of an attempt that is still awaited. A reply that arrived

@@ -85,8 +85,7 @@ impl<'a> DecisionBuilder<'a> {
 
     /// Records a fault: the attempt stored nothing. A fault during a running pause is ignored.
     pub(crate) fn faulted(&mut self, index: usize, fault: &str) -> Result<(), Ignored> {
-        let step = &self.saga.steps[index];
-        if step.backing_off || step.due.is_none() {
+        if !self.saga.steps[index].wait.is_outstanding() {
             return Err(Ignored::Stale);
         }
         let due = self.next_attempt(index);
@@ -140,8 +139,9 @@ impl<'a> DecisionBuilder<'a> {
     pub(crate) fn turn_back_because(&mut self, cause: Cause, reason: Option<String>) {
         self.change_saga(SagaChange::TurnedBack { cause, reason });
         for index in 0..self.saga.steps.len() {
-            let StepState { status, backing_off, held, .. } = self.saga.steps[index];
-            if backing_off || (held && status != StepStatus::Waiting) {
+            let StepState { status, wait, .. } = &self.saga.steps[index];
+            let is_held = wait.is_held() && *status != StepStatus::Waiting;
+            if wait.is_retry() || is_held {
                 self.change_step(index, StepChange::Silent { due: None });
             }
         }

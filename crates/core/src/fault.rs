@@ -57,12 +57,12 @@ impl Saga {
             let (text, shown_from) = (Cow::Borrowed(text.as_str()), unstored.shown_from());
             return Some(OpenFault { text, count: *count, since: *since, shown_from });
         }
-        let since = state.faulty_since?;
+        let since = state.wait.faulty_since()?;
         if self.cause.is_some() && state.status != StepStatus::Undoing {
             return None; // the step is undone in any case
         }
         let count = state.faults();
-        let shown_from = match (state.held, count >= SHOWN_FROM_COUNT) {
+        let shown_from = match (state.wait.is_held(), count >= SHOWN_FROM_COUNT) {
             (true, _) => Some(since),
             (false, true) => Some(since.plus(SHOWN_AFTER)),
             (false, false) => None,
@@ -85,7 +85,7 @@ impl StepState {
     /// Counts the faults: each attempt meets at most one, and the last may still be on its way.
     /// Attempts are stored, so the count survives a crash.
     fn faults(&self) -> u32 {
-        let is_out = u32::from(self.due.is_some() && !self.backing_off);
+        let is_out = u32::from(self.wait.is_outstanding());
         self.attempts.saturating_sub(is_out)
     }
 }

@@ -17,13 +17,13 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
     for (index, step) in saga.steps.iter().enumerate() {
         match step.status {
             StepStatus::Waiting => {
-                let is_free = !starved.contains(index) && !step.held;
+                let is_free = !starved.contains(index) && !step.wait.is_held();
                 if is_free && saga.definition.graph().before[index].is_subset(settled) {
                     ready.insert(index);
                 }
             }
             StepStatus::Asked => flying = true,
-            StepStatus::Unknown => flying |= !step.held,
+            StepStatus::Unknown => flying |= !step.wait.is_held(),
             StepStatus::Done | StepStatus::Refused | StepStatus::Skipped => {}
             StepStatus::Undoing | StepStatus::Undone | StepStatus::UndoFailed => {}
         }

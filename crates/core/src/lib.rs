@@ -23,6 +23,7 @@ pub mod typed;
 
 mod journal;
 pub mod saga;
+mod wait;
 
 pub mod apply;
 mod command;

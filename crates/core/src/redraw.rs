@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use crate::definition::Patience;
 use crate::pause::jittered;
 use crate::planted::{Bug, planted};
-use crate::saga::{Saga, StepState};
+use crate::saga::Saga;
 use crate::time::Timestamp;
+use crate::wait::Wait;
 
 impl Saga {
     /// Corrects times further ahead than any wait of this saga. A clock was ahead when they were
@@ -35,31 +37,38 @@ impl Saga {
         }
         let mut corrected = is_later(&mut self.started_at, now);
         for (step, state) in self.definition.steps.iter().zip(&mut self.steps) {
-            let (longest, least) = match state.backing_off {
-                true => (step.patience.backoff_ms_max, Duration::ZERO),
-                false => (step.patience.timeout_ms, step.patience.timeout()),
-            };
-            corrected |= state.asked_since.as_mut().is_some_and(|since| is_later(since, now));
-            corrected |= state.faulty_since.as_mut().is_some_and(|since| is_later(since, now));
-            corrected |= redrawn(state, now, (least, longest), &mut pause);
+            corrected |= redrawn(&mut state.wait, &step.patience, now, &mut pause);
         }
         corrected
     }
 }
 
 fn redrawn(
-    state: &mut StepState,
+    wait: &mut Wait,
+    patience: &Patience,
     now: Timestamp,
-    (least, longest_ms): (Duration, u64),
     pause: &mut impl FnMut(u64) -> Duration,
 ) -> bool {
-    let possible = now.plus(Duration::from_millis(longest_ms.saturating_mul(2)));
-    match &mut state.due {
-        Some(due) if *due > possible => {
+    let mut redraw = |due: &mut Timestamp, least: Duration, longest_ms: u64| {
+        let is_impossible = *due > now.plus(Duration::from_millis(longest_ms.saturating_mul(2)));
+        if is_impossible {
             *due = now.plus(least + pause(longest_ms));
-            true
         }
-        Some(_) | None => false,
+        is_impossible
+    };
+    match wait {
+        Wait::None => false,
+        Wait::Sending { due, since, faulty_since } | Wait::Reply { due, since, faulty_since } => {
+            is_later(since, now)
+                | faulty_since.as_mut().is_some_and(|since| is_later(since, now))
+                | redraw(due, patience.timeout(), patience.timeout_ms)
+        }
+        Wait::Retry { due, since, faulty_since } => {
+            is_later(since, now)
+                | is_later(faulty_since, now)
+                | redraw(due, Duration::ZERO, patience.backoff_ms_max)
+        }
+        Wait::Held { since } => is_later(since, now),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::time::Timestamp;
 use crate::trace::TraceContext;
 
 pub use crate::journal::{Change, Entry, SagaChange, StepChange};
+pub use crate::wait::Wait;
 
 /// The whole state of one saga.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,24 +97,9 @@ pub struct StepState {
     pub undo_generation: u32,
     /// The number of attempts in the current direction. A compensation starts at zero.
     pub attempts: u32,
-    /// The deadline of the reply or the time of the next attempt. Suspended while the step is
-    /// [`sending`](StepState::sending).
-    pub due: Option<Timestamp>,
-    /// The transport has not acknowledged the command yet, so no deadline runs.
-    /// [`Saga::acknowledge`] ends this state. It is not journalled: a saga that is read from the
-    /// store is sending.
-    pub sending: bool,
-    /// After a fault or a missed reply: `due` is the next attempt, and no reply's deadline runs.
-    pub backing_off: bool,
-    /// The time of the first attempt in the current direction; `None` when no reply is awaited.
-    pub asked_since: Option<Timestamp>,
-    /// Set aside: neither awaited nor resent until an operator decides, but a late reply counts. A
-    /// waiting step is set aside when its command cannot be sent.
-    pub held: bool,
+    pub wait: Wait,
     /// Skipped while its outcome was unknown. A saga that turns back undoes it like a done step.
     pub may_have_happened: bool,
-    /// The time of the first fault or missed reply since the last reply. See [`Saga::open_fault`].
-    pub faulty_since: Option<Timestamp>,
     /// The action's output.
     pub output: Option<Body>,
     /// The last refusal in either direction.
@@ -256,13 +242,8 @@ impl Saga {
             generation: 1,
             undo_generation: 1,
             attempts: 0,
-            due: None,
-            sending: false,
-            backing_off: false,
-            asked_since: None,
-            held: false,
+            wait: Wait::None,
             may_have_happened: false,
-            faulty_since: None,
             output: None,
             refusal: None,
             fault: None,
@@ -300,7 +281,7 @@ impl Saga {
 impl StepState {
     /// Returns the direction of the command that awaits a reply or backs off before a resend.
     pub(crate) fn awaited(&self) -> Option<Direction> {
-        self.due?;
+        self.wait.due()?;
         match self.status {
             StepStatus::Asked | StepStatus::Unknown => Some(Direction::Action),
             StepStatus::Undoing => Some(Direction::Compensation),

@@ -337,7 +337,7 @@ impl Script {
     fn silence(mut self, command: &Command) -> Script {
         let step =
             self.saga.definition.index_of(&command.key.step).expect("the command is of this saga");
-        let due = self.saga.steps[step].due.expect("an outstanding command has a deadline");
+        let due = self.saga.steps[step].wait.due().expect("an outstanding command has a deadline");
         self.pass_until(due);
         self
     }
@@ -398,7 +398,7 @@ impl Script {
     /// Lets back-off pauses pass while no command is outstanding.
     fn pass_pauses(&mut self) {
         while self.saga.outstanding().is_empty()
-            && self.saga.steps.iter().any(|step| step.backing_off)
+            && self.saga.steps.iter().any(|step| step.wait.is_retry())
         {
             let Some(due) = self.saga.next_due() else { break };
             self.pass_until(due);

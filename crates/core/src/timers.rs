@@ -9,6 +9,7 @@ use crate::id::{Direction, StepKey};
 use crate::planted::{Bug, planted};
 use crate::saga::{Saga, StepState, StepStatus};
 use crate::time::Timestamp;
+use crate::wait::Wait;
 
 /// The timers of one saga at one revision.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,9 +24,7 @@ struct Timer {
     step: usize,
     status: StepStatus,
     attempts: u32,
-    due: Option<Timestamp>,
-    sending: bool,
-    backing_off: bool,
+    wait: Wait,
 }
 
 impl Saga {
@@ -48,7 +47,7 @@ impl Saga {
             Direction::Action => step.generation,
             Direction::Compensation => step.undo_generation,
         };
-        let is_sent = step.sending && step.awaited() == Some(key.direction);
+        let is_sent = step.is_sending() && step.awaited() == Some(key.direction);
         (is_sent && (generation, step.attempts) == (key.generation, attempt)).then_some(index)
     }
 
@@ -59,9 +58,7 @@ impl Saga {
             step: index,
             status: step.status,
             attempts: step.attempts,
-            due: step.due,
-            sending: step.sending,
-            backing_off: step.backing_off,
+            wait: step.wait,
         };
         Timers { revision: self.revision, steps: awaited.map(timer).collect() }
     }
@@ -74,15 +71,12 @@ impl Saga {
             if let Some(step) =
                 self.steps.get_mut(timer.step).filter(|step| step.awaited().is_some())
             {
-                (step.status, step.attempts) = (timer.status, timer.attempts);
-                (step.due, step.sending, step.backing_off) =
-                    (timer.due, timer.sending, timer.backing_off);
+                (step.status, step.attempts, step.wait) =
+                    (timer.status, timer.attempts, timer.wait);
             }
         }
         if known.is_none() {
-            for (plan, step) in
-                self.definition.steps.iter().zip(&mut self.steps).filter(|(_, step)| step.sending)
-            {
+            for (plan, step) in self.definition.steps.iter().zip(&mut self.steps) {
                 step.arm(now.plus(plan.patience.timeout()));
             }
         }
@@ -93,22 +87,24 @@ impl Timers {
     /// Acknowledges like [`Saga::acknowledge`], for a saga that is not in memory. `due` is the
     /// reply's deadline.
     pub fn acknowledge(&mut self, step: usize, attempt: u32, due: Timestamp) -> bool {
-        let sent =
-            |timer: &&mut Timer| timer.step == step && timer.attempts == attempt && timer.sending;
+        let sent = |timer: &&mut Timer| {
+            let is_sending = matches!(timer.wait, Wait::Sending { .. });
+            timer.step == step && timer.attempts == attempt && is_sending
+        };
         let Some(timer) = self.steps.iter_mut().find(sent) else { return false };
-        (timer.sending, timer.due) = (false, Some(due));
+        timer.wait = timer.wait.acknowledged(due);
         true
     }
 }
 
 impl StepState {
-    fn arm(&mut self, due: Timestamp) {
-        self.sending = false;
-        self.due = if planted(Bug::DeadlineFromDecision) { self.due } else { Some(due) };
+    fn is_sending(&self) -> bool {
+        matches!(self.wait, Wait::Sending { .. })
     }
 
-    /// Returns the step's due time; `None` while its command is in flight to the transport.
-    pub(crate) fn running_due(&self) -> Option<Timestamp> {
-        self.due.filter(|_| !self.sending)
+    /// Ends the sending of a command: its reply is due then.
+    fn arm(&mut self, due: Timestamp) {
+        let due = if planted(Bug::DeadlineFromDecision) { self.wait.due() } else { Some(due) };
+        self.wait = due.map_or(self.wait, |due| self.wait.acknowledged(due));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::apply::{held_after, permits, saga_after, step_after};
+use crate::apply::{permits, saga_after, step_after};
 use crate::body::Body;
 use crate::id::{Direction, Name};
 use crate::journal::{Change, SagaChange, StepChange};
@@ -70,7 +70,7 @@ pub fn used(saga: &Saga, change: &Change) -> Vec<Cell> {
     let step = change.step().and_then(|name| saga.definition.index_of(name));
     let of_step = step
         .map(|index| &saga.steps[index])
-        .and_then(|step| step_cell(step.status, step.held, change));
+        .and_then(|step| step_cell(step.status, step.wait.is_held(), change));
     saga_cell(saga.status, saga.cause.is_some(), change).into_iter().chain(of_step).collect()
 }
 
@@ -158,12 +158,8 @@ fn saga_cell(status: Status, back: bool, change: &Change) -> Option<Cell> {
 
 fn step_cell(status: StepStatus, held: bool, change: &Change) -> Option<Cell> {
     let Change::Step { change: of_step, .. } = change else { return None };
-    let (subject, after) = if held {
-        ("held step", held_after(status, of_step))
-    } else {
-        ("step", step_after(status, of_step))
-    };
-    let after = after.ok()?;
+    let after = step_after(status, held, of_step).ok()?;
+    let subject = if held { "held step" } else { "step" };
     Some(Cell { subject, from: status.as_str(), change: label(change), to: after.as_str() })
 }
 

@@ -369,7 +369,7 @@ fn waits_for(saga: &Saga, entries: &[Entry]) -> Vec<WaitView> {
             step: plan.name.to_string(),
             messages: vec![command.message.to_string()],
             since: rfc3339(
-                state.asked_since.or_else(|| sent_at(&plan.name)).unwrap_or(saga.changed_at),
+                state.wait.asked_since().or_else(|| sent_at(&plan.name)).unwrap_or(saga.changed_at),
             ),
             why: None,
         })
@@ -386,8 +386,8 @@ fn step_view(saga: &Saga, index: usize, allowed: &[Allowed], now: Timestamp) -> 
         participant: plan.action.participant.to_string(),
         attempts: state.attempts,
         generation: state.generation,
-        due: state.due.map(rfc3339),
-        backing_off: state.backing_off,
+        due: state.wait.due().map(rfc3339),
+        backing_off: state.wait.is_retry(),
         output: state.output.clone(),
         refusal: state.refusal.clone(),
         fault: state.fault.clone(),

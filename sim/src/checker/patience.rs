@@ -56,7 +56,7 @@ impl Patience {
                 StepStatus::Undoing => Direction::Compensation,
                 _ => continue,
             };
-            if state.backing_off || state.held || !counted {
+            if state.wait.is_retry() || state.wait.is_held() || !counted {
                 continue;
             }
             let attempt = (saga.command(index, direction).id(), state.attempts);

@@ -220,7 +220,10 @@ fn an_action_that_is_too_large_is_never_sent() {
     let mut play = Play::with_done(trip(), &["flight"]);
     let done = reply(&play, "hotel", Direction::Action, ticket("hotel"));
     assert_eq!(too_large(&mut play, "pay.do", &done), ["hotel done", "pay setAside", "stuck"]);
-    assert_eq!((play.state("pay").status, play.state("pay").held), (StepStatus::Waiting, true));
+    assert_eq!(
+        (play.state("pay").status, play.state("pay").wait.is_held()),
+        (StepStatus::Waiting, true)
+    );
     assert_eq!(play.folded(), play.saga);
     assert_eq!(play.saga.open_fault(2).unwrap().text, "too large");
     assert_eq!(allowed(&play), verbs("pay"));
@@ -263,7 +266,10 @@ fn an_undo_that_is_too_large_is_set_aside() {
         too_large(&mut play, "hotel.undo", &no),
         ["pay refused", "turnedBack", "hotel setAside", "stuck"]
     );
-    assert_eq!((play.state("hotel").status, play.state("hotel").held), (StepStatus::Undoing, true));
+    assert_eq!(
+        (play.state("hotel").status, play.state("hotel").wait.is_held()),
+        (StepStatus::Undoing, true)
+    );
     assert_eq!(play.folded(), play.saga);
     assert_eq!(allowed(&play), verbs("hotel"));
     assert_eq!(

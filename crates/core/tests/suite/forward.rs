@@ -68,7 +68,7 @@ fn a_late_success_counts_while_the_saga_goes_forward() {
     assert_eq!(play.tick(), ["flight silent"]);
     assert_eq!(play.state("flight").status, StepStatus::Unknown);
     assert_eq!(play.done("flight"), ["flight done", "ask hotel"]);
-    assert_eq!(play.state("flight").due, None);
+    assert_eq!(play.state("flight").wait.due(), None);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_fault_is_resent_after_a_growing_pause_and_never_refused() {
             (step.status, step.fault.as_deref()),
             (StepStatus::Asked, Some("the disk is full"))
         );
-        let pause = step.due.unwrap().since(play.now).as_millis();
+        let pause = step.wait.due().unwrap().since(play.now).as_millis();
         assert!((whole / 2..=whole).contains(&pause), "{pause} ms of {whole}");
         assert!(play.saga.outstanding().is_empty());
         assert_eq!(play.action("flight", fault()), Err(Ignored::Stale), "the same fault twice");
@@ -187,7 +187,7 @@ fn the_pauses_of_two_sagas_differ() {
         play.rng = fastrand::Rng::with_seed(seed);
         play.start();
         play.action("flight", fault()).unwrap();
-        play.state("flight").due
+        play.state("flight").wait.due()
     };
     assert!((0..20).map(pause).collect::<std::collections::BTreeSet<_>>().len() > 5);
 }

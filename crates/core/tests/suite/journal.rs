@@ -106,8 +106,8 @@ fn repeats_are_omitted_from_entries_with_other_changes() {
     assert_eq!(play.saga.revision, revision + 1);
     let flight = &play.folded().steps[1];
     assert_eq!(
-        (flight.status, flight.backing_off),
-        (StepStatus::Asked, false),
+        (flight.status, flight.wait.is_outstanding()),
+        (StepStatus::Asked, true),
         "its reply is awaited"
     );
     let (flight, revision) = (play.state("flight").clone(), play.saga.revision);
@@ -121,10 +121,17 @@ fn asked_since_is_the_time_of_the_first_attempt() {
     let mut play = Play::of(trip());
     let started = Some(play.now);
     play.start();
-    assert_eq!((play.state("flight").asked_since, play.saga.waiting_since()), (started, started));
+    assert_eq!(
+        (play.state("flight").wait.asked_since(), play.saga.waiting_since()),
+        (started, started)
+    );
     for _ in 0..50 {
         play.tick();
-        assert_eq!(play.state("flight").asked_since, started, "after a missed reply or a resend");
+        assert_eq!(
+            play.state("flight").wait.asked_since(),
+            started,
+            "after a missed reply or a resend"
+        );
     }
     play.action("flight", fault()).unwrap_or_default();
     assert_eq!(
@@ -133,9 +140,9 @@ fn asked_since_is_the_time_of_the_first_attempt() {
         "a takeover waits again, and the start of the wait stays"
     );
     play.done("flight");
-    assert_eq!(play.state("flight").asked_since, None);
+    assert_eq!(play.state("flight").wait.asked_since(), None);
     assert_eq!(
-        (play.state("hotel").asked_since, play.saga.waiting_since()),
+        (play.state("hotel").wait.asked_since(), play.saga.waiting_since()),
         (Some(play.now), Some(play.now))
     );
 }
@@ -148,7 +155,7 @@ fn waiting_since_is_the_oldest_unanswered_command() {
     play.done("hotel");
     play.refused("car");
     let undo_asked = Some(play.now);
-    assert_eq!(play.state("hotel").asked_since, undo_asked, "the undo is another command");
+    assert_eq!(play.state("hotel").wait.asked_since(), undo_asked, "the undo is another command");
     assert_eq!(play.saga.waiting_since(), asked);
     play.done("flight");
     assert_eq!(play.saga.waiting_since(), undo_asked);
@@ -173,7 +180,7 @@ fn an_implausible_pause_is_drawn_again_and_differs_between_sagas() {
         assert!(!saga.redraw(play.now), "the times are plausible for the clock that wrote them");
         let right = Timestamp(play.now.0 - 86_400_000);
         assert!(saga.redraw(right));
-        let due = saga.steps[0].due.unwrap();
+        let due = saga.steps[0].wait.due().unwrap();
         assert!(
             right < due && due <= Timestamp(right.0 + 800),
             "{due} is not a pause after {right}"
@@ -197,7 +204,7 @@ fn a_timeout_is_not_shortened_when_a_clock_is_set_back() {
     let due = |correct: &dyn Fn(&mut Saga)| {
         let mut saga = saga.clone();
         correct(&mut saga);
-        saga.steps[0].due.unwrap()
+        saga.steps[0].wait.due().unwrap()
     };
     let drawn = due(&|saga| assert!(saga.redraw(right)));
     assert!(right.plus(timeout) < drawn && drawn <= right.plus(timeout * 2), "{drawn}");

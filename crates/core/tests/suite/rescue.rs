@@ -192,7 +192,7 @@ fn a_takeover_resends_the_same_commands_and_restarts_the_deadlines() {
     let command = saga.command(1, Direction::Action);
     assert!(saga.acknowledge(&command.key, command.attempt, later));
     assert_eq!((command.id().as_str(), command.attempt), ("trip:7/flight/action/1", 1));
-    assert_eq!(saga.steps[1].due, Some(Timestamp(later.0 + 1000)));
+    assert_eq!(saga.steps[1].wait.due(), Some(Timestamp(later.0 + 1000)));
     assert_eq!(saga.steps[3], play.saga.steps[3], "a pause continues");
 }
 

@@ -34,7 +34,10 @@ fn a_step_that_is_set_aside_is_neither_awaited_nor_resent() {
     let mut play = held_hotel();
     play.stands(Status::Stuck);
     let hotel = play.state("hotel");
-    assert_eq!((hotel.status, hotel.held, hotel.due), (StepStatus::Unknown, true, None));
+    assert_eq!(
+        (hotel.status, hotel.wait.is_held(), hotel.wait.due()),
+        (StepStatus::Unknown, true, None)
+    );
     assert_eq!(hotel.fault.as_deref(), Some("a NUL in a text"), "the reason is recorded");
     assert!(play.saga.outstanding().is_empty());
     assert_eq!((play.saga.next_due(), play.saga.waiting_since()), (None, None));
@@ -143,12 +146,18 @@ fn a_step_that_is_set_aside_is_skipped_or_done_by_hand() {
     for (verb, status) in [(Verb::Skip, StepStatus::Skipped), (Verb::Resolve, StepStatus::Done)] {
         let mut play = held_hotel();
         assert_eq!(play.rescue("hotel", verb).unwrap()[1..], ["resumed", "ask pay"]);
-        assert_eq!((play.state("hotel").status, play.state("hotel").held), (status, false));
+        assert_eq!(
+            (play.state("hotel").status, play.state("hotel").wait.is_held()),
+            (status, false)
+        );
     }
     for (verb, status) in [(Verb::Skip, StepStatus::Skipped), (Verb::Resolve, StepStatus::Undone)] {
         let mut play = held_undo();
         assert_eq!(play.rescue("hotel", verb).unwrap()[1..], ["resumed", "undo flight"]);
-        assert_eq!((play.state("hotel").status, play.state("hotel").held), (status, false));
+        assert_eq!(
+            (play.state("hotel").status, play.state("hotel").wait.is_held()),
+            (status, false)
+        );
         assert_eq!(play.undone("flight"), ["flight undone", "compensated"]);
     }
 }
@@ -181,7 +190,7 @@ fn an_action_set_aside_during_compensation_is_unknown_and_undone() {
         play.set_aside("hotel", Direction::Action).unwrap(),
         ["hotel setAside", "hotel silent", "undo hotel"]
     );
-    assert!(!play.state("hotel").held);
+    assert!(!play.state("hotel").wait.is_held());
     assert_eq!(play.undone("hotel"), ["hotel undone", "undo flight"]);
 }
 
@@ -192,7 +201,7 @@ fn the_actions_output_is_stored_while_its_undo_is_set_aside() {
     play.tick();
     play.set_aside("hotel", Direction::Compensation).unwrap();
     assert_eq!(play.done("hotel"), ["hotel done"]);
-    assert!(play.state("hotel").held, "its undo is not settled by that");
+    assert!(play.state("hotel").wait.is_held(), "its undo is not settled by that");
     play.stands(Status::Stuck);
     assert_eq!(
         play.undo("hotel", Outcome::Done(Body::empty())).unwrap()[..2],

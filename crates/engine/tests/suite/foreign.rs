@@ -30,7 +30,7 @@ async fn check(what: &str, forge: impl FnOnce(&Command) -> Record) {
     rig.turn().await;
     let step = rig.show("1").await.expect("stored").saga.steps[0].clone();
     assert_eq!(
-        (step.status, step.fault, step.backing_off),
+        (step.status, step.fault, step.wait.is_retry()),
         (StepStatus::Asked, None, false),
         "{what}"
     );

@@ -207,7 +207,7 @@ async fn a_command_to_a_denied_topic_backs_off_at_once_and_the_rest_of_the_batch
     assert!(denied.expect("the fault shows the reason").contains("WRITE on topic 'beta.commands'"));
     assert_eq!((none, faults(&rig, "3").await), (None, (None, None)));
     let saga = rig.show("1").await.expect("stored").saga;
-    assert!(saga.steps[1].backing_off);
+    assert!(saga.steps[1].wait.is_retry());
     for _ in 0..400 {
         rig.passes(Duration::from_millis(100));
         rig.turn().await;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use sagamore_core::definition::{Draft, Kind};
 use sagamore_core::saga::{
     Change, Entry, Ignored, Input, Rescue, SagaChange, Status, StepChange, StepState, StepStatus,
-    Verb,
+    Verb, Wait,
 };
 use sagamore_core::{
     Body, Command, Definition, Direction, Name, Outcome, Refusal, Reply, ReplyTo, Saga, SagaId,
@@ -273,19 +273,29 @@ impl Play {
 /// Of a repeated command the journal holds only that it was sent, and when first.
 pub fn journalled(saga: &Saga) -> Saga {
     let mut journalled = saga.clone();
-    journalled.steps.iter_mut().for_each(|step| step.sending = false);
-    for step in journalled.steps.iter_mut().filter(|step| step.attempts >= 8) {
-        (step.attempts, step.fault) = (8, None);
-        if step.due.is_some() {
-            (step.due, step.backing_off) = (None, false);
-            step.status = if step.status == StepStatus::Undoing {
-                StepStatus::Undoing
-            } else {
-                StepStatus::Asked
-            };
+    for step in &mut journalled.steps {
+        let is_repeated = step.attempts >= 8;
+        if is_repeated {
+            (step.attempts, step.fault) = (8, None);
+        }
+        let Some(due) = step.wait.due().map(|due| if is_repeated { Timestamp(0) } else { due })
+        else {
+            continue;
+        };
+        if is_repeated && step.status != StepStatus::Undoing {
+            step.status = StepStatus::Asked;
+        }
+        if is_repeated || step.wait.is_outstanding() {
+            step.wait = awaiting(step.wait, due);
         }
     }
     journalled
+}
+
+/// Returns the wait for a reply that is due then, with the times of another wait.
+pub fn awaiting(wait: Wait, due: Timestamp) -> Wait {
+    let since = wait.asked_since().expect("a command is awaited");
+    Wait::Reply { due, since, faulty_since: wait.faulty_since() }
 }
 
 pub fn ticket(of: &str) -> Outcome {

@@ -8,7 +8,7 @@ use sagamore_core::decide::{Bound, decide_within};
 use sagamore_core::definition::Kind;
 use sagamore_core::message::code;
 use sagamore_core::saga::{
-    Change, Entry, Ignored, Input, Rescue, Status, StepChange, StepStatus, Verb,
+    Change, Entry, Ignored, Input, Rescue, Status, StepChange, StepStatus, Verb, Wait,
 };
 use sagamore_core::transitions::{Cell, used};
 use sagamore_core::{
@@ -16,7 +16,7 @@ use sagamore_core::{
     Timestamp,
 };
 
-use super::{begin, journalled, json, random_plan};
+use super::{awaiting, begin, journalled, json, random_plan};
 
 /// A participant's state of one step, and its random behaviour.
 #[derive(Default)]
@@ -239,7 +239,7 @@ impl World {
             return;
         }
         let index = self.rng.usize(0..self.saga.steps.len());
-        let awaited = self.saga.steps[index].due.is_some();
+        let awaited = self.saga.steps[index].wait.due().is_some();
         let undoing = self.saga.steps[index].status == StepStatus::Undoing;
         let right = if undoing { Direction::Compensation } else { Direction::Action };
         let wrong = if undoing { Direction::Action } else { Direction::Compensation };
@@ -388,7 +388,7 @@ impl World {
         let Change::Step { step, change: StepChange::Silent { .. } } = change else { return };
         let index = saga.definition.index_of(step).unwrap();
         let state = &saga.steps[index];
-        if state.backing_off || state.held || *input != Input::Tick {
+        if !state.wait.is_outstanding() || *input != Input::Tick {
             return; // the saga turns back and no longer awaits the step
         }
         let undoing = state.status == StepStatus::Undoing;
@@ -401,16 +401,14 @@ impl World {
 
     fn check_journal(&self) {
         let (mut folded, saga) = (journalled(&self.journalled), journalled(&self.saga));
-        let deadlines =
-            folded.steps.iter_mut().zip(&saga.steps).filter(|(_, step)| step.due.is_some());
-        // deadlines run from the acknowledgement
-        deadlines.for_each(|(folded, step)| folded.due = folded.due.and(step.due));
+        for (folded, step) in folded.steps.iter_mut().zip(&saga.steps) {
+            // deadlines run from the acknowledgement
+            if let (Wait::Reply { .. }, Wait::Reply { due, .. }) = (folded.wait, step.wait) {
+                folded.wait = awaiting(folded.wait, due);
+            }
+        }
         assert_eq!(folded.steps, saga.steps, "the journal folds to the same steps");
         assert_eq!(folded, saga, "the journal folds to the same saga");
-        for step in &self.saga.steps {
-            assert_eq!(step.asked_since.is_some(), step.due.is_some());
-            assert!(!step.held || step.due.is_none(), "held and awaited");
-        }
     }
 
     fn folded(&self) -> Saga {
