@@ -43,12 +43,14 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt::Display;
 use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::definition::{
-    Ask, Definition, Draft, Error, InputCheck, Kind, Patience, Problem, Reference, Source, Step,
-    misfit,
+    Ask, Definition, Draft, Error, InputCheck, InputError, Kind, Patience, Problem, Reference,
+    Source, Step, misfit,
 };
 use crate::id::Name;
 use crate::typed::{Action, Field, Message, Mirror, Origin, Ref, Undoes};
@@ -128,14 +130,14 @@ impl Builder {
     /// Sets the type of the saga's input and returns references to its fields. A start whose input
     /// is not an `M` is rejected.
     pub fn input<M: Message>(&mut self) -> M::From {
-        self.checked_input::<M>(|_, _| Ok(()))
+        self.checked_input::<M, Infallible>(|_, _| Ok(()))
     }
 
     /// Does the same as [`Builder::input`], with an additional check of business key and input at
     /// each start. Use it for rules that types cannot express. The error text names the problem.
-    pub fn checked_input<M: Message>(
+    pub fn checked_input<M: Message, E: Display>(
         &mut self,
-        check: impl Fn(&str, &M) -> Result<(), String> + Send + Sync + 'static,
+        check: impl Fn(&str, &M) -> Result<(), E> + Send + Sync + 'static,
     ) -> M::From {
         self.input = M::From::FIELDS;
         // serde reads a message without fields from `null` only, but such a saga accepts any input
@@ -143,7 +145,8 @@ impl Builder {
             [] => InputCheck::default(),
             _ => InputCheck::new(move |key, input| {
                 let message = serde_json::from_str::<M>(input.as_str());
-                check(key, &message.map_err(|error| misfit(input, M::NAME, &error))?)
+                let message = message.map_err(|error| misfit(input, M::NAME, &error))?;
+                check(key, &message).map_err(|error| InputError::Check(error.to_string()))
             }),
         };
         M::From::of(Origin::Input)

@@ -36,7 +36,7 @@ pub fn decide(
     now: Timestamp,
     rng: &mut fastrand::Rng,
 ) -> Result<Decision, (Saga, Ignored)> {
-    decide_within(saga, input, now, rng, Bound { always: usize::MAX, fits: &|_| Ok(()) })
+    decide_within(saga, input, now, rng, Bound { always: usize::MAX, rejects: &|_| None })
 }
 
 /// Decides like [`decide`] under a size limit. A step whose command is too large is set aside for a

@@ -15,6 +15,7 @@ mod input;
 
 pub use crate::validate::{Error, Problem};
 pub use draw::{mermaid, text};
+pub use input::InputError;
 pub(crate) use input::{InputCheck, misfit};
 
 /// A validated definition; only these run. Dereferences to its [`Draft`].
@@ -110,6 +111,11 @@ pub struct Reference {
     pub field: String,
 }
 
+/// A text that is not a [`Reference`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a reference: write input.FIELD or STEP.FIELD")]
+pub struct NotAReference(pub String);
+
 /// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -179,10 +185,13 @@ impl Definition {
     ///
     /// # Errors
     /// Names the missing field.
-    pub fn check_input(&self, input: &Body) -> Result<(), String> {
+    pub fn check_input(&self, input: &Body) -> Result<(), InputError> {
         match input.first_missing(&self.input) {
             None => Ok(()),
-            Some(field) => Err(format!("the input of '{}' lacks the field '{field}'", self.name)),
+            Some(field) => {
+                let (definition, field) = (self.name.clone(), field.to_owned());
+                Err(InputError::MissingField { definition, field })
+            }
         }
     }
 
@@ -193,7 +202,7 @@ impl Definition {
     ///
     /// # Errors
     /// Names the violated rule.
-    pub fn check_start(&self, key: &str, input: &Body) -> Result<(), String> {
+    pub fn check_start(&self, key: &str, input: &Body) -> Result<(), InputError> {
         self.check_input(input)?;
         if let Some(field) = &self.key {
             input::check_key(key, field, input)?;
@@ -286,10 +295,10 @@ impl From<Reference> for String {
 }
 
 impl TryFrom<String> for Reference {
-    type Error = String;
+    type Error = NotAReference;
 
-    fn try_from(text: String) -> Result<Reference, String> {
-        let wanted = || format!("'{text}' is not a reference: write input.FIELD or STEP.FIELD");
+    fn try_from(text: String) -> Result<Reference, NotAReference> {
+        let wanted = || NotAReference(text.clone());
         let (source, field) =
             text.rsplit_once('.').filter(|(_, field)| !field.is_empty()).ok_or_else(wanted)?;
         let source = match source {

@@ -17,8 +17,8 @@ use crate::trace::TraceContext;
 pub struct Bound<'a> {
     /// A body of at most this many bytes always fits.
     pub always: usize,
-    /// Checks a command with a larger body; the error says why it cannot be sent.
-    pub fits: &'a dyn Fn(&Command) -> Result<(), String>,
+    /// Returns why a command with a larger body cannot be sent; `None` if it can.
+    pub rejects: &'a dyn Fn(&Command) -> Option<String>,
 }
 
 /// The next actions or undos that are possible in the saga's direction.
@@ -151,7 +151,7 @@ impl<'a> DecisionBuilder<'a> {
     /// set aside.
     pub(crate) fn ask(&mut self, index: usize, direction: Direction) -> bool {
         if self.saga.body_bytes_max(index, direction) > self.bound.always
-            && let Err(reason) = (self.bound.fits)(&self.saga.command(index, direction))
+            && let Some(reason) = (self.bound.rejects)(&self.saga.command(index, direction))
         {
             self.change_step(index, StepChange::SetAside { direction, reason });
             return false;

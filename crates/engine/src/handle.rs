@@ -191,7 +191,9 @@ impl Handle {
         if bytes > bytes_max {
             return Err(StartError::TooLarge { bytes, bytes_max });
         }
-        definition.check_start(&start.key, &start.input).map_err(StartError::BadInput)?;
+        definition
+            .check_start(&start.key, &start.input)
+            .map_err(|error| StartError::BadInput(error.to_string()))?;
         if holds_a_nul(start.input.as_str()) {
             return Err(StartError::BadInput(
                 "it contains the character \\u0000, which databases cannot store".into(),

@@ -6,23 +6,52 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use crate::body::Body;
+use crate::id::Name;
+
+/// A business key or input with which no saga starts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
+pub enum InputError {
+    /// The input lacks a field that the definition names, or is not an object.
+    #[error("the input of '{definition}' lacks the field '{field}'")]
+    MissingField { definition: Name, field: String },
+    /// The key field holds another value than the business key.
+    #[error("the business key is '{key}', but the field '{field}' holds {held}")]
+    OtherKey {
+        key: String,
+        field: String,
+        /// The first 200 bytes of the field's JSON text.
+        held: String,
+    },
+    /// A field is not of the type that the message has for it.
+    #[error(
+        "the field '{field}' does not fit the message '{message}' (line {line}, column {column})"
+    )]
+    FieldType { field: String, message: &'static str, line: usize, column: usize },
+    /// The input is not of the message type, for a reason that no field has.
+    #[error("the input is not a message '{message}' (line {line}, column {column})")]
+    MessageType { message: &'static str, line: usize, column: usize },
+    /// The program's own check of the input failed, with this text.
+    #[error("{0}")]
+    Check(String),
+}
 
 /// The check of a start by business key and input. Only the process that built the definition from
 /// a message type has it; it is not part of the definition's content.
 #[derive(Clone, Default)]
 pub(crate) struct InputCheck(Option<Arc<Check>>);
 
-type Check = dyn Fn(&str, &Body) -> Result<(), String> + Send + Sync;
+type Check = dyn Fn(&str, &Body) -> Result<(), InputError> + Send + Sync;
 
 impl InputCheck {
     pub fn new(
-        check: impl Fn(&str, &Body) -> Result<(), String> + Send + Sync + 'static,
+        check: impl Fn(&str, &Body) -> Result<(), InputError> + Send + Sync + 'static,
     ) -> InputCheck {
         InputCheck(Some(Arc::new(check)))
     }
 
     /// Checks a start. Accepts every start if the type is unknown.
-    pub fn run(&self, key: &str, input: &Body) -> Result<(), String> {
+    pub fn run(&self, key: &str, input: &Body) -> Result<(), InputError> {
         self.0.as_ref().map_or(Ok(()), |check| check(key, input))
     }
 }
@@ -41,33 +70,29 @@ impl PartialEq for InputCheck {
 }
 
 /// Checks that the input's field holds the business key.
-pub(super) fn check_key(key: &str, field: &str, input: &Body) -> Result<(), String> {
+pub(super) fn check_key(key: &str, field: &str, input: &Body) -> Result<(), InputError> {
     let held = input.fields().get(field).map(RawValue::get).unwrap_or_default();
     if spells(held, key) {
         return Ok(());
     }
-    Err(format!("the business key is '{key}', but the field '{field}' holds {}", beginning(held)))
+    let (key, field, held) = (key.to_owned(), field.to_owned(), beginning(held).to_owned());
+    Err(InputError::OtherKey { key, field, held })
 }
 
-/// Describes why an input is not of its message type: the field where the parser stopped, with line
-/// and column.
-pub(crate) fn misfit(input: &Body, message: &str, error: &serde_json::Error) -> String {
+/// Returns why an input is not of its message type: the field where the parser stopped.
+pub(crate) fn misfit(input: &Body, message: &'static str, error: &serde_json::Error) -> InputError {
     let text = input.as_str();
-    let line_begins = text
-        .split_inclusive('\n')
-        .take(error.line().saturating_sub(1))
-        .map(str::len)
-        .sum::<usize>();
-    let stopped_at = line_begins + error.column();
+    let (line, column) = (error.line(), error.column());
+    let line_begins =
+        text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
+    let stopped_at = line_begins + column;
     let begins_at = |value: &RawValue| value.get().as_ptr() as usize - text.as_ptr() as usize;
     let fields = input.fields();
-    let field = fields.iter().rev().find(|(_, value)| begins_at(value) <= stopped_at);
-    let place = format!("line {}, column {}", error.line(), error.column());
-    match field {
+    match fields.iter().rev().find(|(_, value)| begins_at(value) <= stopped_at) {
         Some((field, _)) => {
-            format!("the field '{field}' does not fit the message '{message}' ({place})")
+            InputError::FieldType { field: field.to_owned(), message, line, column }
         }
-        None => format!("the input is not a message '{message}' ({place})"),
+        None => InputError::MessageType { message, line, column },
     }
 }
 

@@ -193,10 +193,9 @@ fn a_permanently_rejected_command_is_set_aside() {
 
 /// Decides like `Play::input`, with one message that is too large.
 fn too_large(play: &mut Play, message: &str, input: &Input) -> Vec<String> {
-    let fits = |command: &Command| {
-        if command.name.as_str() == message { Err("too large".into()) } else { Ok(()) }
-    };
-    let bound = Bound { always: 0, fits: &fits };
+    let rejects =
+        |command: &Command| (command.name.as_str() == message).then(|| "too large".to_owned());
+    let bound = Bound { always: 0, rejects: &rejects };
     let decision = decide_within(play.saga.clone(), input, play.now, &mut play.rng, bound).unwrap();
     let words = decision.changes.iter().map(crate::support::words).collect();
     let (saga, entry) = decision.into_parts();

@@ -240,7 +240,7 @@ fn a_start_is_checked_by_input_type_check_and_key() {
         |key: &str, input: &str| trip.check_start(key, &sagamore_core::Body::parse(input).unwrap());
     assert_eq!(start("7", r#"{"tripId":"7","nights":2,"type":null,"more":1}"#), Ok(()));
     let refused = |key: &str, input: &str, part: &str| {
-        let why = start(key, input).expect_err(input);
+        let why = start(key, input).expect_err(input).to_string();
         assert!(why.contains(part), "{why}");
     };
     refused(

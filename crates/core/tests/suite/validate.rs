@@ -363,7 +363,7 @@ fn the_key_is_a_field_of_the_input_and_holds_the_business_key() {
     for (key, held) in
         [("7", r#""8""#), ("7", "7.0"), ("null", "null"), ("7", r#"["7"]"#), ("?", r#""\ud83d""#)]
     {
-        let why = started(key, held).expect_err(held);
+        let why = started(key, held).expect_err(held).to_string();
         assert!(why.contains("'orderId'") && why.contains(held), "{why}");
     }
     let unkeyed = Definition::check(with(&[])).unwrap();

@@ -207,11 +207,11 @@ impl Orchestrator {
             Some(ReplyTo { topic: topic.clone(), partition })
         };
         let owns = |partition: u32| epochs.owns(partition);
-        let fits = |command: &Command| {
+        let rejects = |command: &Command| {
             let size = self.transport.check_size(&wire::encode_command(command, now));
-            size.map_err(|error| format!("the command cannot be sent: {error}"))
+            size.err().map(|error| format!("the command cannot be sent: {error}"))
         };
-        let bound = Bound { always: SMALL, fits: &fits };
+        let bound = Bound { always: SMALL, rejects: &rejects };
         let mut context =
             Context { now, rng, reply_to: &reply_to, owns: &owns, bound, keys, unanswered };
         let fold = |(id, arrivals): (&SagaId, &Vec<Arrival>)| match read.unreadable.get(id) {

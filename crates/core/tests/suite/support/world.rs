@@ -305,17 +305,17 @@ impl World {
             self.too_large.clear();
         }
         let too_large = self.too_large.clone();
-        let fits = |command: &Command| {
+        let rejects = |command: &Command| {
             let is_large =
                 too_large.contains(&format!("{}/{}", command.key.step, command.key.direction));
-            if is_large { Err("too large".to_owned()) } else { Ok(()) }
+            is_large.then(|| "too large".to_owned())
         };
         let decision = match decide_within(
             self.saga.clone(),
             input,
             self.now,
             &mut self.rng,
-            Bound { always: 0, fits: &fits },
+            Bound { always: 0, rejects: &rejects },
         ) {
             Ok(decision) => decision,
             Err((saga, ignored)) => {
