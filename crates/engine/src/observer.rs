@@ -436,7 +436,7 @@ fn by_chain(taken: &[Delivered], now: Timestamp) -> BTreeMap<SagaId, Vec<Observe
     let mut chains: BTreeMap<SagaId, Vec<Observed>> = BTreeMap::new();
     for delivered in taken {
         let decoded = match &delivered.unreadable {
-            None => decode_event(&delivered.record),
+            None => decode_event(&delivered.record).map_err(|defect| defect.to_string()),
             Some(reason) => Err(reason.to_string()),
         };
         match decoded {

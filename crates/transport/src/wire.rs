@@ -7,6 +7,7 @@ pub mod horizon;
 pub mod probe;
 
 mod headers;
+mod malformed;
 mod time;
 
 pub mod described;
@@ -18,11 +19,5 @@ pub use cloudevents::{
 pub use dead_letter::{bare_letter, dead_letter, dead_letter_topic, publish_letter, redrive};
 pub use event::{decode_event, encode_event, event_topic};
 pub use horizon::{HORIZON_TOPIC, decode_horizon, decode_swept, encode_horizon, encode_swept};
+pub use malformed::Malformed;
 pub use probe::{PROBE_TOPIC, probe};
-
-/// Maximum bytes of a text about a record, which may quote any input.
-const TEXT_BYTES_MAX: usize = 2_000;
-
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
-}

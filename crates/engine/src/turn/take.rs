@@ -44,8 +44,9 @@ impl Orchestrator {
                     batch.inputs += 1;
                     match swept {
                         Ok(swept) => batch.swept.push(swept),
-                        Err(reason) => {
+                        Err(defect) => {
                             let flaw = RejectReason::Undecodable(wire::Flaw::Body);
+                            let reason = defect.to_string();
                             batch.dead_letters.push(reject(&delivered, flaw, &reason));
                         }
                     }

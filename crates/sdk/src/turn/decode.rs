@@ -80,8 +80,8 @@ impl Decoded {
     fn decode_horizon(&mut self, delivered: &Delivered) {
         match decode_horizon(&delivered.record) {
             Ok(horizon) => self.horizons.push(horizon),
-            Err(reason) => {
-                tracing::warn!(reason, "cannot read a horizon, waiting for the next one")
+            Err(defect) => {
+                tracing::warn!(reason = %defect, "cannot read a horizon, waiting for the next one")
             }
         }
     }
@@ -117,7 +117,7 @@ impl Decoded {
     ) {
         let event = match decode_event(&delivered.record) {
             Ok(event) => event,
-            Err(reason) => return self.rejected.push((place, reason)),
+            Err(defect) => return self.rejected.push((place, defect.to_string())),
         };
         if let Some(reason) = of_a_later_version(&event, plans) {
             self.later += 1;

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::headers::{
     ATTEMPT, CAUSATION, CONTENT_TYPE, DEFINITION, EXPIRES, Headers, ID, OUTCOME, REPLY_PARTITION,
-    REPLY_TOPIC, Read, SOURCE, SPECVERSION, SUBJECT, TYPE, VERSION, write_id, wrong,
+    REPLY_TOPIC, Read, SOURCE, SPECVERSION, SUBJECT, TYPE, VERSION, write_id,
 };
+use super::malformed::{Malformed, cut};
 use crate::record::Record;
-use crate::wire::cut;
 
 const COMMAND_SOURCE: &str = "/sagamore";
 const REPLY_TYPE: &str = "sagamore.reply";
@@ -146,7 +146,7 @@ pub fn decode_command(record: &Record) -> Result<Command, Undecodable> {
                 .next();
             let reason =
                 reason.expect("one of the three failed, because the first arm did not match");
-            let reason = cut(reason).to_owned();
+            let reason = reason.to_string();
             Err(Undecodable { key: key.ok(), reply_to: reply_to.ok(), flaw: Flaw::Headers, reason })
         }
     }
@@ -161,7 +161,8 @@ pub fn decode_reply(record: &Record) -> Result<Reply, Undecodable> {
         reason: cut(&reason).to_owned(),
     };
     let read = Read::over(record);
-    let key = answered(&read, record).map_err(|reason| undecodable(None, Flaw::Headers, reason))?;
+    let key = answered(&read, record)
+        .map_err(|defect| undecodable(None, Flaw::Headers, defect.to_string()))?;
     let bytes = record.body.len();
     if bytes > REPLY_BYTES_MAX {
         let reason =
@@ -181,11 +182,11 @@ pub fn is_from(record: &Record, participant: &Name) -> bool {
 }
 
 /// Returns the key of the command that a reply answers.
-fn answered(read: &Read<'_>, record: &Record) -> Result<StepKey, String> {
+fn answered(read: &Read<'_>, record: &Record) -> Result<StepKey, Malformed> {
     read.once()?;
     let key = read.key()?;
     if key.generation == 0 {
-        return Err("the generation is 0: the first is 1".to_owned());
+        return Err(Malformed::address("the generation is 0: the first is 1"));
     }
     let command = key.command_id();
     read.is(SPECVERSION, "1.0")?;
@@ -212,26 +213,28 @@ struct Rest {
     expires_at: Option<Timestamp>,
 }
 
-fn command(read: &Read<'_>, record: &Record) -> Result<Rest, String> {
+fn command(read: &Read<'_>, record: &Record) -> Result<Rest, Malformed> {
     read.once()?;
     let participant = record.topic.strip_suffix(COMMANDS);
-    let participant =
-        participant.ok_or_else(|| format!("topic '{}' is not a command topic", record.topic))?;
+    let participant = participant.ok_or_else(|| {
+        Malformed::address(format_args!("topic '{}' is not a command topic", record.topic))
+    })?;
     Ok(Rest {
         version: read.number(VERSION)?,
         attempt: if read.has(ATTEMPT) { read.number(ATTEMPT)? } else { 1 },
-        participant: Name::new(participant)
-            .map_err(|error| format!("topic '{}': {error}", record.topic))?,
-        name: Name::new(read.needed(TYPE)?).map_err(|error| wrong(TYPE, error))?,
+        participant: Name::new(participant).map_err(|error| {
+            Malformed::address(format_args!("topic '{}': {error}", record.topic))
+        })?,
+        name: Name::new(read.needed(TYPE)?).map_err(|error| Malformed::header(TYPE, error))?,
         expires_at: if read.has(EXPIRES) { Some(Timestamp(read.number(EXPIRES)?)) } else { None },
-        body: Body::from_bytes(&record.body).map_err(|error| error.to_string())?,
+        body: Body::from_bytes(&record.body).map_err(Malformed::body)?,
     })
 }
 
 fn outcome(read: &Read<'_>, body: &[u8]) -> Result<Outcome, (Flaw, String)> {
     let unreadable =
         |error: serde_json::Error| (Flaw::Body, format!("cannot read the body: {error}"));
-    match read.needed(OUTCOME).map_err(|reason| (Flaw::Headers, reason))? {
+    match read.needed(OUTCOME).map_err(|defect| (Flaw::Headers, defect.to_string()))? {
         "done" => Ok(Outcome::Done(
             Body::from_bytes(body).map_err(|error| (Flaw::Body, error.to_string()))?,
         )),
@@ -243,9 +246,11 @@ fn outcome(read: &Read<'_>, body: &[u8]) -> Result<Outcome, (Flaw, String)> {
             Ok(Outcome::Fault(fault.fault.into_owned()))
         }
         other => {
-            let reason =
-                wrong(OUTCOME, format_args!("'{other}' is neither done, refused nor fault"));
-            Err((Flaw::Headers, reason))
+            let reason = Malformed::header(
+                OUTCOME,
+                format_args!("'{other}' is neither done, refused nor fault"),
+            );
+            Err((Flaw::Headers, reason.to_string()))
         }
     }
 }

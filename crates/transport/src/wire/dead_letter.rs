@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::malformed::cut;
 use crate::error::Error;
 use crate::port::Transport;
 use crate::record::{Delivered, Record};
-use crate::wire::cut;
 
 const TOPIC: &str = "kafka_dlt-original-topic";
 const PARTITION: &str = "kafka_dlt-original-partition";

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use sagamore_core::message::Event;
 use sagamore_core::{Body, Name, Timestamp};
 
-use super::cut;
 use super::headers::{
     CAUSATION, CONTENT_TYPE, DEFINITION, HOP, Headers, ID, Read, SPECVERSION, SUBJECT, TOLD_AT,
-    TYPE, VERSION, wrong,
+    TYPE, VERSION,
 };
+use super::malformed::Malformed;
 use crate::record::Record;
 
 /// Returns the topic of events with this name, such as `payment.success`.
@@ -49,26 +49,25 @@ const HOPS_MAX: u32 = 1_000;
 ///
 /// # Errors
 /// Names what is wrong.
-pub fn decode_event(record: &Record) -> Result<Event, String> {
-    decode(record).map_err(|reason| cut(&reason).to_owned())
-}
-
-fn decode(record: &Record) -> Result<Event, String> {
+pub fn decode_event(record: &Record) -> Result<Event, Malformed> {
     let read = Read::over(record);
     read.once()?;
     read.is(SPECVERSION, "1.0")?;
     // an unreadable causation must not make the event the first of its chain
     let causation = if read.has(CAUSATION) { Some(read.needed(CAUSATION)?) } else { None };
-    let name = Name::new(read.needed(TYPE)?).map_err(|error| wrong(TYPE, error))?;
+    let name = Name::new(read.needed(TYPE)?).map_err(|error| Malformed::header(TYPE, error))?;
     if record.topic != event_topic(&name) {
-        return Err(wrong(TYPE, format_args!("'{name}' in topic '{}'", record.topic)));
+        return Err(Malformed::header(TYPE, format_args!("'{name}' in topic '{}'", record.topic)));
     }
     let hop: u32 = read.number(HOP)?;
     if hop > HOPS_MAX {
-        return Err(wrong(HOP, format_args!("{hop} exceeds the maximum of {HOPS_MAX}")));
+        return Err(Malformed::header(
+            HOP,
+            format_args!("{hop} exceeds the maximum of {HOPS_MAX}"),
+        ));
     }
     if causation.is_none() != (hop == 0) {
-        return Err(wrong(
+        return Err(Malformed::header(
             HOP,
             format_args!("{hop}: it must be 0 exactly for an event without {CAUSATION}"),
         ));
@@ -80,7 +79,7 @@ fn decode(record: &Record) -> Result<Event, String> {
         causation: causation.map(str::to_owned),
         hop,
         at: Timestamp(read.number(TOLD_AT)?),
-        body: Body::from_bytes(&record.body).map_err(|error| error.to_string())?,
+        body: Body::from_bytes(&record.body).map_err(Malformed::body)?,
         trace: read.trace(),
     };
     read.is(ID, &event.id())?;
@@ -145,6 +144,7 @@ mod tests {
         assert!(
             with_nul(CAUSATION)
                 .expect_err("an unreadable causation is an error")
+                .to_string()
                 .contains(CAUSATION)
         );
     }
@@ -154,7 +154,7 @@ mod tests {
         let check = |header: &str, part: &str| {
             let mut record = encode_event(&event(), &Name::new("payment").unwrap());
             record.headers.retain(|(name, _)| name != header);
-            let why = decode_event(&record).expect_err(header);
+            let why = decode_event(&record).expect_err(header).to_string();
             assert!(why.contains(part), "{why}");
         };
         for header in [TYPE, HOP, VERSION, TOLD_AT, "ce_correlationid", "ce_sagastep"] {
@@ -175,7 +175,7 @@ mod tests {
             let mut record = record.clone();
             let changed = record.headers.iter_mut().find(|(name, _)| name == header).expect(header);
             changed.1 = value.into();
-            let why = decode_event(&record).expect_err(header);
+            let why = decode_event(&record).expect_err(header).to_string();
             assert!(why.contains(header), "{header}: {why}");
         };
         check("ce_specversion", "0.3");
@@ -188,9 +188,9 @@ mod tests {
         check("ce_sagahop", "0");
         let mut twice = record.clone();
         twice.headers.push(("ce_sagaversion".into(), "9".into()));
-        assert!(decode_event(&twice).expect_err("twice").contains("more than once"));
+        assert!(decode_event(&twice).expect_err("twice").to_string().contains("more than once"));
         let keyless = Record { key: "".into(), ..record.clone() };
-        assert!(decode_event(&keyless).expect_err("no key").contains("key"));
+        assert!(decode_event(&keyless).expect_err("no key").to_string().contains("key"));
         assert_eq!(decode_event(&record), Ok(event));
     }
 }

@@ -9,6 +9,7 @@ use sagamore_core::id::{Direction, Name, SagaId, StepKey};
 use sagamore_core::message::ReplyTo;
 use sagamore_core::{Timestamp, TraceContext};
 
+use super::malformed::Malformed;
 use super::time::write_time;
 use crate::record::Record;
 
@@ -215,32 +216,34 @@ impl<'a> Read<'a> {
         READ.iter().position(|known| *known == name).is_some_and(|at| self.given & (1 << at) != 0)
     }
 
-    pub(super) fn needed(&self, name: &str) -> Result<&'a str, String> {
-        self.get(name).ok_or_else(|| format!("header {name} is missing or not a text"))
+    pub(super) fn needed(&self, name: &'static str) -> Result<&'a str, Malformed> {
+        self.get(name).ok_or(Malformed::MissingHeader(name))
     }
 
-    pub(super) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<T, String> {
+    pub(super) fn number<T: std::str::FromStr>(&self, name: &'static str) -> Result<T, Malformed> {
         let text = self.needed(name)?;
         let parsed = if text.starts_with('+') { None } else { text.parse().ok() };
-        parsed.ok_or_else(|| wrong(name, format_args!("'{text}' is not a number in range")))
+        parsed.ok_or_else(|| {
+            Malformed::header(name, format_args!("'{text}' is not a number in range"))
+        })
     }
 
     /// Fails unless the header has this value.
-    pub(super) fn is(&self, name: &str, wanted: &str) -> Result<(), String> {
+    pub(super) fn is(&self, name: &'static str, wanted: &str) -> Result<(), Malformed> {
         match self.needed(name)? {
             text if text == wanted => Ok(()),
-            text => Err(wrong(name, format_args!("'{text}' instead of '{wanted}'"))),
+            text => Err(Malformed::header(name, format_args!("'{text}' instead of '{wanted}'"))),
         }
     }
 
     /// Fails if any header of [`READ`] is duplicated.
-    pub(super) fn once(&self) -> Result<(), String> {
+    pub(super) fn once(&self) -> Result<(), Malformed> {
         self.once_of(u32::MAX)
     }
 
-    fn once_of(&self, of: u32) -> Result<(), String> {
+    fn once_of(&self, of: u32) -> Result<(), Malformed> {
         match READ.get((self.twice & of).trailing_zeros() as usize) {
-            Some(name) => Err(wrong(name, "given more than once")),
+            Some(name) => Err(Malformed::header(name, "given more than once")),
             None => Ok(()),
         }
     }
@@ -250,48 +253,48 @@ impl<'a> Read<'a> {
         TraceContext::of(self.parent?, self.state.as_deref())
     }
 
-    pub(super) fn key(&self) -> Result<StepKey, String> {
+    pub(super) fn key(&self) -> Result<StepKey, Malformed> {
         self.once_of(OF_KEY)?;
         let saga = self.needed(CORRELATION)?;
         let step = self.needed(STEP)?;
         let kind = self.needed(KIND)?;
         Ok(StepKey {
-            saga: saga.parse::<SagaId>().map_err(|error| wrong(CORRELATION, error))?,
-            step: Name::new(step).map_err(|error| wrong(STEP, error))?,
+            saga: saga.parse::<SagaId>().map_err(|error| Malformed::header(CORRELATION, error))?,
+            step: Name::new(step).map_err(|error| Malformed::header(STEP, error))?,
             direction: kind
                 .parse::<Direction>()
-                .map_err(|_| wrong(KIND, "neither action nor compensation"))?,
+                .map_err(|_| Malformed::header(KIND, "neither action nor compensation"))?,
             generation: self.number(GENERATION)?,
         })
     }
 
-    pub(super) fn reply_to(&self) -> Result<ReplyTo, String> {
+    pub(super) fn reply_to(&self) -> Result<ReplyTo, Malformed> {
         self.once_of(OF_REPLY_TO)?;
         let topic = self.needed(REPLY_TOPIC)?;
         if topic.is_empty() {
-            return Err(wrong(REPLY_TOPIC, "empty"));
+            return Err(Malformed::header(REPLY_TOPIC, "empty"));
         }
         Ok(ReplyTo { topic: topic.to_owned(), partition: self.number(REPLY_PARTITION)? })
     }
 
     /// Returns the service that published the record, written `/payment`.
-    pub(super) fn source(&self) -> Result<Name, String> {
+    pub(super) fn source(&self) -> Result<Name, Malformed> {
         let text = self.needed(SOURCE)?;
-        let name = text
-            .strip_prefix('/')
-            .ok_or_else(|| wrong(SOURCE, format_args!("'{text}' does not begin with /")))?;
-        Name::new(name).map_err(|error| wrong(SOURCE, error))
+        let name = text.strip_prefix('/').ok_or_else(|| {
+            Malformed::header(SOURCE, format_args!("'{text}' does not begin with /"))
+        })?;
+        Name::new(name).map_err(|error| Malformed::header(SOURCE, error))
     }
 
     /// Fails unless subject and record key are the saga's business key.
-    pub(super) fn is_keyed(&self, record: &Record, key: &StepKey) -> Result<(), String> {
+    pub(super) fn is_keyed(&self, record: &Record, key: &StepKey) -> Result<(), Malformed> {
         let business = key.saga.key();
         self.is(SUBJECT, business)?;
         match record.key.as_ref() == business.as_bytes() {
             true => Ok(()),
-            false => Err(format!(
+            false => Err(Malformed::address(format_args!(
                 "the record's key is not '{business}', the business key of {CORRELATION}"
-            )),
+            ))),
         }
     }
 }
@@ -306,8 +309,4 @@ pub(super) fn write_id(out: &mut String, key: &StepKey) {
 
 fn write_display(out: &mut String, value: impl std::fmt::Display) {
     write!(out, "{value}").expect("a String takes all that is written to it");
-}
-
-pub(super) fn wrong(name: &str, error: impl std::fmt::Display) -> String {
-    format!("header {name}: {error}")
 }

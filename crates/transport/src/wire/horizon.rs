@@ -7,10 +7,10 @@ use bytes::Bytes;
 use sagamore_core::Timestamp;
 use sagamore_core::message::{Horizon, ReplyTo, Swept};
 
-use super::cut;
 use super::headers::{
     CONTENT_TYPE, ID, REPLY_PARTITION, REPLY_TOPIC, SOURCE, SPECVERSION, TIME, TYPE,
 };
+use super::malformed::Malformed;
 use super::time::write_time;
 use crate::record::Record;
 
@@ -44,9 +44,8 @@ pub fn encode_horizon(horizon: &Horizon, reply_to: Option<&ReplyTo>) -> Record {
 ///
 /// # Errors
 /// Names what is wrong.
-pub fn decode_horizon(record: &Record) -> Result<(Horizon, Option<ReplyTo>), String> {
-    let horizon =
-        serde_json::from_slice(&record.body).map_err(|why| cut(&why.to_string()).to_owned())?;
+pub fn decode_horizon(record: &Record) -> Result<(Horizon, Option<ReplyTo>), Malformed> {
+    let horizon = serde_json::from_slice(&record.body).map_err(Malformed::body)?;
     let text = |name| record.header(name).and_then(|value| std::str::from_utf8(value).ok());
     let topic = text(REPLY_TOPIC).filter(|topic| !topic.is_empty());
     let partition = text(REPLY_PARTITION).and_then(|partition| partition.parse().ok());
@@ -57,9 +56,9 @@ pub fn decode_horizon(record: &Record) -> Result<(Horizon, Option<ReplyTo>), Str
         (None, None) if record.header(REPLY_TOPIC).or(record.header(REPLY_PARTITION)).is_none() => {
             Ok((horizon, None))
         }
-        _ => {
-            Err(format!("headers {REPLY_TOPIC} and {REPLY_PARTITION}: one is missing or malformed"))
-        }
+        _ => Err(Malformed::address(format_args!(
+            "headers {REPLY_TOPIC} and {REPLY_PARTITION}: one is missing or malformed"
+        ))),
     }
 }
 
@@ -79,19 +78,19 @@ pub fn encode_swept(swept: &Swept, reply_to: &ReplyTo) -> Record {
 }
 
 /// Decodes the answer to a horizon; `None` if the record is another message.
-pub fn decode_swept(record: &Record) -> Option<Result<Swept, String>> {
+pub fn decode_swept(record: &Record) -> Option<Result<Swept, Malformed>> {
     record.header(TYPE).filter(|name| ***name == *SWEPT_TYPE.as_bytes())?;
     Some(read_swept(record))
 }
 
 /// A participant answers for itself only: another one's rows may still be there.
-fn read_swept(record: &Record) -> Result<Swept, String> {
-    let swept: Swept =
-        serde_json::from_slice(&record.body).map_err(|why| cut(&why.to_string()).to_owned())?;
+fn read_swept(record: &Record) -> Result<Swept, Malformed> {
+    let swept: Swept = serde_json::from_slice(&record.body).map_err(Malformed::body)?;
     match record.header(SOURCE) {
         Some(source) if **source != *format!("/{}", swept.participant).as_bytes() => {
             let source = String::from_utf8_lossy(source);
-            Err(cut(&format!("source: {source} answers for {}", swept.participant)).to_owned())
+            let problem = format_args!("{source} answers for {}", swept.participant);
+            Err(Malformed::header(SOURCE, problem))
         }
         Some(_) | None => Ok(swept),
     }
@@ -160,14 +159,14 @@ mod tests {
         let mut horizon = encode_horizon(&horizon(), Some(&reply_to));
         assert_eq!(decode_swept(&horizon), None);
         horizon.headers.retain(|(name, _)| name != REPLY_TOPIC);
-        assert!(decode_horizon(&horizon).unwrap_err().contains(REPLY_TOPIC));
+        assert!(decode_horizon(&horizon).unwrap_err().to_string().contains(REPLY_TOPIC));
         let swept = Swept { participant: Name::new("payment").unwrap(), before: Timestamp(5) };
         let damaged = Record { body: "{".into(), ..encode_swept(&swept, &reply_to) };
         assert!(decode_swept(&damaged).unwrap().is_err());
         let mut foreign = encode_swept(&swept, &reply_to);
         let source = foreign.headers.iter_mut().find(|(name, _)| *name == SOURCE).unwrap();
         source.1 = Bytes::from_static(b"/order");
-        let why = decode_swept(&foreign).unwrap().unwrap_err();
+        let why = decode_swept(&foreign).unwrap().unwrap_err().to_string();
         assert!(why.contains("/order answers for payment"), "{why}");
     }
 }
