@@ -39,7 +39,7 @@ pub async fn run(folder: &Folder, args: &ReplayArgs, begun: Instant) -> Result<E
 
 /// The start of chains, and the view of their outcomes.
 struct OrderService {
-    placing: Placing,
+    placing: OrderStarter,
     chains: Chains,
 }
 
