@@ -137,7 +137,9 @@ impl Transport for Kafka {
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             ExternalName::Topic.check(&self.inner.names.there(topic))?;
-            self.inner.topics.create(topic, partitions).await
+            self.inner.topics.create(topic, partitions).await?;
+            self.inner.producer.refresh(topic).await;
+            Ok(())
         })
     }
 

@@ -71,6 +71,18 @@ impl Producer {
         outcomes
     }
 
+    /// Refreshes the client's view of a new topic. It may still hold the topic for missing, and would
+    /// reject records without asking the brokers.
+    pub async fn refresh(&self, topic: &str) {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(producer) = current else { return };
+        let (topic, limit) = (self.names.there(topic).into_owned(), self.options.answered_within);
+        let query = move || producer.client().fetch_metadata(Some(&topic), limit).map(drop);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(query).await {
+            tracing::debug!(%error, "cannot refresh the producer's view of a topic");
+        }
+    }
+
     /// Publishes records once. A client without a receipt after twice its delivery timeout is replaced.
     /// Its threads wait by the machine's clock, and may hang when that clock is set back.
     async fn attempt(&self, records: &[&Record]) -> Vec<Result<(), Error>> {
