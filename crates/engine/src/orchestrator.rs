@@ -104,14 +104,7 @@ impl Orchestrator {
         let clock = Clock::of(&database);
         let store = Store::open(database, &options.reply_topic).await?;
         store.register(&definitions).await?;
-        transport.create_topic(&options.reply_topic, options.reply_partitions).await?;
-        transport
-            .create_topic(&wire::dead_letter_topic(&options.reply_topic), options.reply_partitions)
-            .await?;
-        transport.create_topic(wire::HORIZON_TOPIC, 1).await?;
-        if options.lease.is_some() {
-            transport.create_topic(wire::PROBE_TOPIC, 1).await?;
-        }
+        create_own_topics(&*transport, &options).await?;
         let registry = Arc::new(Registry::default());
         for definition in definitions {
             for step in &definition.steps {
@@ -404,6 +397,18 @@ impl Orchestrator {
         let lag = self.replies.as_ref().map_or(0, |replies| replies.lag());
         metrics::gauge!("sagamore_replies_lag").set(lag as f64);
     }
+}
+
+/// Creates the topics of the orchestrators themselves.
+async fn create_own_topics(transport: &dyn Transport, options: &Options) -> Result<(), Error> {
+    let Options { reply_topic, reply_partitions, lease, .. } = options;
+    transport.create_topic(reply_topic, *reply_partitions).await?;
+    transport.create_topic(&wire::dead_letter_topic(reply_topic), *reply_partitions).await?;
+    transport.create_topic(wire::HORIZON_TOPIC, 1).await?;
+    if lease.is_some() {
+        transport.create_topic(wire::PROBE_TOPIC, 1).await?;
+    }
+    Ok(())
 }
 
 /// Waits for a reply; indefinitely without a consumer.

@@ -124,19 +124,7 @@ impl Checker {
                 format!("{} is stored, but its saga is not", get::<String>(&row, 0)),
             );
         }
-        if self.owners.some_fail() {
-            let sql = "SELECT owner, seen_until, able_since, failing_since, published_at FROM \
-                orchestrator";
-            let number = |row: &Row, column| get::<Option<i64>>(row, column).unwrap_or(0);
-            let member = |row: &Row| Member {
-                owner: get(row, 0),
-                seen_until: number(row, 1),
-                able_since: number(row, 2),
-                failing_since: number(row, 3),
-                published_at: number(row, 4),
-            };
-            self.owners.members = read_rows(database, sql).iter().map(member).collect();
-        }
+        self.read_members(database);
         for row in read_rows(database, "SELECT reply_partition, owner FROM ownership") {
             let (partition, owner): (i64, String) = (get(&row, 0), get(&row, 1));
             // the last owner may write until another one claims the partition
@@ -149,6 +137,23 @@ impl Checker {
                 );
             }
             self.owners.owned(world, partition, owner, self.tick);
+        }
+    }
+
+    /// Reads the rows of the orchestrators, once one of them cannot publish.
+    fn read_members(&mut self, database: &Database) {
+        if self.owners.some_fail() {
+            let sql = "SELECT owner, seen_until, able_since, failing_since, published_at FROM \
+                orchestrator";
+            let number = |row: &Row, column| get::<Option<i64>>(row, column).unwrap_or(0);
+            let member = |row: &Row| Member {
+                owner: get(row, 0),
+                seen_until: number(row, 1),
+                able_since: number(row, 2),
+                failing_since: number(row, 3),
+                published_at: number(row, 4),
+            };
+            self.owners.members = read_rows(database, sql).iter().map(member).collect();
         }
     }
 

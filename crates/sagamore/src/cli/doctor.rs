@@ -16,6 +16,7 @@ use crate::clock::{self, rfc3339};
 use crate::config::{KafkaSettings, Settings};
 use crate::invocation::Invocation;
 use crate::output::Exit;
+use crate::story::Story;
 
 /// Maximum difference to a database server's clock. Leases use the server's clock only, but people
 /// compare both.
@@ -94,21 +95,27 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
     {
         report("unfinished chains", found);
     }
+    for (what, found) in databases(&settings, story).await {
+        report(&what, found);
+    }
+    Ok(if is_sound { Exit::Completed } else { Exit::Error })
+}
+
+/// Checks all databases at once, and compares their clocks.
+async fn databases(settings: &Settings, story: &Story) -> Vec<(String, Result<String, String>)> {
     let mut names = vec!["engine"];
     names.extend(settings.services().into_iter().map(|(name, _)| name));
     names.extend(story.is_observed().then_some("observer"));
     let probes =
-        futures_util::future::join_all(names.iter().map(|name| database(&settings, name))).await;
+        futures_util::future::join_all(names.iter().map(|name| database(settings, name))).await;
     let (mut found, mut clocks) = (Vec::new(), Vec::new());
     for (name, probe) in names.into_iter().zip(probes) {
         found.push((name, probe.as_ref().map(|probe| probe.detail.clone()).map_err(Clone::clone)));
         clocks.extend(probe.ok().map(|probe| (name, probe.clock)));
     }
-    grouped(found).into_iter().for_each(|(what, found)| report(&what, found));
-    if let Some(found) = skew(&clocks) {
-        report("clocks of the databases", found);
-    }
-    Ok(if is_sound { Exit::Completed } else { Exit::Error })
+    let mut lines = grouped(found);
+    lines.extend(skew(&clocks).map(|found| ("clocks of the databases".to_owned(), found)));
+    lines
 }
 
 /// Returns the cluster's brokers, or the error with the settings to check.
