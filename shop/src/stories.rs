@@ -5,7 +5,7 @@ use sagamore::{Greeting, Program};
 use crate::databases::{Databases, Error};
 use crate::{checkout, choreography, http, inventory, order, payment, sample, shipping};
 
-/// What `dev` prints.
+/// The lines that `dev` prints after its start.
 const GREETING: Greeting = Greeting {
     links: &[("orders", "/orders")],
     commands: &["curl '{server}/saga/start/12345?wait=10'", "shop watch 12345{flag}"],

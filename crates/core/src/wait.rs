@@ -1,8 +1,8 @@
-//! What a step waits for.
+//! The cause of a waiting step.
 
 use crate::time::Timestamp;
 
-/// What a step waits for, and since when. Every time comes from the clock that applied the change.
+/// The event that a step waits for, and its times. Every time comes from the clock that applied the change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names of common fields say it")]
 pub enum Wait {
