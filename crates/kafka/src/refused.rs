@@ -40,7 +40,8 @@ pub(crate) fn rejection(options: &Options) -> Option<String> {
             listening.context().heard.lock().unwrap_or_else(PoisonError::into_inner).take()
         {
             let (code, why) = heard;
-            return Some(explained(code, &why, || accepts_connections(&options.brokers)));
+            let is_tls = options.security.tls.is_some();
+            return Some(explained(code, &why, is_tls, || accepts_connections(&options.brokers)));
         }
     }
     None
@@ -70,22 +71,32 @@ impl ProducerContext for FirstError {
     fn delivery(&self, _: &DeliveryResult<'_>, _: Self::DeliveryOpaque) {}
 }
 
+/// The settings to check when a TLS connection fails.
+const TLS_HINT: &str = "check `kafka.tls`: the broker's certificate must be signed by `ca` and \
+    name the host in `kafka.brokers`; the port must speak TLS, and may require a `certificate` and \
+    `key`";
+
 /// Adds the settings to check to a rejection about TLS or authentication, by its code alone. The
 /// code of a failed transport is ambiguous, so `connects` decides: a broker that accepts plain TCP
 /// connections ended this one for its protocol.
-fn explained(code: RDKafkaErrorCode, why: &str, connects: impl FnOnce() -> bool) -> String {
+fn explained(
+    code: RDKafkaErrorCode,
+    why: &str,
+    is_tls: bool,
+    connects: impl FnOnce() -> bool,
+) -> String {
     let hint = match code {
         RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
             "check `kafka.sasl`: mechanism, username and password"
         }
-        RDKafkaErrorCode::SSL => {
-            "check `kafka.tls`: the broker's certificate must be signed by `ca` and name the host in \
-             `kafka.brokers`; the port must speak TLS, and may require a `certificate` and `key`"
-        }
-        RDKafkaErrorCode::BrokerTransportFailure if connects() => {
-            "the port accepts connections: check whether it speaks TLS (`kafka.tls`) and SASL \
-             (`kafka.sasl`)"
-        }
+        RDKafkaErrorCode::SSL => TLS_HINT,
+        RDKafkaErrorCode::BrokerTransportFailure if connects() => match is_tls {
+            true => TLS_HINT,
+            false => {
+                "the port accepts connections: it may require TLS (`kafka.tls`), or not speak SASL \
+                 (`kafka.sasl`)"
+            }
+        },
         _ => return why.to_owned(),
     };
     format!("{why}: {hint}")
@@ -108,8 +119,8 @@ mod tests {
 
     #[test]
     fn the_code_of_a_rejection_selects_the_settings_to_check() {
-        let check = |code: RDKafkaErrorCode, connects: bool, hint: Option<&str>| {
-            let told = explained(code, "it failed", || connects);
+        let check_with = |code, is_tls: bool, connects: bool, hint: Option<&str>| {
+            let told = explained(code, "it failed", is_tls, || connects);
             match hint {
                 Some(hint) => {
                     assert!(told.starts_with("it failed: ") && told.contains(hint), "{told}")
@@ -117,10 +128,12 @@ mod tests {
                 None => assert_eq!(told, "it failed"),
             }
         };
+        let check = |code, connects, hint| check_with(code, false, connects, hint);
         check(RDKafkaErrorCode::SSL, true, Some("`kafka.tls`"));
         check(RDKafkaErrorCode::Authentication, true, Some("`kafka.sasl`"));
         check(RDKafkaErrorCode::SaslAuthenticationFailed, true, Some("`kafka.sasl`"));
-        check(RDKafkaErrorCode::BrokerTransportFailure, true, Some("speaks TLS"));
+        check(RDKafkaErrorCode::BrokerTransportFailure, true, Some("may require TLS"));
+        check_with(RDKafkaErrorCode::BrokerTransportFailure, true, true, Some("signed by `ca`"));
         check(RDKafkaErrorCode::BrokerTransportFailure, false, None);
         check(RDKafkaErrorCode::Resolve, true, None);
     }

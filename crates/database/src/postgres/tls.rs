@@ -27,7 +27,7 @@ pub(super) fn manager(mut config: Config, tls: Option<&Tls>) -> Result<Manager, 
 /// Adds an explanation to the text of a library error that needs one, by its causes.
 #[cfg(feature = "tls")]
 pub(super) fn explained(why: String, error: &tokio_postgres::Error) -> String {
-    if client::causes(error).any(|cause| *cause == client::UNKNOWN_ISSUER) {
+    if client::causes(error).contains(&&client::UNKNOWN_ISSUER) {
         return format!("{why}: the issuer of the server's certificate is not among those in `ca`");
     }
     why
@@ -70,11 +70,16 @@ mod client {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
 
     /// Returns the TLS errors among the causes of an error.
-    pub fn causes(error: &tokio_postgres::Error) -> impl Iterator<Item = &rustls::Error> {
-        std::iter::successors(error.source(), |cause| cause.source()).filter_map(|cause| {
-            let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            cause.downcast_ref().or_else(|| wrapped.and_then(|wrapped| wrapped.downcast_ref()))
-        })
+    pub fn causes(error: &tokio_postgres::Error) -> Vec<&rustls::Error> {
+        let mut found = Vec::new();
+        let mut cause = error.source();
+        while let Some(this) = cause {
+            let wrapped = this.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            let inner = wrapped.and_then(|wrapped| wrapped.downcast_ref::<rustls::Error>());
+            found.extend(this.downcast_ref::<rustls::Error>().or(inner));
+            cause = this.source();
+        }
+        found
     }
 
     /// Returns the TLS configuration: trusted authorities and the client's certificate.
