@@ -71,8 +71,8 @@ impl Producer {
         outcomes
     }
 
-    /// Refreshes the client's view of a new topic. It may still hold the topic for missing, and would
-    /// reject records without asking the brokers.
+    /// Refreshes the client's view of a new topic. A client that considers the topic missing rejects
+    /// its records without a request to the brokers.
     pub async fn refresh(&self, topic: &str) {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(producer) = current else { return };

@@ -76,29 +76,30 @@ mod tests {
     use super::*;
     use sagamore_transport::Record;
 
+    const TOPIC: &str = "bell.rung";
+
+    fn delivered(offset: u64, is_unreadable: bool) -> Delivered {
+        let record = Record {
+            topic: TOPIC.into(),
+            partition: None,
+            key: "k".into(),
+            headers: Vec::new(),
+            body: "{}".into(),
+        };
+        let unreadable = is_unreadable.then(|| "torn".into());
+        Delivered { record, partition: 3, offset, unreadable }
+    }
+
+    fn range(first: u64, next: u64) -> ReadRange {
+        ReadRange { topic: TOPIC.into(), partition: 3, first, next }
+    }
+
     #[test]
     fn a_range_starts_after_the_last_hole() {
         let check = |offsets: &[u64], first, next| {
-            let topic: Arc<str> = "bell.rung".into();
-            let record = || Record {
-                topic: topic.clone(),
-                partition: None,
-                key: "k".into(),
-                headers: Vec::new(),
-                body: "{}".into(),
-            };
-            let of = |offset: &u64| Delivered {
-                record: record(),
-                partition: 3,
-                offset: *offset,
-                unreadable: None,
-            };
-            let taken: Vec<Delivered> = offsets.iter().map(of).collect();
-            assert_eq!(
-                ReadRange::of(&taken),
-                [ReadRange { topic: topic.clone(), partition: 3, first, next }],
-                "{offsets:?}"
-            );
+            let taken: Vec<Delivered> =
+                offsets.iter().map(|offset| delivered(*offset, false)).collect();
+            assert_eq!(ReadRange::of(&taken), [range(first, next)], "{offsets:?}");
         };
         check(&[7], 7, 8);
         check(&[7, 8, 9], 7, 10);
@@ -109,26 +110,9 @@ mod tests {
     #[test]
     fn an_unreadable_record_is_a_hole() {
         let check = |unreadable: u64, first, next| {
-            let topic: Arc<str> = "bell.rung".into();
-            let record = || Record {
-                topic: topic.clone(),
-                partition: None,
-                key: "k".into(),
-                headers: Vec::new(),
-                body: "{}".into(),
-            };
-            let of = |offset: u64| Delivered {
-                record: record(),
-                partition: 3,
-                offset,
-                unreadable: (offset == unreadable).then(|| "torn".into()),
-            };
-            let taken: Vec<Delivered> = (5..8).map(of).collect();
-            assert_eq!(
-                ReadRange::of(&taken),
-                [ReadRange { topic: topic.clone(), partition: 3, first, next }],
-                "{unreadable}"
-            );
+            let taken: Vec<Delivered> =
+                (5..8).map(|offset| delivered(offset, offset == unreadable)).collect();
+            assert_eq!(ReadRange::of(&taken), [range(first, next)], "{unreadable}");
         };
         check(4, 5, 8);
         check(5, 6, 8);

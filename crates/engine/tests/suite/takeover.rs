@@ -251,6 +251,15 @@ fn two_members(world: &World, sagas: usize) -> (Member, Member) {
     (one, two)
 }
 
+/// Returns a member that owns all partitions, with so many unfinished sagas, and one that joins.
+fn owner_and_joiner(world: &World, sagas: usize) -> (Member, Member) {
+    world.seed(sagas);
+    let mut one = world.member("one", Some(LEASE));
+    let handle = one.handle.clone();
+    assert!(world.run(&mut [&mut one], Duration::from_secs(10), || handle.partitions_owned() == 4));
+    (one, world.member("two", Some(LEASE)))
+}
+
 /// Less than a step's time limit, after which it is resent anyway.
 const RESTART: Duration = Duration::from_secs(25);
 
@@ -326,11 +335,7 @@ fn sagas_of_an_orchestrator_that_cannot_publish_progress_elsewhere_within_10_s()
 #[test]
 fn a_joiner_that_cannot_publish_owns_nothing_and_leaves_its_peers_unaffected() {
     let world = World::new(5, 0);
-    world.seed(40);
-    let mut one = world.member("one", Some(LEASE));
-    let handle = one.handle.clone();
-    assert!(world.run(&mut [&mut one], Duration::from_secs(10), || handle.partitions_owned() == 4));
-    let mut two = world.member("two", Some(LEASE));
+    let (mut one, mut two) = owner_and_joiner(&world, 40);
     two.line.is_cut.store(true, Ordering::Relaxed);
     let (before, handles) = (world.epochs(), [one.handle.clone(), two.handle.clone()]);
     let differs = || owned(&[&handles[0], &handles[1]]) != [4, 0];
@@ -368,11 +373,7 @@ fn the_sagas_of_an_orchestrator_whose_turn_hangs_progress_at_another_one() {
 #[test]
 fn an_orchestrator_that_cannot_read_replies_holds_no_share_for_long() {
     let world = World::new(5, 0);
-    world.seed(40);
-    let mut one = world.member("one", Some(LEASE));
-    let handle = one.handle.clone();
-    assert!(world.run(&mut [&mut one], Duration::from_secs(10), || handle.partitions_owned() == 4));
-    let mut two = world.member("two", Some(LEASE));
+    let (mut one, mut two) = owner_and_joiner(&world, 40);
     two.line.is_deaf.store(true, Ordering::Relaxed);
     let (handles, clock) = ([one.handle.clone(), two.handle.clone()], world.clock.clone());
     let (mut held, mut last) = (Duration::ZERO, clock.elapsed());
