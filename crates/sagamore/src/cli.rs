@@ -128,9 +128,13 @@ pub fn matches(
 /// Whether the flag is set for `dev` or `service`.
 fn is_choreographed(matches: &ArgMatches) -> bool {
     let inner = matches.subcommand().map(|(_, inner)| inner);
-    let all = std::iter::once(matches).chain(inner);
-    all.into_iter()
-        .any(|matches| matches.try_get_one::<bool>("choreography").ok().flatten() == Some(&true))
+    std::iter::once(matches).chain(inner).any(|matches| is_set(matches, "choreography"))
+}
+
+/// Whether the command has the flag and it is set. Only builds with debug assertions of clap report
+/// an unknown name as an error, so nothing may depend on that error.
+fn is_set(matches: &ArgMatches, flag: &str) -> bool {
+    matches.try_get_one::<bool>(flag).ok().flatten() == Some(&true)
 }
 
 /// Ignores empty variables, which count as unset.
@@ -151,14 +155,13 @@ fn meaningless(command: &clap::Command, matches: &ArgMatches) -> Option<&'static
         command = command.find_subcommand(verb)?;
         (inner, name) = (matches, verb);
     }
-    let has = |id: &str| inner.try_contains_id(id).is_ok();
     let is_directory = |arg: &clap::Arg| {
         arg.get_id() == "data" && arg.get_env() == Some(OsStr::new(DATA_VARIABLE))
     };
     let is_given = command.get_arguments().any(is_directory)
         && inner.value_source("data") == Some(ValueSource::CommandLine);
-    let is_ephemeral = has("ephemeral") && inner.get_flag("ephemeral");
-    let is_configured = has("config") && inner.contains_id("config");
+    let is_ephemeral = is_set(inner, "ephemeral");
+    let is_configured = inner.try_contains_id("config").unwrap_or(false);
     match (is_given, name) {
         (true, "dev") if is_ephemeral => {
             Some("--data conflicts with --ephemeral, which uses a temporary directory")
