@@ -5,7 +5,6 @@ mod barriers;
 mod chains;
 mod effects;
 mod journal;
-mod ledger;
 mod owners;
 mod patience;
 mod rejections;
@@ -20,7 +19,7 @@ use sagamore_core::{Definition, Direction, Event, Plan};
 use sagamore_database::Database;
 use sagamore_transport::{Delivered, Record, wire};
 
-use crate::store::{Owner, read_rows};
+use crate::rows::{Owner, read_rows};
 use crate::world::World;
 
 use barriers::Barriers;
@@ -35,7 +34,6 @@ use verbs::Verbs;
 pub use barriers::TRIGGERS;
 pub use effects::{Audit, EFFECTS};
 pub use journal::get;
-pub use ledger::{CommittedOffsets, Ledger};
 
 /// Everything observed in one run.
 #[derive(Default)]

@@ -8,7 +8,7 @@ use sagamore_core::Timestamp;
 
 use crate::faults::Fault;
 use crate::theme::Theme;
-use crate::world::Shared;
+use crate::watched::Shared;
 
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;

@@ -13,11 +13,7 @@ use sagamore_engine::{Options, Orchestrator, Start};
 use sagamore_sdk::Message;
 use sagamore_transport::log::{self, Log, MemoryDisk};
 
-use crate::client::name;
-use crate::world::Shared;
-
-/// The prefix of these sagas' ids.
-pub const PREFIX: &str = "vigil:";
+use crate::watched::Shared;
 
 /// The input of a vigil.
 #[derive(Clone, Debug, Message)]
@@ -56,7 +52,7 @@ pub fn gather(world: &Shared, database: &Database, partitions: u32, count: usize
             Orchestrator::open(options, database.clone(), Arc::new(log), definitions).await;
         let (mut orchestrator, handle) = opened.expect("open an orchestrator");
         let start = |number: usize| Start {
-            definition: name("vigil"),
+            definition: "vigil".parse().expect("a name"),
             key: number.to_string(),
             input: Body::of(&Vigil { vigil_id: number.to_string() })
                 .expect("the input serializes to JSON"),

@@ -7,12 +7,8 @@ use sagamore_sdk::{Decided, Fault, Message, Never, Refusal, Service, Tx, done, r
 use serde::{Deserialize, Serialize};
 
 use crate::party::Outside;
+use crate::store::FOREIGN;
 use crate::theme::Theme;
-
-/// The brokers' limit for a command, in bytes.
-pub const BROKER_BYTES_MAX: usize = 84 * 1024;
-/// The client's limit, in bytes. It is configured independently of the brokers.
-pub const CLIENT_BYTES_MAX: usize = 100 * 1024;
 
 /// Lengths of texts. Each fits alone. Of the sums, some fit, some are rejected by the brokers, and
 /// some by the client.
@@ -51,9 +47,6 @@ pub enum Pen {
     /// A fault, until an operator repairs it or the world has healed.
     Broken,
 }
-
-/// The character that the engine's database rejects sometimes.
-pub const FOREIGN: char = '\u{2620}';
 
 /// The output of the step `write-menu`.
 #[derive(Clone, Debug, Message)]

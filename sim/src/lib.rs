@@ -5,20 +5,24 @@
 
 extern crate sagamore_sdk as sagamore; // for the derives
 
-pub mod clocks;
-pub mod world;
-
 pub mod faults;
 pub mod style;
 pub mod theme;
 
-pub mod store;
-pub mod wire;
+pub mod odds;
+pub mod world;
 
 pub mod points;
-pub mod recorder;
+pub mod rows;
 
 pub mod checker;
+pub mod watched;
+
+pub mod clocks;
+pub mod recorder;
+
+pub mod store;
+pub mod wire;
 
 pub mod feast;
 pub mod party;

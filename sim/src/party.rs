@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::checker::{Audit, get};
 use crate::faults::Fault as Odd;
-use crate::store::read_rows;
+use crate::rows::read_rows;
 use crate::theme::Theme;
-use crate::world::Shared;
+use crate::watched::Shared;
 
 /// The outcome of a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

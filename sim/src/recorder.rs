@@ -8,7 +8,7 @@ use metrics::{
 };
 
 use crate::points;
-use crate::world::Shared;
+use crate::watched::Shared;
 
 /// The recorder of one world.
 pub struct Counts(pub Shared);

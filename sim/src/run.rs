@@ -18,7 +18,8 @@ use crate::recorder::Counts;
 use crate::site::Site;
 use crate::style::Style;
 use crate::theme::Theme;
-use crate::world::{Counters, Shared, Violation, World};
+use crate::watched::{Shared, Watched};
+use crate::world::{Counters, Violation, World};
 use end::End;
 use month::Month;
 
@@ -51,7 +52,7 @@ pub fn run(seed: u64, print: bool) -> Report {
 
 /// Runs the world of this seed to its end, in this style.
 pub fn run_in(style: Style, seed: u64, print: bool) -> Report {
-    let world = World::new(seed, Theme::of(seed, style), print);
+    let world = Watched::new(seed, Theme::of(seed, style), print);
     let mut run = Run::new(&world, style);
     run.until_the_end();
     let violation = world.violation();

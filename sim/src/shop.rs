@@ -10,7 +10,7 @@ use serde::Deserialize;
 use futures_util::FutureExt;
 
 use crate::checker::{Audit, get};
-use crate::store::read_rows;
+use crate::rows::read_rows;
 use crate::style::Style;
 
 const CUSTOMERS: [&str; 3] = ["ALFKI", "VINET", "HANAR"];

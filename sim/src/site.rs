@@ -16,12 +16,14 @@ use crate::clocks::ProcessClock;
 use crate::crowd;
 use crate::feast;
 use crate::party::{self, Outside};
+use crate::rows::{Owner, read_rows};
 use crate::shop;
-use crate::store::{Owner, Store, read_rows};
+use crate::store::Store;
 use crate::style::Style;
 use crate::theme::Theme;
+use crate::watched::Shared;
 use crate::wire::Hub;
-use crate::world::{LATE_MS_MAX, Shared, World};
+use crate::world::{LATE_MS_MAX, World};
 
 /// The lease of orchestrators that share partitions.
 const LEASE: Duration = Duration::from_secs(3);

@@ -11,24 +11,17 @@ use sagamore_database::{Database, Error, Row, Tx, Value};
 
 use crate::clocks::ProcessClock;
 use crate::faults::Fault;
-use crate::feast::FOREIGN;
+use crate::rows::{Owner, read_rows};
+use crate::watched::Shared;
 use crate::wire::outage::holds;
-use crate::world::{LATE_MS_MAX, Shared};
+use crate::world::LATE_MS_MAX;
 use idle::Slot;
 
 mod idle;
 mod line;
 
-/// The owner of a database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
-    /// The engine.
-    Engine,
-    /// The service with this number.
-    Service(usize),
-    /// The observer.
-    Observer,
-}
+/// The character that the engine's database rejects sometimes.
+pub const FOREIGN: char = '\u{2620}';
 
 /// A database and the queue of its writers. Clones share it.
 #[derive(Clone)]
@@ -181,15 +174,6 @@ impl Store {
         }
         Err(Error::Statement("injected by the simulator".into()))
     }
-}
-
-/// Reads from a database in memory, in which no transaction may be writing.
-pub fn read_rows(database: &Database, sql: &str) -> Vec<Row> {
-    database
-        .query(sql, ())
-        .now_or_never()
-        .expect("no transaction is writing")
-        .expect("the checker's query succeeds")
 }
 
 impl Wrapper {

@@ -11,18 +11,22 @@ use sagamore_transport::{
     Consumer, Delivered, Error, Mark, Reach, Record, Subscription, Transport,
 };
 
-use crate::checker::Ledger;
 use crate::clocks::ProcessClock;
 use crate::faults::Fault;
-use crate::feast::{BROKER_BYTES_MAX, CLIENT_BYTES_MAX};
 use crate::style::Style;
-use crate::world::Shared;
+use crate::watched::Shared;
 use group::{Groups, Seat};
+use ledger::Ledger;
 use outage::Outages;
 
 mod group;
+mod ledger;
 pub(crate) mod outage;
 
+/// The brokers' limit for a command, in bytes.
+const BROKER_BYTES_MAX: usize = 84 * 1024;
+/// The client's limit, in bytes. It is configured independently of the brokers.
+const CLIENT_BYTES_MAX: usize = 100 * 1024;
 /// The longest loss of one topic's commands.
 const DARK_MS_MAX: i64 = 50_000;
 /// The longest time in which an orchestrator cannot publish.

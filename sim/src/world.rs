@@ -3,25 +3,21 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 use std::task::Poll;
 
 use sagamore_core::Timestamp;
 
-use crate::checker::Checker;
-use crate::faults::{Fault, Odds};
+use crate::faults::Fault;
+use crate::odds::Odds;
 use crate::theme::Theme;
 
-/// The world of one run, shared by clones of the `Arc`. Everything happens on one thread.
+/// The world of one run. Everything happens on one thread.
 pub struct World {
     /// The theme.
     pub theme: Theme,
     state: Mutex<State>,
-    checker: Mutex<Checker>,
 }
-
-/// A shared world.
-pub type Shared = Arc<World>;
 
 /// One of several tasks of a process.
 pub type Task<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -74,7 +70,7 @@ impl State {
 impl World {
     /// Creates a world with this theme from the seed. `print` writes every event to standard
     /// output.
-    pub fn new(seed: u64, theme: Theme, print: bool) -> Shared {
+    pub fn new(seed: u64, theme: Theme, print: bool) -> World {
         let mut rng = fastrand::Rng::with_seed(seed);
         let odds = Odds::draw(theme, &mut rng);
         let state = State {
@@ -92,15 +88,9 @@ impl World {
             counters: Counters::new(),
             violation: None,
         };
-        let world =
-            World { theme, state: Mutex::new(state), checker: Mutex::new(Checker::default()) };
+        let world = World { theme, state: Mutex::new(state) };
         world.count(theme.name());
-        Arc::new(world)
-    }
-
-    /// Returns the checker.
-    pub fn checker(&self) -> MutexGuard<'_, Checker> {
-        self.checker.lock().expect("the checker's mutex is not poisoned")
+        world
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -157,10 +147,8 @@ impl World {
     }
 
     /// Stops all faults.
-    pub fn heal(&self) {
+    pub fn stop_faults(&self) {
         self.state().healed = true;
-        self.checker().clock_jumped(self); // wrong clocks become right again
-        self.log(|| "healed".to_owned());
     }
 
     /// Whether all faults have stopped.

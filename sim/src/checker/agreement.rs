@@ -8,7 +8,7 @@ use sagamore_database::{Database, Row};
 
 use super::chains::Chains;
 use super::journal::get;
-use crate::store::read_rows;
+use crate::rows::read_rows;
 use crate::world::World;
 
 /// The state of one order in the services.

@@ -12,7 +12,7 @@ use sagamore_transport::{Record, wire};
 
 use super::journal::get;
 use crate::points;
-use crate::store::read_rows;
+use crate::rows::read_rows;
 use crate::world::World;
 
 /// A time before every deadline, so that chains are judged as if they had time.

@@ -10,7 +10,7 @@ use sagamore_database::Database;
 use super::Checker;
 use super::barriers::Row;
 use super::journal::{Shadow, get};
-use crate::store::read_rows;
+use crate::rows::read_rows;
 use crate::world::World;
 
 /// A check of a service's database after every commit. Returns the violation's name and detail.

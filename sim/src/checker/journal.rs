@@ -12,10 +12,12 @@ use sagamore_database::{Database, Row};
 use super::Checker;
 use super::owners::Member;
 use super::verbs::Verbs;
-use crate::crowd;
 use crate::points;
-use crate::store::read_rows;
+use crate::rows::read_rows;
 use crate::world::World;
+
+/// The prefix of the ids of a crowd's sagas.
+const CROWD: &str = "vigil:";
 
 /// The length of a journal above which a saga counts as livelocked.
 const REVISION_MAX: u64 = 250;
@@ -45,7 +47,7 @@ impl Shadow {
 
     /// Whether it belongs to the crowd, which no participant answers.
     pub fn belongs_to_crowd(&self) -> bool {
-        self.saga.id.as_str().starts_with(crowd::PREFIX)
+        self.saga.id.as_str().starts_with(CROWD)
     }
 
     /// Whether it was cancelled before its start.
@@ -99,7 +101,7 @@ impl Checker {
                     };
                     self.sagas.insert(id.clone(), shadow);
                 }
-                if !id.starts_with(crowd::PREFIX) {
+                if !id.starts_with(CROWD) {
                     changed.push(get::<i64>(row, 5)); // the crowd was stored before the first check
                 }
                 self.read_entries(world, database, seq, &id);

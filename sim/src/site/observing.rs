@@ -12,7 +12,8 @@ use sagamore_transport::wire::event_topic;
 use super::Site;
 use crate::checker::TRIGGERS;
 use crate::clocks::ProcessClock;
-use crate::store::{Owner, Store};
+use crate::rows::Owner;
+use crate::store::Store;
 use crate::style::Style;
 
 impl Site {
