@@ -25,7 +25,7 @@ pub fn checkout() -> Result<Definition, definition::Error> {
 
     let created = saga
         .step("create-order")
-        .asks(CreateFrom {
+        .sends(CreateFrom {
             order_id: order.order_id,
             customer_id: order.customer_id,
             lines: order.lines,
@@ -34,7 +34,7 @@ pub fn checkout() -> Result<Definition, definition::Error> {
         .yields();
 
     saga.step("charge-payment")
-        .asks(ChargeFrom {
+        .sends(ChargeFrom {
             order_id: order.order_id,
             customer_id: order.customer_id,
             amount_cents: created.total_cents,
@@ -42,16 +42,16 @@ pub fn checkout() -> Result<Definition, definition::Error> {
         .undone_by::<Refund>();
 
     saga.step("reserve-stock")
-        .asks(ReserveFrom { order_id: order.order_id, lines: order.lines })
+        .sends(ReserveFrom { order_id: order.order_id, lines: order.lines })
         .undone_by::<Release>();
 
     let shipment = saga
         .pivot("schedule-shipment")
-        .asks(ScheduleFrom { order_id: order.order_id, ship_to: order.ship_to })
+        .sends(ScheduleFrom { order_id: order.order_id, ship_to: order.ship_to })
         .yields();
 
     saga.retriable("confirm-order")
-        .asks(ConfirmFrom { order_id: order.order_id, tracking: shipment.tracking });
+        .sends(ConfirmFrom { order_id: order.order_id, tracking: shipment.tracking });
 
     saga.build()
 }

@@ -53,19 +53,19 @@ fn a_checkout() -> Script {
 fn a_valid_order_completes() {
     let Order { order_id, customer_id, lines, ship_to } = an_order("10248");
     a_checkout()
-        .asks_exactly(Create {
+        .sends_exactly(Create {
             order_id: order_id.clone(),
             customer_id: customer_id.clone(),
             lines: lines.clone(),
         })
         .done(created())
-        .asks_exactly(Charge { order_id: order_id.clone(), customer_id, amount_cents: 16_800 })
+        .sends_exactly(Charge { order_id: order_id.clone(), customer_id, amount_cents: 16_800 })
         .done(charged())
-        .asks_exactly(Reserve { order_id: order_id.clone(), lines })
+        .sends_exactly(Reserve { order_id: order_id.clone(), lines })
         .done(reserved())
-        .asks_exactly(Schedule { order_id: order_id.clone(), ship_to })
+        .sends_exactly(Schedule { order_id: order_id.clone(), ship_to })
         .done(scheduled())
-        .asks_exactly(Confirm { order_id, tracking: "TRACK-10248".into() })
+        .sends_exactly(Confirm { order_id, tracking: "TRACK-10248".into() })
         .done(())
         .ends(Completed);
 }
@@ -73,7 +73,7 @@ fn a_valid_order_completes() {
 #[test]
 fn an_invalid_order_needs_no_compensation() {
     a_checkout()
-        .asks::<Create>()
+        .sends::<Create>()
         .refused(Rejected::InvalidOrder("lines: too many".into()))
         .ends(Compensated);
 }
@@ -82,9 +82,9 @@ fn an_invalid_order_needs_no_compensation() {
 #[test]
 fn a_customer_without_money_gets_no_order() {
     a_checkout()
-        .asks::<Create>()
+        .sends::<Create>()
         .done(created())
-        .asks_exactly(Charge {
+        .sends_exactly(Charge {
             order_id: "10248".into(),
             customer_id: "VINET".into(),
             amount_cents: 16_800,
@@ -98,11 +98,11 @@ fn a_customer_without_money_gets_no_order() {
 #[test]
 fn a_charge_is_refunded_when_stock_is_short() {
     a_checkout()
-        .asks::<Create>()
+        .sends::<Create>()
         .done(created())
-        .asks::<Charge>()
+        .sends::<Charge>()
         .done(charged())
-        .asks::<Reserve>()
+        .sends::<Reserve>()
         .refused(Short::OutOfStock { sku: "11".into() })
         .undoes(Refund)
         .done()
@@ -114,7 +114,7 @@ fn a_charge_is_refunded_when_stock_is_short() {
 #[test]
 fn a_refused_shipment_undoes_all_steps_in_reverse() {
     before_the_shipment()
-        .asks::<Schedule>()
+        .sends::<Schedule>()
         .refused(Unshippable::NoCarrier { country: "Ireland".into() })
         .undoes(Release)
         .done()
@@ -128,20 +128,20 @@ fn a_refused_shipment_undoes_all_steps_in_reverse() {
 #[test]
 fn a_charge_without_a_reply_is_resent_and_applied_once() {
     a_checkout()
-        .asks::<Create>()
+        .sends::<Create>()
         .done(created())
-        .asks::<Charge>()
+        .sends::<Charge>()
         .silence()
-        .asks::<Charge>()
+        .sends::<Charge>()
         .faults("connection lost")
-        .asks::<Charge>()
+        .sends::<Charge>()
         .done(charged())
         .late::<Charge>(charged())
-        .asks::<Reserve>()
+        .sends::<Reserve>()
         .done(reserved())
-        .asks::<Schedule>()
+        .sends::<Schedule>()
         .done(scheduled())
-        .asks::<Confirm>()
+        .sends::<Confirm>()
         .done(())
         .ends(Completed);
 }
@@ -151,11 +151,11 @@ fn a_charge_without_a_reply_is_resent_and_applied_once() {
 #[test]
 fn a_charge_of_unknown_outcome_is_refunded_when_the_customer_cancels() {
     a_checkout()
-        .asks::<Create>()
+        .sends::<Create>()
         .done(created())
-        .asks::<Charge>()
+        .sends::<Charge>()
         .silence()
-        .asks::<Charge>()
+        .sends::<Charge>()
         .cancel()
         .silence()
         .undoes(Refund)
@@ -168,11 +168,11 @@ fn a_charge_of_unknown_outcome_is_refunded_when_the_customer_cancels() {
 #[test]
 fn a_lost_refund_is_resent_until_it_is_done() {
     let mut script = a_checkout()
-        .asks::<Create>()
+        .sends::<Create>()
         .done(created())
-        .asks::<Charge>()
+        .sends::<Charge>()
         .done(charged())
-        .asks::<Reserve>()
+        .sends::<Reserve>()
         .refused(Short::UnknownSku("11".into()));
     for _ in 0..20 {
         script = script.undoes(Refund).silence().undoes(Refund).faults("connection lost");
@@ -184,11 +184,11 @@ fn a_lost_refund_is_resent_until_it_is_done() {
 #[test]
 fn a_refused_refund_leaves_the_saga_stuck_until_an_operator_resolves_it() {
     a_checkout()
-        .asks::<Create>()
+        .sends::<Create>()
         .done(created())
-        .asks::<Charge>()
+        .sends::<Charge>()
         .done(charged())
-        .asks::<Reserve>()
+        .sends::<Reserve>()
         .refused(Short::OutOfStock { sku: "11".into() })
         .undoes(Refund)
         .refused(Declined::NothingToRefund("10248".into()))
@@ -203,9 +203,9 @@ fn a_refused_refund_leaves_the_saga_stuck_until_an_operator_resolves_it() {
 #[test]
 fn an_order_that_was_settled_from_outside_is_not_cancelled_again() {
     a_checkout()
-        .asks::<Create>()
+        .sends::<Create>()
         .done(created())
-        .asks::<Charge>()
+        .sends::<Charge>()
         .refused(Declined::NotEnoughMoney)
         .undoes(Cancel)
         .refused(Rejected::AlreadySettled { status: Status::Cancelled })
@@ -217,16 +217,16 @@ fn an_order_that_was_settled_from_outside_is_not_cancelled_again() {
 #[test]
 fn a_shipment_is_resent_until_it_is_answered_and_cannot_be_cancelled() {
     before_the_shipment()
-        .asks::<Schedule>()
+        .sends::<Schedule>()
         .silence()
-        .asks::<Schedule>()
+        .sends::<Schedule>()
         .cancel_comes_too_late()
         .done(scheduled())
-        .asks::<Confirm>()
+        .sends::<Confirm>()
         .faults("connection lost")
-        .asks::<Confirm>()
+        .sends::<Confirm>()
         .silence()
-        .asks::<Confirm>()
+        .sends::<Confirm>()
         .done(())
         .ends(Completed);
 }
@@ -234,13 +234,13 @@ fn a_shipment_is_resent_until_it_is_answered_and_cannot_be_cancelled() {
 #[test]
 fn a_refused_confirmation_after_the_pivot_undoes_nothing() {
     before_the_shipment()
-        .asks::<Schedule>()
+        .sends::<Schedule>()
         .done(scheduled())
-        .asks::<Confirm>()
+        .sends::<Confirm>()
         .refused(Rejected::UnknownOrder("10248".into()))
         .is_stuck()
         .retry("confirm-order")
-        .asks::<Confirm>()
+        .sends::<Confirm>()
         .done(())
         .ends(Completed);
 }
@@ -248,11 +248,11 @@ fn a_refused_confirmation_after_the_pivot_undoes_nothing() {
 #[test]
 fn a_saga_can_be_cancelled_until_the_shipment_is_sent() {
     a_checkout()
-        .asks::<Create>()
+        .sends::<Create>()
         .done(created())
-        .asks::<Charge>()
+        .sends::<Charge>()
         .done(charged())
-        .asks::<Reserve>()
+        .sends::<Reserve>()
         .cancel()
         .done(reserved())
         .undoes(Release)
@@ -300,15 +300,15 @@ fn the_shipment_is_the_pivot() {
 fn the_sample_order_is_valid() {
     let order: Order = sample_order("12345").read().expect("the sample is a valid order");
     assert_eq!((order.order_id.as_str(), order.check()), ("12345", Ok(())));
-    Script::given(plan(), order).asks::<Create>();
+    Script::given(plan(), order).sends::<Create>();
 }
 
 fn before_the_shipment() -> Script {
     a_checkout()
-        .asks::<Create>()
+        .sends::<Create>()
         .done(created())
-        .asks::<Charge>()
+        .sends::<Charge>()
         .done(charged())
-        .asks::<Reserve>()
+        .sends::<Reserve>()
         .done(reserved())
 }

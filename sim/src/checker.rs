@@ -17,7 +17,7 @@ use sagamore_core::message::{Outcome, code};
 use sagamore_core::saga::Status;
 use sagamore_core::{Definition, Direction, Event, Plan};
 use sagamore_database::Database;
-use sagamore_transport::{Delivered, Record, wire};
+use sagamore_transport::{Delivery, Record, wire};
 
 use crate::rows::{Owner, read_rows};
 use crate::world::World;
@@ -147,9 +147,8 @@ impl Checker {
     /// Counts replies without effect among those that an orchestrator consumed. A fault proves the
     /// delivery of its command, whatever the publisher's result, and the command backs off without
     /// a journal entry.
-    pub fn delivered(&mut self, world: &World, taken: &[Delivered]) {
-        for reply in taken.iter().filter_map(|delivered| wire::decode_reply(&delivered.record).ok())
-        {
+    pub fn delivery(&mut self, world: &World, taken: &[Delivery]) {
+        for reply in taken.iter().filter_map(|delivery| wire::decode_reply(&delivery.record).ok()) {
             if matches!(reply.outcome, Outcome::Fault(_)) {
                 self.sent.insert(reply.key.command_id(), self.tick);
             }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sagamore_core::saga::Ignored;
+use sagamore_core::saga::IgnoreReason;
 use sagamore_core::{Body, Name, SagaId};
 use sagamore_engine::{Handle, Start, StartError, VerbError};
 
@@ -172,7 +172,7 @@ async fn cancel(site: &Site, wish: &Wish) {
             // compensates.
             world.checker().cancel_accepted(id.as_str());
         }
-        Some(Err(VerbError::Ignored(Ignored::TooLate))) => world.count("cancel too late"),
+        Some(Err(VerbError::Ignored(IgnoreReason::TooLate))) => world.count("cancel too late"),
         Some(Err(_)) | None => {}
     }
 }

@@ -34,7 +34,7 @@ pub struct Watch {
 pub fn vigil() -> Result<Definition, definition::Error> {
     let mut saga = Definition::named("vigil").version(1);
     let VigilFrom { vigil_id } = saga.input::<Vigil>();
-    saga.pivot("watch").asks(WatchFrom { vigil_id }).timeout(Duration::from_secs(3_600));
+    saga.pivot("watch").sends(WatchFrom { vigil_id }).timeout(Duration::from_secs(3_600));
     saga.build()
 }
 

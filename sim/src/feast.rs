@@ -97,25 +97,25 @@ pub fn feast() -> Result<Definition, definition::Error> {
     let (soon, late) = (std::time::Duration::from_millis(200), std::time::Duration::from_secs(2));
     let MenuFrom { menu } = saga
         .step("write-menu")
-        .asks(WriteMenuFrom { feast_id, menu_bytes, pen })
+        .sends(WriteMenuFrom { feast_id, menu_bytes, pen })
         .undone_by_with(TearMenuFrom { feast_id, pen })
         .timeout(late)
         .backoff(soon, late)
         .yields();
     saga.step("print-menu")
-        .asks(PrintMenuFrom { feast_id, menu, speech })
+        .sends(PrintMenuFrom { feast_id, menu, speech })
         .undone_by_with(PulpMenuFrom { feast_id, menu, speech, echo: speech })
         .after(["write-menu"])
         .timeout(std::time::Duration::from_millis(400))
         .attempts(2)
         .backoff(soon, late);
     saga.pivot("cook")
-        .asks(CookFrom { feast_id, menu, refused })
+        .sends(CookFrom { feast_id, menu, refused })
         .after(["print-menu"])
         .timeout(late)
         .backoff(soon, late);
     saga.retriable("serve")
-        .asks(ServeFrom { feast_id, menu, speech })
+        .sends(ServeFrom { feast_id, menu, speech })
         .after(["cook"])
         .timeout(late)
         .backoff(soon, late);

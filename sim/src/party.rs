@@ -143,36 +143,36 @@ pub fn party() -> Result<Definition, definition::Error> {
     let mut saga = Definition::named("party").version(1).deadline(Duration::from_secs(40));
     let PartyFrom { party_id, hall, band, food, pay, cards } = saga.input::<Party>();
     saga.step("book-hall")
-        .asks(BookHallFrom { party_id, mood: hall })
+        .sends(BookHallFrom { party_id, mood: hall })
         .undone_by_with(FreeHallFrom { party_id })
         .timeout(Duration::from_secs(3))
         .backoff(soon, late);
     saga.step("hire-band")
-        .asks(HireBandFrom { party_id, mood: band })
+        .sends(HireBandFrom { party_id, mood: band })
         .undone_by_with(SendBandHomeFrom { party_id })
         .after(["book-hall"])
         .timeout(Duration::from_millis(800))
         .attempts(2)
         .backoff(soon, late);
     saga.step("order-food")
-        .asks(OrderFoodFrom { party_id, mood: food })
+        .sends(OrderFoodFrom { party_id, mood: food })
         .undone_by_with(CancelFoodFrom { party_id })
         .after(["book-hall"])
         .timeout(Duration::from_millis(800))
         .attempts(2)
         .backoff(soon, late);
     saga.pivot("pay-all")
-        .asks(PayAllFrom { party_id, mood: pay })
+        .sends(PayAllFrom { party_id, mood: pay })
         .after(["hire-band", "order-food"])
         .timeout(late)
         .backoff(soon, late);
     saga.retriable("send-cards")
-        .asks(SendCardsFrom { party_id, mood: cards })
+        .sends(SendCardsFrom { party_id, mood: cards })
         .after(["pay-all"])
         .timeout(late)
         .backoff(soon, late);
     saga.retriable("tidy-up")
-        .asks(TidyUpFrom { party_id, mood: hall })
+        .sends(TidyUpFrom { party_id, mood: hall })
         .after(["pay-all"])
         .timeout(late)
         .backoff(soon, late);

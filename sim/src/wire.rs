@@ -7,9 +7,7 @@ use futures_util::FutureExt;
 use sagamore_transport::log::{self, Log, MemoryDisk};
 use sagamore_transport::port::BoxFuture;
 use sagamore_transport::wire;
-use sagamore_transport::{
-    Consumer, Delivered, Error, Mark, Reach, Record, Subscription, Transport,
-};
+use sagamore_transport::{Consumer, Delivery, Error, Mark, Reach, Record, Subscription, Transport};
 
 use crate::clocks::ProcessClock;
 use crate::faults::Fault;
@@ -510,7 +508,7 @@ impl Reader {
 }
 
 impl Consumer for Reader {
-    fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivered>, Error>> {
+    fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivery>, Error>> {
         Box::pin(async move {
             let world = self.hub.world.clone();
             world.pause().await;
@@ -522,8 +520,8 @@ impl Consumer for Reader {
                 Err(Error::Fenced(_)) if world.percent(80) => Vec::new(),
                 other => other?,
             };
-            self.ledger().delivered(&taken);
-            world.checker().delivered(&world, &taken);
+            self.ledger().delivery(&taken);
+            world.checker().delivery(&world, &taken);
             if !taken.is_empty() {
                 world.log(|| format!("takes {} records", taken.len()));
             }

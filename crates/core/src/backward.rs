@@ -4,19 +4,19 @@ use crate::drafting::{DecisionBuilder, Outlook};
 use crate::journal::StepChange;
 use crate::message::Outcome;
 use crate::planted::{Bug, planted};
-use crate::saga::{Cause, Ignored, Saga, StepStatus};
+use crate::saga::{Cause, IgnoreReason, Saga, StepStatus};
 use crate::step_set::StepSet;
 
 /// Cancels the saga. A saga that never started ends at once as compensated, without any command.
 pub(crate) fn cancel(
     decision: &mut DecisionBuilder<'_>,
     reason: Option<String>,
-) -> Result<(), Ignored> {
+) -> Result<(), IgnoreReason> {
     if decision.saga.cause.is_some() {
-        return Err(Ignored::AlreadyGoingBack);
+        return Err(IgnoreReason::AlreadyGoingBack);
     }
     if decision.saga.is_past_return() {
-        return Err(Ignored::TooLate);
+        return Err(IgnoreReason::TooLate);
     }
     decision.resume();
     decision.turn_back_because(Cause::Cancelled, reason);
@@ -55,7 +55,7 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
         (true, _, _) => Outlook::Over,
         (false, true, true) => Outlook::Wait,
         (false, true, false) => Outlook::Stuck,
-        (false, false, _) => Outlook::Ask(ready),
+        (false, false, _) => Outlook::Send(ready),
     }
 }
 
@@ -64,16 +64,16 @@ pub(crate) fn answered(
     decision: &mut DecisionBuilder<'_>,
     index: usize,
     outcome: &Outcome,
-) -> Result<(), Ignored> {
+) -> Result<(), IgnoreReason> {
     match decision.saga.steps[index].status {
         StepStatus::Undoing => {}
         StepStatus::Waiting | StepStatus::Asked | StepStatus::Done | StepStatus::Refused => {
-            return Err(Ignored::Stale);
+            return Err(IgnoreReason::Stale);
         }
         StepStatus::Unknown | StepStatus::Undone | StepStatus::UndoFailed => {
-            return Err(Ignored::Stale);
+            return Err(IgnoreReason::Stale);
         }
-        StepStatus::Skipped => return Err(Ignored::Stale),
+        StepStatus::Skipped => return Err(IgnoreReason::Stale),
     }
     match outcome {
         Outcome::Done(_) => {

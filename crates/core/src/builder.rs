@@ -29,11 +29,11 @@
 //!
 //!     let booked = saga
 //!         .step("book-room")
-//!         .asks(BookFrom { trip_id: trip.trip_id, city: trip.city })
+//!         .sends(BookFrom { trip_id: trip.trip_id, city: trip.city })
 //!         .undone_by::<Unbook>()
 //!         .yields();
 //!
-//!     saga.pivot("confirm").asks(ConfirmFrom { trip_id: trip.trip_id, room: booked.room });
+//!     saga.pivot("confirm").sends(ConfirmFrom { trip_id: trip.trip_id, room: booked.room });
 //!
 //!     saga.build()
 //! }
@@ -49,8 +49,8 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::definition::{
-    Ask, Definition, Draft, Error, InputCheck, InputError, Kind, Patience, Problem, Reference,
-    Source, Step, misfit,
+    CommandTemplate, Definition, Draft, Error, InputCheck, InputError, Kind, Patience, Problem,
+    Reference, Source, Step, misfit,
 };
 use crate::id::Name;
 use crate::typed::{Action, Field, Message, Mirror, Origin, Ref, Undoes};
@@ -69,13 +69,13 @@ pub struct Builder {
 }
 
 /// A step with a name and, so far, without an action.
-#[must_use = "a step asks for an action: .asks(..)"]
+#[must_use = "a step asks for an action: .sends(..)"]
 pub struct Named<'a> {
     steps: &'a mut Vec<Written>,
 }
 
 /// A step with the action `A`.
-pub struct Asking<'a, A> {
+pub struct SentStep<'a, A> {
     steps: &'a mut Vec<Written>,
     action: PhantomData<A>,
 }
@@ -223,11 +223,11 @@ impl Builder {
 
 impl<'a> Named<'a> {
     /// Sets the action. Each field refers to the input or to an earlier step's output.
-    pub fn asks<M: Mirror>(self, message: M) -> Asking<'a, M::Of>
+    pub fn sends<M: Mirror>(self, message: M) -> SentStep<'a, M::Of>
     where
         M::Of: Action,
     {
-        let mut step = Asking { steps: self.steps, action: PhantomData };
+        let mut step = SentStep { steps: self.steps, action: PhantomData };
         let action = Request::of(message, <M::Of as Action>::PARTICIPANT);
         let written = step.written();
         written.action = Some(action);
@@ -236,7 +236,7 @@ impl<'a> Named<'a> {
     }
 }
 
-impl<A: Action> Asking<'_, A> {
+impl<A: Action> SentStep<'_, A> {
     /// Sets the compensation, a message without fields. The participant has stored the action's
     /// output.
     ///
@@ -257,7 +257,7 @@ impl<A: Action> Asking<'_, A> {
     /// struct Release;
     ///
     /// let mut saga = Definition::named("checkout");
-    /// saga.step("charge").asks(Charge).undone_by::<Release>();
+    /// saga.step("charge").sends(Charge).undone_by::<Release>();
     /// ```
     pub fn undone_by<C: Undoes<Action = A> + Mirror<Of = C>>(self) -> Self {
         self.undone_by_with(C::of(Origin::Input))
@@ -307,7 +307,7 @@ impl<A: Action> Asking<'_, A> {
     }
 }
 
-impl<A> Asking<'_, A> {
+impl<A> SentStep<'_, A> {
     fn written(&mut self) -> &mut Written {
         self.steps.last_mut().expect("`step` pushes before it returns")
     }
@@ -344,7 +344,12 @@ impl Request {
         Request { participant, message: M::Of::NAME, fields: message.into_fields() }
     }
 
-    fn lower(self, step: &str, names: &[Option<Name>], problems: &mut Vec<Problem>) -> Option<Ask> {
+    fn lower(
+        self,
+        step: &str,
+        names: &[Option<Name>],
+        problems: &mut Vec<Problem>,
+    ) -> Option<CommandTemplate> {
         let (participant, message) =
             (named(self.participant, problems), named(self.message, problems));
         let mut fields = BTreeMap::new();
@@ -366,7 +371,7 @@ impl Request {
                 (name.to_owned(), Reference { source, field: field.name.to_owned() })
             }));
         }
-        Some(Ask { participant: participant?, message: message?, fields })
+        Some(CommandTemplate { participant: participant?, message: message?, fields })
     }
 }
 

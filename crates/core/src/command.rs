@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use crate::body::{Body, Fields};
-use crate::definition::{Ask, Kind, Reference, Source};
+use crate::definition::{CommandTemplate, Kind, Reference, Source};
 use crate::id::{Direction, Name, StepKey};
 use crate::message::Command;
 use crate::saga::{Saga, Status};
@@ -26,7 +26,7 @@ impl Saga {
     /// The step does not exist, or `direction` is a compensation that the step does not have.
     pub fn command(&self, step: usize, direction: Direction) -> Command {
         let (plan, state) = (&self.definition.steps[step], &self.steps[step]);
-        let (ask, generation) = match direction {
+        let (template, generation) = match direction {
             Direction::Action => (&plan.action, state.generation),
             Direction::Compensation => (
                 plan.compensation.as_ref().expect("only compensatable steps are undone"),
@@ -43,9 +43,9 @@ impl Saga {
             key: StepKey { saga: self.id.clone(), step: plan.name.clone(), direction, generation },
             version: self.definition.version,
             attempt: state.attempts,
-            participant: ask.participant.clone(),
-            name: ask.message.clone(),
-            body: self.body_of(ask),
+            participant: template.participant.clone(),
+            name: template.message.clone(),
+            body: self.body_of(template),
             reply_to: self.reply_to.clone(),
             expires_at: state.wait.due().filter(|_| may_expire),
             trace: self.trace.clone(),
@@ -55,7 +55,7 @@ impl Saga {
     /// Returns an upper bound of the body's bytes, at less cost than building the command.
     pub(crate) fn body_bytes_max(&self, step: usize, direction: Direction) -> usize {
         let plan = &self.definition.steps[step];
-        let ask = if direction == Direction::Action {
+        let template = if direction == Direction::Action {
             Some(&plan.action)
         } else {
             plan.compensation.as_ref()
@@ -66,13 +66,13 @@ impl Saga {
         };
         // Quotes, colon and comma take 8 bytes with `null`. An escaped name grows sixfold at most.
         let bytes = |(name, from): (&String, &Reference)| 6 * name.len() + 8 + length(from);
-        2 + ask.map_or(0, |ask| ask.fields.iter().map(bytes).sum())
+        2 + template.map_or(0, |template| template.fields.iter().map(bytes).sum())
     }
 
-    fn body_of(&self, ask: &Ask) -> Body {
+    fn body_of(&self, template: &CommandTemplate) -> Body {
         let mut sources: Vec<(&Source, Fields<'_>)> = Vec::new();
         let mut fields: BTreeMap<&str, &RawValue> = BTreeMap::new();
-        for (name, reference) in &ask.fields {
+        for (name, reference) in &template.fields {
             let known = sources.iter().position(|(source, _)| *source == &reference.source);
             let known = known.unwrap_or_else(|| {
                 let body = match &reference.source {
@@ -87,9 +87,9 @@ impl Saga {
         Body::of(&fields).expect("a map with string keys is JSON")
     }
 
-    /// Returns whether `ask` refers to a field that an earlier, finished step did not return.
-    pub(crate) fn lacks_a_field_of(&self, ask: &Ask) -> bool {
-        ask.fields.values().any(|Reference { source, field }| match source {
+    /// Returns whether `template` refers to a field that an earlier, finished step did not return.
+    pub(crate) fn lacks_a_field_of(&self, template: &CommandTemplate) -> bool {
+        template.fields.values().any(|Reference { source, field }| match source {
             Source::Input => false,
             Source::Step(step) => {
                 self.output_of(step).is_none_or(|output| output.fields().get(field).is_none())

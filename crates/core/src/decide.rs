@@ -10,7 +10,7 @@ use crate::id::{Direction, StepKey};
 use crate::journal::SagaChange;
 use crate::message::Reply;
 use crate::planted::{Bug, planted};
-use crate::saga::{Cause, Ignored, Input, Saga, Status, StepStatus};
+use crate::saga::{Cause, IgnoreReason, Input, Saga, Status, StepStatus};
 use crate::time::Timestamp;
 use crate::wait::Wait;
 use crate::{backward, forward, rescue};
@@ -35,7 +35,7 @@ pub fn decide(
     input: &Input,
     now: Timestamp,
     rng: &mut fastrand::Rng,
-) -> Result<Decision, (Saga, Ignored)> {
+) -> Result<Decision, (Saga, IgnoreReason)> {
     decide_within(saga, input, now, rng, Bound { always: usize::MAX, rejects: &|_| None })
 }
 
@@ -51,7 +51,7 @@ pub fn decide_within(
     now: Timestamp,
     rng: &mut fastrand::Rng,
     bound: Bound<'_>,
-) -> Result<Decision, (Saga, Ignored)> {
+) -> Result<Decision, (Saga, IgnoreReason)> {
     let mut decision = DecisionBuilder::new(saga, now, rng, bound);
     match decision.take(input) {
         Ok(()) => {
@@ -64,7 +64,7 @@ pub fn decide_within(
 
 impl DecisionBuilder<'_> {
     /// Makes the changes that the input itself implies, or none on an error.
-    fn take(&mut self, input: &Input) -> Result<(), Ignored> {
+    fn take(&mut self, input: &Input) -> Result<(), IgnoreReason> {
         match input {
             Input::Start => self.start(),
             Input::Reply(reply) => self.unless_ended()?.reply(reply),
@@ -80,8 +80,8 @@ impl DecisionBuilder<'_> {
         }
     }
 
-    fn unless_ended(&mut self) -> Result<&mut Self, Ignored> {
-        if self.saga.status.has_ended() { Err(Ignored::Ended) } else { Ok(self) }
+    fn unless_ended(&mut self) -> Result<&mut Self, IgnoreReason> {
+        if self.saga.status.has_ended() { Err(IgnoreReason::Ended) } else { Ok(self) }
     }
 
     /// Sends every command that is ready, and ends the saga when no step is left.
@@ -99,10 +99,10 @@ impl DecisionBuilder<'_> {
             self.change_saga(SagaChange::Resumed);
         }
         match (outlook, back) {
-            (Outlook::Ask(steps), _) => {
+            (Outlook::Send(steps), _) => {
                 let direction = if back { Direction::Compensation } else { Direction::Action };
                 let mut all = true;
-                steps.iter().for_each(|index| all &= self.ask(index, direction));
+                steps.iter().for_each(|index| all &= self.send(index, direction));
                 return all;
             }
             (Outlook::Wait, _) => {}
@@ -117,9 +117,9 @@ impl DecisionBuilder<'_> {
         true
     }
 
-    fn start(&mut self) -> Result<(), Ignored> {
+    fn start(&mut self) -> Result<(), IgnoreReason> {
         if self.saga.revision > 0 {
-            return Err(Ignored::AlreadyStarted);
+            return Err(IgnoreReason::AlreadyStarted);
         }
         self.change_saga(SagaChange::Started { input: self.saga.input.clone() });
         Ok(())
@@ -127,12 +127,12 @@ impl DecisionBuilder<'_> {
 
     /// Accepts a reply only for the outstanding command: saga, step, direction and generation must
     /// match.
-    fn reply(&mut self, reply: &Reply) -> Result<(), Ignored> {
+    fn reply(&mut self, reply: &Reply) -> Result<(), IgnoreReason> {
         let key = &reply.key;
         if key.saga != self.saga.id {
-            return Err(Ignored::Stale);
+            return Err(IgnoreReason::Stale);
         }
-        let index = self.saga.definition.index_of(&key.step).ok_or(Ignored::NoSuchStep)?;
+        let index = self.saga.definition.index_of(&key.step).ok_or(IgnoreReason::NoSuchStep)?;
         let step = &self.saga.steps[index];
         match key.direction {
             Direction::Action
@@ -146,13 +146,13 @@ impl DecisionBuilder<'_> {
             Direction::Compensation if key.generation == step.undo_generation => {
                 backward::answered(self, index, &reply.outcome)
             }
-            Direction::Action | Direction::Compensation => Err(Ignored::Stale),
+            Direction::Action | Direction::Compensation => Err(IgnoreReason::Stale),
         }
     }
 
     /// Handles the saga's deadline first, so that no command is sent and undone at once. Then it
     /// handles overdue replies, then resends.
-    fn tick(&mut self) -> Result<(), Ignored> {
+    fn tick(&mut self) -> Result<(), IgnoreReason> {
         if self.saga.deadline().is_some_and(|deadline| deadline <= self.now) {
             self.turn_back(Cause::DeadlinePassed);
         }
@@ -168,10 +168,10 @@ impl DecisionBuilder<'_> {
                 && due <= self.now
             {
                 let direction = self.saga.steps[index].awaited();
-                direction.into_iter().for_each(|direction| _ = self.ask(index, direction));
+                direction.into_iter().for_each(|direction| _ = self.send(index, direction));
             }
         }
-        if self.is_empty() { Err(Ignored::NothingDue) } else { Ok(()) }
+        if self.is_empty() { Err(IgnoreReason::NothingDue) } else { Ok(()) }
     }
 
     /// Handles a transport's rejection of an attempt that is still awaited. A reply that arrived
@@ -182,12 +182,12 @@ impl DecisionBuilder<'_> {
         attempt: u32,
         reason: &str,
         lasts: bool,
-    ) -> Result<(), Ignored> {
+    ) -> Result<(), IgnoreReason> {
         let index = self
             .saga
             .being_sent(key, attempt)
             .filter(|_| key.saga == self.saga.id)
-            .ok_or(Ignored::Stale)?;
+            .ok_or(IgnoreReason::Stale)?;
         if lasts {
             self.set_aside(&key.step, key.direction, reason)
         } else {

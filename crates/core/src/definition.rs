@@ -64,10 +64,10 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Vec<Name>>,
     /// The command that executes the step.
-    pub action: Ask,
+    pub action: CommandTemplate,
     /// The command that undoes the step. Exactly the compensatable steps have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub compensation: Option<Ask>,
+    pub compensation: Option<CommandTemplate>,
     /// The fields of the action's output that later steps may refer to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub yields: Vec<String>,
@@ -91,7 +91,7 @@ pub enum Kind {
 /// One message to one participant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Ask {
+pub struct CommandTemplate {
     /// The participant whose command topic receives the message.
     pub participant: Name,
     /// The message's name: `payment.charge`.

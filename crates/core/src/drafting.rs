@@ -7,7 +7,7 @@ use crate::id::{Direction, Name};
 use crate::journal::{Change, SagaChange, StepChange};
 use crate::message::Command;
 use crate::pause::pause;
-use crate::saga::{Cause, Ignored, Input, Saga, Status, StepState, StepStatus};
+use crate::saga::{Cause, IgnoreReason, Input, Saga, Status, StepState, StepStatus};
 use crate::step_set::StepSet;
 use crate::time::Timestamp;
 use crate::trace::TraceContext;
@@ -25,7 +25,7 @@ pub struct Bound<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outlook {
     /// These steps are ready.
-    Ask(StepSet),
+    Send(StepSet),
     /// Nothing is ready, and replies are outstanding.
     Wait,
     /// Every step is done, or every owed undo is.
@@ -84,9 +84,9 @@ impl<'a> DecisionBuilder<'a> {
     }
 
     /// Records a fault: the attempt stored nothing. A fault during a running pause is ignored.
-    pub(crate) fn faulted(&mut self, index: usize, fault: &str) -> Result<(), Ignored> {
+    pub(crate) fn faulted(&mut self, index: usize, fault: &str) -> Result<(), IgnoreReason> {
         if !self.saga.steps[index].wait.is_outstanding() {
-            return Err(Ignored::Stale);
+            return Err(IgnoreReason::Stale);
         }
         let due = self.next_attempt(index);
         self.change_step(index, StepChange::Faulted { fault: fault.to_owned(), due });
@@ -101,10 +101,10 @@ impl<'a> DecisionBuilder<'a> {
         step: &Name,
         direction: Direction,
         reason: &str,
-    ) -> Result<(), Ignored> {
-        let index = self.saga.definition.index_of(step).ok_or(Ignored::NoSuchStep)?;
+    ) -> Result<(), IgnoreReason> {
+        let index = self.saga.definition.index_of(step).ok_or(IgnoreReason::NoSuchStep)?;
         if self.saga.steps[index].awaited() != Some(direction) {
-            return Err(Ignored::Stale);
+            return Err(IgnoreReason::Stale);
         }
         self.change_step(index, StepChange::SetAside { direction, reason: reason.to_owned() });
         if direction == Direction::Action && self.saga.cause.is_some() {
@@ -149,7 +149,7 @@ impl<'a> DecisionBuilder<'a> {
 
     /// Sends a step's command, the first time or again. Returns false if it cannot be sent and was
     /// set aside.
-    pub(crate) fn ask(&mut self, index: usize, direction: Direction) -> bool {
+    pub(crate) fn send(&mut self, index: usize, direction: Direction) -> bool {
         if self.saga.body_bytes_max(index, direction) > self.bound.always
             && let Some(reason) = (self.bound.rejects)(&self.saga.command(index, direction))
         {

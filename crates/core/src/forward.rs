@@ -5,7 +5,7 @@ use crate::drafting::{DecisionBuilder, Outlook};
 use crate::journal::StepChange;
 use crate::message::Outcome;
 use crate::planted::{Bug, planted};
-use crate::saga::{Cause, Ignored, Saga, Status, StepStatus, Verb};
+use crate::saga::{Cause, IgnoreReason, Saga, Status, StepStatus, Verb};
 use crate::step_set::StepSet;
 
 /// Finds the next steps. A step is ready when every step before it is done or skipped, and every
@@ -32,7 +32,7 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
         (true, true) => Outlook::Wait,
         (true, false) if settled.len() == saga.steps.len() => Outlook::Over,
         (true, false) => Outlook::Stuck,
-        (false, _) => Outlook::Ask(ready),
+        (false, _) => Outlook::Send(ready),
     }
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn starved(saga: &Saga) -> StepSet {
             && saga.definition.graph().before[*index].is_subset(settled)
             && std::iter::once(&plan.action)
                 .chain(&plan.compensation)
-                .any(|ask| saga.lacks_a_field_of(ask))
+                .any(|template| saga.lacks_a_field_of(template))
     };
     (0..saga.steps.len()).filter(is_starved).collect()
 }
@@ -71,7 +71,7 @@ pub(crate) fn answered(
     decision: &mut DecisionBuilder<'_>,
     index: usize,
     outcome: &Outcome,
-) -> Result<(), Ignored> {
+) -> Result<(), IgnoreReason> {
     let state = &decision.saga.steps[index];
     match state.status {
         StepStatus::Asked | StepStatus::Unknown => {}
@@ -82,11 +82,13 @@ pub(crate) fn answered(
                 return Ok(());
             }
             Outcome::Done(_) | Outcome::Refused(_) | Outcome::Fault(_) => {
-                return Err(Ignored::Stale);
+                return Err(IgnoreReason::Stale);
             }
         },
-        StepStatus::Waiting | StepStatus::Done | StepStatus::Refused => return Err(Ignored::Stale),
-        StepStatus::Undone | StepStatus::Skipped => return Err(Ignored::Stale),
+        StepStatus::Waiting | StepStatus::Done | StepStatus::Refused => {
+            return Err(IgnoreReason::Stale);
+        }
+        StepStatus::Undone | StepStatus::Skipped => return Err(IgnoreReason::Stale),
     }
     match outcome {
         Outcome::Done(output) => {

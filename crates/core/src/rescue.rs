@@ -10,7 +10,7 @@ use crate::drafting::DecisionBuilder;
 use crate::forward::starved;
 use crate::id::{Direction, Name};
 use crate::journal::StepChange;
-use crate::saga::{Ignored, Rescue, Saga, StepStatus, Verb};
+use crate::saga::{IgnoreReason, Rescue, Saga, StepStatus, Verb};
 use crate::step_set::StepSet;
 use crate::time::Timestamp;
 
@@ -28,12 +28,15 @@ const EVERY_VERB: &[Verb] = &[Verb::Retry, Verb::Skip, Verb::Resolve];
 
 /// Executes an operator's verb. A step that is still being resent is set aside first. From then on
 /// only an operator or a late reply decides it.
-pub(crate) fn rescue(decision: &mut DecisionBuilder<'_>, wanted: &Rescue) -> Result<(), Ignored> {
-    let index = decision.saga.definition.index_of(&wanted.step).ok_or(Ignored::NoSuchStep)?;
+pub(crate) fn rescue(
+    decision: &mut DecisionBuilder<'_>,
+    wanted: &Rescue,
+) -> Result<(), IgnoreReason> {
+    let index = decision.saga.definition.index_of(&wanted.step).ok_or(IgnoreReason::NoSuchStep)?;
     if !verbs(&decision.saga, starved_forward(&decision.saga), index, decision.now)
         .contains(&wanted.verb)
     {
-        return Err(Ignored::NotStuck);
+        return Err(IgnoreReason::NotStuck);
     }
     if let (Some(direction), Some(fault)) =
         (decision.saga.steps[index].awaited(), decision.saga.open_fault(index))
@@ -47,13 +50,13 @@ pub(crate) fn rescue(decision: &mut DecisionBuilder<'_>, wanted: &Rescue) -> Res
     // return.
     if verb == Verb::Retry && decision.saga.steps[index].status == StepStatus::Unknown {
         decision.resume();
-        decision.ask(index, Direction::Action);
+        decision.send(index, Direction::Action);
     }
     Ok(())
 }
 
 impl Saga {
-    /// Returns the actions that an operator may take now. Any other one returns an [`Ignored`].
+    /// Returns the actions that an operator may take now. Any other one returns an [`IgnoreReason`].
     pub fn allowed_actions(&self, now: Timestamp) -> Vec<Allowed> {
         let mut allowed = Vec::new();
         if self.cause.is_none() && !self.status.has_ended() && !self.is_past_return() {

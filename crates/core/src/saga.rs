@@ -201,7 +201,7 @@ pub enum Verb {
 /// not an error of the saga.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case")]
-pub enum Ignored {
+pub enum IgnoreReason {
     /// The saga has ended, and its end is final.
     #[error("the saga has ended")]
     Ended,

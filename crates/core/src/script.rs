@@ -31,12 +31,12 @@
 //!
 //! let mut saga = Definition::named("trip");
 //! let trip = saga.input::<Trip>();
-//! let booked = saga.step("book").asks(BookFrom { city: trip.city }).undone_by::<Unbook>().yields();
-//! saga.pivot("pay").asks(PayFrom { price: booked.price });
+//! let booked = saga.step("book").sends(BookFrom { city: trip.city }).undone_by::<Unbook>().yields();
+//! saga.pivot("pay").sends(PayFrom { price: booked.price });
 //!
 //! Script::given(saga.build().unwrap(), Trip { city: "Lahti".into() })
-//!     .asks::<Book>().done(Booked { price: 80 })
-//!     .asks_exactly(Pay { price: 80 }).refused(Refusal::new("no-money", "empty account"))
+//!     .sends::<Book>().done(Booked { price: 80 })
+//!     .sends_exactly(Pay { price: 80 }).refused(Refusal::new("no-money", "empty account"))
 //!     .undoes(Unbook).done()
 //!     .ends(Status::Compensated);
 //! ```
@@ -54,7 +54,7 @@ use crate::decide::decide;
 use crate::definition::Definition;
 use crate::id::{Direction, Name, SagaId, StepKey};
 use crate::message::{Command, IntoRefusal, Outcome, Reply, ReplyTo};
-use crate::saga::{Entry, Ignored, Input, Rescue, Saga, Status, Verb};
+use crate::saga::{Entry, IgnoreReason, Input, Rescue, Saga, Status, Verb};
 use crate::time::Timestamp;
 use crate::typed::{Action, Message, Undoes};
 
@@ -68,7 +68,7 @@ pub struct Script {
 }
 
 /// An outstanding action `M`, which the next call answers.
-pub struct AskedAction<M> {
+pub struct SentAction<M> {
     script: Script,
     command: Command,
     message: PhantomData<fn() -> M>,
@@ -107,14 +107,14 @@ impl Script {
     /// Asserts that the action `M` is the only outstanding command. A pause before a resend passes
     /// automatically.
     #[track_caller]
-    pub fn asks<M: Action>(self) -> AskedAction<M> {
+    pub fn sends<M: Action>(self) -> SentAction<M> {
         self.asks_all([M::NAME]).answering()
     }
 
     /// Asserts that the action `M` with exactly these fields is the only outstanding command.
     #[track_caller]
-    pub fn asks_exactly<M: Action>(self, message: M) -> AskedAction<M> {
-        let asked = self.asks::<M>();
+    pub fn sends_exactly<M: Action>(self, message: M) -> SentAction<M> {
+        let asked = self.sends::<M>();
         asked.script.carries(&asked.command, &message);
         asked
     }
@@ -144,9 +144,9 @@ impl Script {
 
     /// Selects one of several outstanding actions.
     #[track_caller]
-    pub fn answering<M: Action>(self) -> AskedAction<M> {
+    pub fn answering<M: Action>(self) -> SentAction<M> {
         let command = self.outstanding(Direction::Action, M::NAME);
-        AskedAction { script: self, command, message: PhantomData }
+        SentAction { script: self, command, message: PhantomData }
     }
 
     /// Selects one of several outstanding compensations.
@@ -201,7 +201,7 @@ impl Script {
     #[track_caller]
     pub fn cancel_comes_too_late(mut self) -> Script {
         match self.feed(&Input::Cancel { reason: None }) {
-            Err(Ignored::TooLate) => self,
+            Err(IgnoreReason::TooLate) => self,
             other => self.fail(&format!("a cancellation to come too late, but it gave {other:?}")),
         }
     }
@@ -242,7 +242,7 @@ impl Script {
     }
 }
 
-impl<M: Action> AskedAction<M> {
+impl<M: Action> SentAction<M> {
     /// Replies with success and this output.
     #[track_caller]
     pub fn done(self, output: M::Output) -> Script {
@@ -274,14 +274,14 @@ impl<M: Action> AskedAction<M> {
 
     /// Cancels the saga while the action is outstanding, in time.
     #[track_caller]
-    pub fn cancel(self) -> AskedAction<M> {
-        AskedAction { script: self.script.cancel(), ..self }
+    pub fn cancel(self) -> SentAction<M> {
+        SentAction { script: self.script.cancel(), ..self }
     }
 
     /// Asserts that a cancellation while the action is outstanding is too late.
     #[track_caller]
-    pub fn cancel_comes_too_late(self) -> AskedAction<M> {
-        AskedAction { script: self.script.cancel_comes_too_late(), ..self }
+    pub fn cancel_comes_too_late(self) -> SentAction<M> {
+        SentAction { script: self.script.cancel_comes_too_late(), ..self }
     }
 }
 
@@ -359,7 +359,7 @@ impl Script {
     }
 
     /// Decides, and asserts that the changes alone reproduce the decided saga.
-    fn feed(&mut self, input: &Input) -> Result<(), Ignored> {
+    fn feed(&mut self, input: &Input) -> Result<(), IgnoreReason> {
         let before = self.saga.clone();
         let decision = decide(before.clone(), input, self.now, &mut self.rng)
             .map_err(|(_, ignored)| ignored)?;

@@ -5,7 +5,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::definition::{Ask, Definition, Draft, Graph, Kind, STEPS_MAX, Source, Step};
+use crate::definition::{CommandTemplate, Definition, Draft, Graph, Kind, STEPS_MAX, Source, Step};
 use crate::id::Name;
 use crate::step_set::StepSet;
 
@@ -249,7 +249,7 @@ fn kinds(draft: &Draft, graph: &Graph, problems: &mut Vec<Problem>) {
 fn references(draft: &Draft, graph: &Graph, index: usize, problems: &mut Vec<Problem>) {
     let step = &draft.steps[index];
     let action = step.action.fields.iter().map(|(field, reference)| (field, reference, false));
-    let compensation = step.compensation.iter().flat_map(|Ask { fields, .. }| fields);
+    let compensation = step.compensation.iter().flat_map(|CommandTemplate { fields, .. }| fields);
     let compensation = compensation.map(|(field, reference)| (field, reference, true));
     for (field, reference, of_compensation) in action.chain(compensation) {
         let (name, field, reference) = (step.name.clone(), field.clone(), reference.clone());

@@ -1,7 +1,7 @@
 //! Errors of the engine, and of the requests to it.
 
 use sagamore_core::id::{Malformed, Name, SagaId};
-use sagamore_core::saga::Ignored;
+use sagamore_core::saga::IgnoreReason;
 use sagamore_database::Error as DatabaseError;
 
 use crate::unreadable::Unreadable;
@@ -104,7 +104,7 @@ pub enum VerbError {
     NotFound(SagaId),
     /// The verb is illegal in the saga's current state.
     #[error("{0}")]
-    Ignored(Ignored),
+    Ignored(IgnoreReason),
     /// Too many requests are queued.
     #[error("too many requests are queued: retry in {retry_after_s} s")]
     Busy {

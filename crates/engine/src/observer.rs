@@ -27,7 +27,7 @@ use sagamore_core::{Name, SagaId, Timestamp};
 use sagamore_database::{Clock, Database};
 use sagamore_transport::wire::{HORIZON_TOPIC, decode_event, encode_event};
 use sagamore_transport::{
-    Consumer, Delivered, Error as TransportError, Mark, Reach, Record, Subscription, Transport,
+    Consumer, Delivery, Error as TransportError, Mark, Reach, Record, Subscription, Transport,
 };
 
 use crate::error::Error;
@@ -432,11 +432,11 @@ async fn subscribe(
 
 /// Groups events by chain. Undecodable records are only counted, since each consumer of the topic
 /// makes its own dead letter.
-fn by_chain(taken: &[Delivered], now: Timestamp) -> BTreeMap<SagaId, Vec<Observed>> {
+fn by_chain(taken: &[Delivery], now: Timestamp) -> BTreeMap<SagaId, Vec<Observed>> {
     let mut chains: BTreeMap<SagaId, Vec<Observed>> = BTreeMap::new();
-    for delivered in taken {
-        let decoded = match &delivered.unreadable {
-            None => decode_event(&delivered.record).map_err(|defect| defect.to_string()),
+    for delivery in taken {
+        let decoded = match &delivery.unreadable {
+            None => decode_event(&delivery.record).map_err(|defect| defect.to_string()),
             Some(reason) => Err(reason.to_string()),
         };
         match decoded {
@@ -444,9 +444,8 @@ fn by_chain(taken: &[Delivered], now: Timestamp) -> BTreeMap<SagaId, Vec<Observe
                 chains.entry(event.chain().clone()).or_default().push(Observed::of(event, now))
             }
             Err(reason) => {
-                let flaw =
-                    if delivered.unreadable.is_some() { "unreadable" } else { "undecodable" };
-                foreign::reject(&delivered.record.topic, flaw, &reason);
+                let flaw = if delivery.unreadable.is_some() { "unreadable" } else { "undecodable" };
+                foreign::reject(&delivery.record.topic, flaw, &reason);
             }
         }
     }

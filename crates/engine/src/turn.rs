@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use sagamore_core::id::SagaId;
 use sagamore_core::message::{Reply, Swept};
 use sagamore_core::saga::Status;
-use sagamore_transport::{Delivered, Record};
+use sagamore_transport::{Delivery, Record};
 
 pub(crate) use answer::Answer;
 pub(crate) use aside::PendingMarks;
@@ -99,13 +99,13 @@ impl Batch {
     fn add_reply(
         &mut self,
         reply: Reply,
-        delivered: Delivered,
+        delivery: Delivery,
         first_seen: sagamore_core::Timestamp,
     ) {
         let id = reply.key.saga.clone();
         self.add(
             id,
-            Arrival::Reply(Box::new(Stray { reply, delivered, first_seen, is_dead: false })),
+            Arrival::Reply(Box::new(Stray { reply, delivery, first_seen, is_dead: false })),
         );
     }
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use sagamore_transport::port::BoxFuture;
-use sagamore_transport::{Consumer, Delivered, Error, Mark, Reach, Subscription};
+use sagamore_transport::{Consumer, Delivery, Error, Mark, Reach, Subscription};
 use tokio::sync::oneshot;
 
 use crate::intake::Shared;
@@ -103,7 +103,7 @@ fn ended() -> Error {
 }
 
 impl Consumer for GroupConsumer {
-    fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivered>, Error>> {
+    fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivery>, Error>> {
         Box::pin(async move {
             let rounds = self.shared.intake().rounds;
             if self.watchdog.is_hung(rounds, Instant::now()) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use sagamore_transport::{Delivered, Error, Mark, Record};
+use sagamore_transport::{Delivery, Error, Mark, Record};
 use tokio::sync::Notify;
 
 use crate::names::Key;
@@ -22,7 +22,7 @@ pub(crate) struct Shared {
 
 #[derive(Default)]
 pub(crate) struct Intake {
-    records: VecDeque<Delivered>,
+    records: VecDeque<Delivery>,
     bytes: usize,
     places: BTreeMap<Key, Place>,
     /// The assigned partitions whose ends the brokers have not reported yet. `None` until the group
@@ -79,12 +79,12 @@ impl Shared {
 
 impl Intake {
     /// Adds a fetched record.
-    pub fn push(&mut self, delivered: Delivered) {
-        let key = (delivered.record.topic.clone(), delivered.partition);
+    pub fn push(&mut self, delivery: Delivery) {
+        let key = (delivery.record.topic.clone(), delivery.partition);
         if self.given.as_ref().is_some_and(|given| !given.contains(&key)) {
             return; // the partition was revoked while the record was in flight
         }
-        let offset = delivered.offset;
+        let offset = delivery.offset;
         let place = self.places.entry(key).or_default();
         if !place.taken || place.mark.is_some_and(|mark| offset < mark) || offset < place.base {
             // the first record, or the topic was recreated, or the brokers never received the mark
@@ -100,8 +100,8 @@ impl Intake {
         if self.untold.as_ref().is_some_and(BTreeSet::is_empty) {
             self.denied = None; // the brokers report the ends of all partitions
         }
-        self.bytes += weight(&delivered);
-        self.records.push_back(delivered);
+        self.bytes += weight(&delivery);
+        self.records.push_back(delivery);
     }
 
     /// Adds a placeholder for an unreadable record, which its consumer makes a dead letter.
@@ -113,7 +113,7 @@ impl Intake {
             headers: Vec::new(),
             body: Bytes::new(),
         };
-        self.push(Delivered { record, partition, offset, unreadable: Some(reason.into()) });
+        self.push(Delivery { record, partition, offset, unreadable: Some(reason.into()) });
     }
 
     /// Returns the offset of a partition's next record; `None` while unknown.
@@ -154,13 +154,13 @@ impl Intake {
     }
 
     /// Takes buffered records, in order.
-    pub fn take(&mut self, max: usize) -> Vec<Delivered> {
+    pub fn take(&mut self, max: usize) -> Vec<Delivery> {
         self.polls += 1;
         let (mut taken, mut bytes) = (Vec::with_capacity(max.min(self.records.len())), 0);
         while taken.len() < max && (bytes < POLL_BYTES_MAX || taken.is_empty()) {
-            let Some(delivered) = self.records.pop_front() else { break };
-            bytes += weight(&delivered);
-            taken.push(delivered);
+            let Some(delivery) = self.records.pop_front() else { break };
+            bytes += weight(&delivery);
+            taken.push(delivery);
         }
         self.bytes -= bytes;
         taken
@@ -247,12 +247,12 @@ impl Intake {
         self.places.retain(|key, _| !keys.contains(key));
         self.starts.retain(|key, _| !keys.contains(key));
         self.fetches.retain(|key, _| !keys.contains(key));
-        let theirs = |delivered: &Delivered| {
+        let theirs = |delivery: &Delivery| {
             keys.iter().any(|(topic, partition)| {
-                *topic == delivered.record.topic && *partition == delivered.partition
+                *topic == delivery.record.topic && *partition == delivery.partition
             })
         };
-        self.records.retain(|delivered| !theirs(delivered));
+        self.records.retain(|delivery| !theirs(delivery));
         self.bytes = self.records.iter().map(weight).sum();
     }
 
@@ -309,9 +309,9 @@ impl Intake {
     /// Raises the mark to `first`, because earlier records were removed. Call it when no taken
     /// record is unfinished.
     pub fn trim(&mut self, key: &Key, first: u64) {
-        let held = |delivered: &Delivered| {
-            (&delivered.record.topic, delivered.partition) == (&key.0, key.1)
-                && delivered.offset < first
+        let held = |delivery: &Delivery| {
+            (&delivery.record.topic, delivery.partition) == (&key.0, key.1)
+                && delivery.offset < first
         };
         if self.records.iter().any(held) {
             return;
@@ -336,17 +336,17 @@ impl Intake {
     }
 }
 
-fn weight(delivered: &Delivered) -> usize {
+fn weight(delivery: &Delivery) -> usize {
     let headers: usize =
-        delivered.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    delivered.record.key.len() + delivered.record.body.len() + headers + size_of::<Delivered>()
+        delivery.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    delivery.record.key.len() + delivery.record.body.len() + headers + size_of::<Delivery>()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn delivered(topic: &str, offset: u64) -> Delivered {
+    fn delivery(topic: &str, offset: u64) -> Delivery {
         let (partition, body) = (0, Bytes::from_static(b"{}"));
         let record = Record {
             topic: topic.into(),
@@ -355,7 +355,7 @@ mod tests {
             headers: Vec::new(),
             body,
         };
-        Delivered { record, partition, offset, unreadable: None }
+        Delivery { record, partition, offset, unreadable: None }
     }
 
     fn key(topic: &str) -> Key {
@@ -368,12 +368,12 @@ mod tests {
         intake.is_member();
         intake.assign(vec![key("kept"), key("lost")]);
         for topic in ["kept", "lost"] {
-            intake.push(delivered(topic, 4));
+            intake.push(delivery(topic, 4));
         }
         intake.revoke(&[key("lost")]);
-        intake.push(delivered("lost", 5)); // it was in flight
+        intake.push(delivery("lost", 5)); // it was in flight
         let taken = intake.take(10);
-        assert_eq!(taken, [delivered("kept", 4)]);
+        assert_eq!(taken, [delivery("kept", 4)]);
         assert_eq!(
             (intake.marks().len(), intake.bytes()),
             (1, 0),
@@ -387,7 +387,7 @@ mod tests {
         intake.begin(key("a"), 3);
         intake.observe(key("a"), 0, 9); // the library does not know the group's offset
         assert_eq!(intake.awaited(), [(key("a"), 3)], "it starts at the group's offset");
-        intake.push(delivered("a", 3));
+        intake.push(delivery("a", 3));
         intake.push_unreadable(key("a"), 4, "no codec");
         assert_eq!((intake.position(&key("a")), intake.position(&key("b"))), (Some(5), None));
         let taken = intake.take(10);

@@ -14,7 +14,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use sagamore_transport::{Delivered, Error, Mark, Reach, Record, Resource, Subscription};
+use sagamore_transport::{Delivery, Error, Mark, Reach, Record, Resource, Subscription};
 use tokio::sync::oneshot;
 
 use crate::assign::{QUERY_TIMEOUT, assign, find_gap};
@@ -154,8 +154,8 @@ impl Taker {
             match self.consumer.poll(wait) {
                 None => {}
                 Some(Ok(message)) => {
-                    if let Some(delivered) = read(&message, &mut self.topics, &self.names) {
-                        self.shared.intake().push(delivered);
+                    if let Some(delivery) = read(&message, &mut self.topics, &self.names) {
+                        self.shared.intake().push(delivery);
                         self.shared.ready.notify_one();
                     }
                 }
@@ -522,7 +522,7 @@ fn read(
     message: &BorrowedMessage<'_>,
     topics: &mut HashMap<String, Arc<str>>,
     names: &Names,
-) -> Option<Delivered> {
+) -> Option<Delivery> {
     let topic = match topics.get(message.topic()) {
         Some(topic) => topic.clone(),
         None => {
@@ -547,5 +547,5 @@ fn read(
         headers: headers.unwrap_or_default(),
         body: bytes(message.payload()),
     };
-    Some(Delivered { record, partition, offset, unreadable: None })
+    Some(Delivery { record, partition, offset, unreadable: None })
 }

@@ -11,7 +11,7 @@ use common::Namespace;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use sagamore_kafka::{Kafka, Options};
-use sagamore_transport::{Consumer, Delivered, Error, Mark, Record, Subscription, Transport};
+use sagamore_transport::{Consumer, Delivery, Error, Mark, Record, Subscription, Transport};
 
 /// Timeout of a wait.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,8 +38,8 @@ async fn subscribe(kafka: &Kafka, topic: &str, partitions: Option<Vec<u32>>) -> 
     kafka.subscribe(subscription).await.expect("subscribe")
 }
 
-fn marks(taken: &[Delivered]) -> Vec<Mark> {
-    let mark = |one: &Delivered| Mark {
+fn marks(taken: &[Delivery]) -> Vec<Mark> {
+    let mark = |one: &Delivery| Mark {
         topic: one.record.topic.clone(),
         partition: one.partition,
         next: one.offset + 1,
@@ -47,8 +47,8 @@ fn marks(taken: &[Delivered]) -> Vec<Mark> {
     taken.iter().map(mark).collect()
 }
 
-fn number(delivered: &Delivered) -> u32 {
-    std::str::from_utf8(&delivered.record.body).expect("text").parse().expect("a number")
+fn number(delivery: &Delivery) -> u32 {
+    std::str::from_utf8(&delivery.record.body).expect("text").parse().expect("a number")
 }
 
 /// Takes and commits on any consumer until all these numbers were received.
@@ -58,8 +58,8 @@ async fn take_all(consumers: &mut [&mut Box<dyn Consumer>], mut wanted: BTreeSet
         assert!(Instant::now() < until, "never received: {wanted:?}");
         for consumer in consumers.iter_mut() {
             let taken = consumer.poll(1_000).await.expect("poll");
-            taken.iter().for_each(|delivered| {
-                wanted.remove(&number(delivered));
+            taken.iter().for_each(|delivery| {
+                wanted.remove(&number(delivery));
             });
             consumer.commit(marks(&taken)).await.expect("commit");
             // another consumer may have it
@@ -105,7 +105,7 @@ async fn a_changing_group_loses_nothing_and_marks_of_lost_partitions_are_ignored
     kafka.create_topic("shared", 4).await.expect("create");
     let mut one = subscribe(kafka, "shared", None).await;
     publish(kafka, "shared", 0..40, 4).await;
-    let mut all: Vec<Delivered> = Vec::new();
+    let mut all: Vec<Delivery> = Vec::new();
     let until = Instant::now() + PATIENCE;
     while all.len() < 40 {
         assert!(Instant::now() < until, "{} of 40 received", all.len());
@@ -118,9 +118,8 @@ async fn a_changing_group_loses_nothing_and_marks_of_lost_partitions_are_ignored
     while others.len() < 2 {
         assert!(Instant::now() < until, "only {others:?} moved");
         two.ready().await;
-        others.extend(
-            two.poll(1_000).await.expect("poll").iter().map(|delivered| delivered.partition),
-        );
+        others
+            .extend(two.poll(1_000).await.expect("poll").iter().map(|delivery| delivery.partition));
     }
     one.commit(marks(&all)).await.expect("marks of moved partitions are ignored");
     publish(kafka, "shared", 100..140, 4).await;
@@ -238,8 +237,8 @@ async fn paused_records_arrive_when_their_partition_returns() {
         tokio::time::timeout(PATIENCE, one.ready())
             .await
             .unwrap_or_else(|_| panic!("never received: {wanted:?}"));
-        for delivered in one.poll(1_000).await.expect("poll") {
-            wanted.remove(&(delivered.partition, delivered.offset));
+        for delivery in one.poll(1_000).await.expect("poll") {
+            wanted.remove(&(delivery.partition, delivery.offset));
         }
     }
 }
@@ -260,11 +259,11 @@ async fn unpolled_records_are_not_buffered_without_limit_and_arrive() {
         "{} records of 20 kB were buffered, with a limit of 64 kB",
         first.len()
     );
-    let mut offsets: Vec<u64> = first.iter().map(|delivered| delivered.offset).collect();
+    let mut offsets: Vec<u64> = first.iter().map(|delivery| delivery.offset).collect();
     while offsets.len() < 100 {
         tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("further records arrive");
         offsets
-            .extend(consumer.poll(3).await.expect("poll").iter().map(|delivered| delivered.offset));
+            .extend(consumer.poll(3).await.expect("poll").iter().map(|delivery| delivery.offset));
     }
     assert_eq!(offsets, (0..100).collect::<Vec<u64>>(), "each once, in order");
 }

@@ -12,7 +12,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use sagamore_kafka::{Kafka, Options};
-use sagamore_transport::{Consumer, Delivered, Mark, Record, Subscription, Transport};
+use sagamore_transport::{Consumer, Delivery, Mark, Record, Subscription, Transport};
 
 /// Timeout of a wait.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -88,7 +88,7 @@ impl Rig {
 }
 
 /// Takes this many records and commits them.
-async fn take(consumer: &mut Box<dyn Consumer>, count: usize) -> Vec<Delivered> {
+async fn take(consumer: &mut Box<dyn Consumer>, count: usize) -> Vec<Delivery> {
     let mut taken = Vec::new();
     let all = async {
         while taken.len() < count {
@@ -104,9 +104,9 @@ async fn take(consumer: &mut Box<dyn Consumer>, count: usize) -> Vec<Delivered> 
 }
 
 /// Returns partition and offset of each record, with its body or a dash.
-fn shown(taken: &[Delivered]) -> Vec<String> {
-    let one = |delivered: &Delivered| {
-        let Delivered { record, partition, offset, unreadable } = delivered;
+fn shown(taken: &[Delivery]) -> Vec<String> {
+    let one = |delivery: &Delivery| {
+        let Delivery { record, partition, offset, unreadable } = delivery;
         let body = unreadable
             .as_ref()
             .map_or_else(|| String::from_utf8_lossy(&record.body), |_| "-".into());

@@ -184,7 +184,7 @@ async fn start(handle: &Handle, number: usize) -> Result<()> {
 fn definition() -> Result<Definition> {
     let mut saga = Definition::named("parcel").version(1);
     let parcel = saga.input::<Parcel>();
-    saga.pivot("carry").asks(CarryFrom { key: parcel.key }).timeout(TIMEOUT);
+    saga.pivot("carry").sends(CarryFrom { key: parcel.key }).timeout(TIMEOUT);
     Ok(saga.build()?)
 }
 
@@ -203,16 +203,16 @@ impl Traffic {
     /// Receives the commands that have arrived.
     async fn take(&mut self) -> Result<()> {
         let _ = tokio::time::timeout(Duration::from_millis(200), self.consumer.ready()).await;
-        let delivered = match self.consumer.poll(1_000).await {
-            Ok(delivered) => delivered,
+        let delivery = match self.consumer.poll(1_000).await {
+            Ok(delivery) => delivery,
             // for example right after the broker's start
             Err(error) if error.is_transient() => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        self.consumer.commit(Mark::behind(&delivered)).await?;
-        for delivered in delivered {
+        self.consumer.commit(Mark::behind(&delivery)).await?;
+        for delivery in delivery {
             self.waiting.push(
-                wire::decode_command(&delivered.record)
+                wire::decode_command(&delivery.record)
                     .map_err(|why| anyhow::anyhow!(why.reason))?,
             );
         }

@@ -146,7 +146,7 @@ async fn seed(handles: &[Handle], sagas: usize) -> Result<()> {
 fn definition() -> Result<Definition> {
     let mut saga = Definition::named("errand").version(1);
     let errand = saga.input::<Errand>();
-    saga.pivot("run").asks(RunFrom { place: errand.place }).timeout(PATIENCE);
+    saga.pivot("run").sends(RunFrom { place: errand.place }).timeout(PATIENCE);
     Ok(saga.build()?)
 }
 
@@ -237,14 +237,14 @@ impl Tally {
     /// Counts the commands that were published since the last call.
     async fn count(&mut self) -> Result<()> {
         loop {
-            let delivered = self.consumer.poll(10_000).await?;
-            if delivered.is_empty() {
+            let delivery = self.consumer.poll(10_000).await?;
+            if delivery.is_empty() {
                 let _ =
                     tokio::time::timeout(Duration::from_millis(500), self.consumer.ready()).await;
                 return Ok(());
             }
-            for delivered in delivered {
-                let command = wire::decode_command(&delivered.record)
+            for delivery in delivery {
+                let command = wire::decode_command(&delivery.record)
                     .map_err(|why| anyhow::anyhow!(why.reason))?;
                 *self.sent.entry(command.id()).or_default() += 1;
             }

@@ -117,13 +117,13 @@ fn trip() -> Result<Definition, definition::Error> {
 
     let reserved = saga
         .step("reserve-seat")
-        .asks(ReserveFrom { trip_id: trip.trip_id, seat: trip.seat })
+        .sends(ReserveFrom { trip_id: trip.trip_id, seat: trip.seat })
         .undone_by::<Release>()
         .yields();
 
-    saga.pivot("charge-card").asks(ChargeFrom { card: trip.card, cents: reserved.cents });
+    saga.pivot("charge-card").sends(ChargeFrom { card: trip.card, cents: reserved.cents });
 
-    saga.retriable("issue-ticket").asks(IssueFrom { trip_id: trip.trip_id, seat: reserved.seat });
+    saga.retriable("issue-ticket").sends(IssueFrom { trip_id: trip.trip_id, seat: reserved.seat });
 
     saga.build()
 }
@@ -205,9 +205,9 @@ mod tests {
             trip().unwrap(),
             Trip { trip_id: trip_id(), seat: seat(), card: "BOB".into() },
         )
-        .asks_exactly(Reserve { trip_id: trip_id(), seat: seat() })
+        .sends_exactly(Reserve { trip_id: trip_id(), seat: seat() })
         .done(Reserved { trip_id: trip_id(), seat: seat(), cents: 4900 })
-        .asks_exactly(Charge { card: "BOB".into(), cents: 4900 })
+        .sends_exactly(Charge { card: "BOB".into(), cents: 4900 })
         .refused(Declined::NotEnoughMoney("BOB".into()))
         .undoes(Release)
         .done()

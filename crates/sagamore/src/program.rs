@@ -273,7 +273,7 @@ mod tests {
     fn the_configuration_names_the_services_that_sagas_name() {
         let mut post = Definition::named("post");
         let parcel = post.input::<Parcel>();
-        post.pivot("carry").asks(CarryFrom { parcel: parcel.parcel });
+        post.pivot("carry").sends(CarryFrom { parcel: parcel.parcel });
         let program =
             Program::named("post").saga(|| post.build()).service(|| Service::named("desk"));
         let named = |name: &str| {
@@ -293,7 +293,7 @@ mod tests {
     fn short_keys_include_the_services_of_other_programs() {
         let mut post = Definition::named("post");
         let parcel = post.input::<Parcel>();
-        post.pivot("carry").asks(CarryFrom { parcel: parcel.parcel });
+        post.pivot("carry").sends(CarryFrom { parcel: parcel.parcel });
         let program = Program::named("post").saga(|| post.build()).short_service_keys();
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("post.toml");

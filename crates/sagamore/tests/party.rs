@@ -38,7 +38,7 @@ fn service() -> Service {
 fn welcome() -> Result<Definition, definition::Error> {
     let mut saga = Definition::named("welcome").version(1);
     let guest = saga.input::<Guest>();
-    saga.pivot("greet").asks(GreetFrom { name: guest.name });
+    saga.pivot("greet").sends(GreetFrom { name: guest.name });
     saga.build()
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sagamore_core::message::Event;
 use sagamore_core::{Name, StepKey, Timestamp};
 use sagamore_database::{Database, Error, Many, Row, Tx, Value};
-use sagamore_transport::Delivered;
+use sagamore_transport::Delivery;
 use sagamore_transport::wire::encode_event;
 
 use crate::stored_event::{UnreadableRow, content, place, read};
@@ -255,8 +255,8 @@ pub(crate) async fn due(
 
 impl Due {
     /// Returns the event as if it had just been delivered.
-    pub fn delivered(&self, service: &Name) -> Delivered {
-        Delivered {
+    pub fn delivery(&self, service: &Name) -> Delivery {
+        Delivery {
             record: encode_event(&self.event, service),
             partition: 0,
             offset: 0,

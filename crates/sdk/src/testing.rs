@@ -145,7 +145,7 @@ impl TestService {
     pub async fn send<C: Action>(&self, action: C) -> TestReply<C, C::Output> {
         let mut state = self.state.lock().await;
         let command = self.command(state.next_saga(), Direction::Action, &action);
-        state.ask(command, read).await
+        state.submit(command, read).await
     }
 
     /// Sends the same command again, as after a lost reply. The service resends its stored reply.
@@ -153,7 +153,7 @@ impl TestService {
         &self,
         reply: &TestReply<C, C::Output>,
     ) -> TestReply<C, C::Output> {
-        self.state.lock().await.ask(reply.command.clone(), read).await
+        self.state.lock().await.submit(reply.command.clone(), read).await
     }
 
     /// Sends the compensation of a command. Repeated, it is redelivered.
@@ -163,7 +163,7 @@ impl TestService {
         undo: U,
     ) -> TestReply<U, ()> {
         let command = self.command(reply.command.key.saga.clone(), Direction::Compensation, &undo);
-        self.state.lock().await.ask(command, |_| Ok(())).await
+        self.state.lock().await.submit(command, |_| Ok(())).await
     }
 
     /// Sends the compensation before its action, as if one had overtaken the other. Returns the
@@ -176,9 +176,9 @@ impl TestService {
         let mut state = self.state.lock().await;
         let saga = state.next_saga();
         let undo = self.command(saga.clone(), Direction::Compensation, &undo);
-        state.ask::<U, ()>(undo, |_| Ok(())).await.done();
+        state.submit::<U, ()>(undo, |_| Ok(())).await.done();
         let action = self.command(saga, Direction::Action, &action);
-        state.ask(action, read).await
+        state.submit(action, read).await
     }
 
     /// Publishes an event of the chain with this business key. Returns the events that the service
@@ -243,7 +243,7 @@ impl State {
         saga(&self.sagas.to_string())
     }
 
-    async fn ask<M, T>(
+    async fn submit<M, T>(
         &mut self,
         command: Command,
         read: fn(&Body) -> Result<T, String>,

@@ -6,7 +6,7 @@ mod pages;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sagamore_core::SagaId;
-use sagamore_core::saga::Ignored;
+use sagamore_core::saga::IgnoreReason;
 use sagamore_engine::{StartError, VerbError};
 use serde::{Deserialize, Serialize};
 
@@ -241,16 +241,16 @@ impl Transience for sagamore_sdk::Fault {
     }
 }
 
-fn code_of(ignored: Ignored) -> Code {
+fn code_of(ignored: IgnoreReason) -> Code {
     match ignored {
-        Ignored::Ended => Code::SagaEnded,
-        Ignored::TooLate => Code::TooLate,
-        Ignored::NoSuchStep => Code::NoSuchStep,
-        Ignored::Stale
-        | Ignored::AlreadyGoingBack
-        | Ignored::NotStuck
-        | Ignored::NothingDue
-        | Ignored::AlreadyStarted => Code::VerbDoesNotApply,
+        IgnoreReason::Ended => Code::SagaEnded,
+        IgnoreReason::TooLate => Code::TooLate,
+        IgnoreReason::NoSuchStep => Code::NoSuchStep,
+        IgnoreReason::Stale
+        | IgnoreReason::AlreadyGoingBack
+        | IgnoreReason::NotStuck
+        | IgnoreReason::NothingDue
+        | IgnoreReason::AlreadyStarted => Code::VerbDoesNotApply,
     }
 }
 

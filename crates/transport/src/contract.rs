@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 
 use crate::error::{Error, Scope};
 use crate::port::{Consumer, Reach, Subscription, Transport};
-use crate::record::{Delivered, Mark, Record};
+use crate::record::{Delivery, Mark, Record};
 
 /// Timeout after which a wake-up counts as missed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,9 +74,9 @@ pub async fn a_key_stays_in_order(transport: Arc<dyn Transport>) {
     }
     let mut consumer = subscribe(&transport, "order-group", &topic).await;
     let mut last: BTreeMap<Bytes, u32> = BTreeMap::new();
-    for delivered in take(&mut consumer, 500).await {
-        let number: u32 = text(&delivered.record.body).parse().expect("bodies are numbers");
-        assert!(last.insert(delivered.record.key, number).is_none_or(|before| before < number));
+    for delivery in take(&mut consumer, 500).await {
+        let number: u32 = text(&delivery.record.body).parse().expect("bodies are numbers");
+        assert!(last.insert(delivery.record.key, number).is_none_or(|before| before < number));
     }
     assert_eq!(last.len(), 7);
 }
@@ -196,9 +196,9 @@ pub async fn an_explicit_partition_is_honoured(transport: Arc<dyn Transport>) {
     let to = |n: u32| Record { partition: Some(n % 4), ..record(&topic, "same", &n.to_string()) };
     publish(&transport, (0..16).map(to).collect()).await;
     let mut consumer = subscribe(&transport, "explicit-group", &topic).await;
-    for delivered in take(&mut consumer, 16).await {
-        let number: u32 = text(&delivered.record.body).parse().expect("bodies are numbers");
-        assert_eq!(delivered.partition, number % 4);
+    for delivery in take(&mut consumer, 16).await {
+        let number: u32 = text(&delivery.record.body).parse().expect("bodies are numbers");
+        assert_eq!(delivery.partition, number % 4);
     }
 }
 
@@ -216,7 +216,7 @@ pub async fn a_consumer_gets_its_partitions_only(transport: Arc<dyn Transport>) 
         };
         let mut consumer = transport.subscribe(subscription).await.expect("subscribe");
         let taken = take(&mut consumer, 8).await;
-        assert!(taken.iter().all(|delivered| half.contains(&delivered.partition)));
+        assert!(taken.iter().all(|delivery| half.contains(&delivery.partition)));
         consumer.commit(ends(&taken)).await.expect("commit");
         lag_is(consumer.as_ref(), 0).await;
     }
@@ -231,9 +231,9 @@ pub async fn one_key_has_one_partition(transport: Arc<dyn Transport>) {
     }
     let mut consumer = subscribe(&transport, "hash-group", &topic).await;
     let mut partition_of: BTreeMap<Bytes, u32> = BTreeMap::new();
-    for delivered in take(&mut consumer, 120).await {
-        let known = *partition_of.entry(delivered.record.key).or_insert(delivered.partition);
-        assert_eq!(known, delivered.partition);
+    for delivery in take(&mut consumer, 120).await {
+        let known = *partition_of.entry(delivery.record.key).or_insert(delivery.partition);
+        assert_eq!(known, delivery.partition);
     }
     let used: std::collections::BTreeSet<u32> = partition_of.into_values().collect();
     assert!(used.len() > 2, "40 keys spread over 5 partitions: {used:?}");
@@ -296,8 +296,8 @@ pub async fn concurrent_publishers_lose_nothing(transport: Arc<dyn Transport>) {
     };
     let publishers: Vec<_> = (0..8).map(publisher).collect();
     let mut bodies_of: BTreeMap<Bytes, Vec<Bytes>> = BTreeMap::new();
-    for delivered in take(&mut consumer, 400).await {
-        bodies_of.entry(delivered.record.key).or_default().push(delivered.record.body);
+    for delivery in take(&mut consumer, 400).await {
+        bodies_of.entry(delivery.record.key).or_default().push(delivery.record.body);
     }
     for publisher in publishers {
         publisher.await.expect("publishers do not panic");
@@ -471,7 +471,7 @@ pub async fn acknowledged_records_are_synced_without_a_request(transport: Arc<dy
 }
 
 /// Takes exactly `count` records.
-async fn take(consumer: &mut Box<dyn Consumer>, count: usize) -> Vec<Delivered> {
+async fn take(consumer: &mut Box<dyn Consumer>, count: usize) -> Vec<Delivery> {
     let mut taken = Vec::new();
     while taken.len() < count {
         wait(consumer).await;
@@ -493,25 +493,25 @@ fn numbered(topic: &Arc<str>, numbers: std::ops::Range<u32>) -> Vec<Record> {
 }
 
 /// Returns the mark at this record: everything before it is finished.
-fn mark_at(delivered: &Delivered) -> Mark {
+fn mark_at(delivery: &Delivery) -> Mark {
     Mark {
-        topic: delivered.record.topic.clone(),
-        partition: delivered.partition,
-        next: delivered.offset,
+        topic: delivery.record.topic.clone(),
+        partition: delivery.partition,
+        next: delivery.offset,
     }
 }
 
 /// Returns the marks after these records: all of them are finished.
-fn ends(taken: &[Delivered]) -> Vec<Mark> {
+fn ends(taken: &[Delivery]) -> Vec<Mark> {
     let mut ends: BTreeMap<(Arc<str>, u32), u64> = BTreeMap::new();
-    for delivered in taken {
-        ends.insert((delivered.record.topic.clone(), delivered.partition), delivered.offset + 1);
+    for delivery in taken {
+        ends.insert((delivery.record.topic.clone(), delivery.partition), delivery.offset + 1);
     }
     ends.into_iter().map(|((topic, partition), next)| Mark { topic, partition, next }).collect()
 }
 
-fn bodies(taken: &[Delivered]) -> Vec<String> {
-    taken.iter().map(|delivered| text(&delivered.record.body).to_owned()).collect()
+fn bodies(taken: &[Delivery]) -> Vec<String> {
+    taken.iter().map(|delivery| text(&delivery.record.body).to_owned()).collect()
 }
 
 fn text(bytes: &Bytes) -> &str {

@@ -18,5 +18,5 @@ pub mod torn;
 pub use error::{Error, Resource, Scope, Unknown};
 pub use log::{Log, MemoryDisk};
 pub use port::{Consumer, Reach, Subscription, Transport};
-pub use record::{Delivered, Mark, Record};
+pub use record::{Delivery, Mark, Record};
 pub use sagamore_core::limits;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::record::{Delivered, Mark, Record};
+use crate::record::{Delivery, Mark, Record};
 
 /// A boxed future. One allocation per batch is cheap enough.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -76,7 +76,7 @@ pub struct Subscription {
 pub trait Consumer: Send {
     /// Takes at most `max` available records without waiting, each partition in order. May return
     /// none.
-    fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivered>, Error>>;
+    fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivery>, Error>>;
 
     /// Waits until records may be available. Spurious wake-ups are allowed, missed ones are not.
     fn ready(&mut self) -> BoxFuture<'_, ()>;

@@ -23,7 +23,7 @@ pub struct Record {
 
 /// A delivered record.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Delivered {
+pub struct Delivery {
     /// The record as published.
     pub record: Record,
     /// The partition it was read from.
@@ -48,9 +48,9 @@ pub struct Mark {
 impl Mark {
     /// Returns the marks after the last of these records in each partition: all of them are
     /// finished.
-    pub fn behind<'a>(taken: impl IntoIterator<Item = &'a Delivered>) -> Vec<Mark> {
+    pub fn behind<'a>(taken: impl IntoIterator<Item = &'a Delivery>) -> Vec<Mark> {
         let mut marks = BTreeMap::new();
-        for Delivered { record, partition, offset, .. } in taken {
+        for Delivery { record, partition, offset, .. } in taken {
             let next = marks.entry((&record.topic, *partition)).or_insert(0);
             *next = offset.saturating_add(1).max(*next);
         }

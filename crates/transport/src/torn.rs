@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::error::Error;
 use crate::port::{BoxFuture, Consumer, Reach, Subscription, Transport};
-use crate::record::{Delivered, Mark, Record};
+use crate::record::{Delivery, Mark, Record};
 
 /// The body that makes a published record unreadable.
 pub const TORN: &[u8] = b"(torn)";
@@ -44,11 +44,11 @@ impl Transport for Torn {
 }
 
 impl Consumer for Reader {
-    fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivered>, Error>> {
+    fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivery>, Error>> {
         Box::pin(async move {
             let mut taken = self.0.poll(max).await?;
-            for delivered in taken.iter_mut().filter(|delivered| delivered.record.body == TORN) {
-                let Delivered { record, unreadable, .. } = delivered;
+            for delivery in taken.iter_mut().filter(|delivery| delivery.record.body == TORN) {
+                let Delivery { record, unreadable, .. } = delivery;
                 *unreadable = Some("its checksum is wrong".into());
                 (record.key, record.body) = (Bytes::new(), Bytes::new());
                 record.headers.clear();

@@ -12,7 +12,7 @@ use sagamore_transport::wire::{
     Flaw, REPLY_BYTES_MAX, bare_letter, command_topic, dead_letter, decode_command, decode_reply,
     encode_command, encode_reply, publish_letter, redrive,
 };
-use sagamore_transport::{Delivered, Error, Log, MemoryDisk, Record, Subscription, Transport, log};
+use sagamore_transport::{Delivery, Error, Log, MemoryDisk, Record, Subscription, Transport, log};
 
 fn name() -> impl Strategy<Value = Name> {
     "[a-z][a-z0-9.-]{0,30}".prop_map(|text| Name::new(&text).unwrap())
@@ -96,7 +96,7 @@ proptest! {
     #[test]
     fn a_dead_letter_can_be_redriven(command in command(), partition in any::<u32>(), offset in any::<u64>(), reason in any::<String>()) {
         let record = Record { partition: Some(partition), ..encode_command(&command, Timestamp(0)) };
-        let dead = dead_letter(&Delivered { record: record.clone(), partition, offset, unreadable: None }, &reason);
+        let dead = dead_letter(&Delivery { record: record.clone(), partition, offset, unreadable: None }, &reason);
         prop_assert_eq!(&*dead.topic, format!("{}-dlt", record.topic));
         prop_assert_eq!(redrive(&dead), Some(record));
     }
@@ -222,7 +222,7 @@ fn a_dead_letter_has_place_and_reason_in_springs_headers_and_as_text() {
     let record = encode_command(&charge(), Timestamp(0));
     let headers = record.headers.len();
     let dead = dead_letter(
-        &Delivered { record, partition: 2, offset: 1042, unreadable: None },
+        &Delivery { record, partition: 2, offset: 1042, unreadable: None },
         "the body is no JSON",
     );
     assert_eq!((&*dead.topic, dead.partition), ("payment.commands-dlt", Some(2)));
@@ -269,7 +269,7 @@ fn error_texts_are_truncated() {
     let record = encode_command(&charge(), Timestamp(0));
     let endless = format!("x{}", "ä".repeat(50_000)); // 2,000 bytes end within a character
     let dead =
-        dead_letter(&Delivered { record, partition: 2, offset: 1042, unreadable: None }, &endless);
+        dead_letter(&Delivery { record, partition: 2, offset: 1042, unreadable: None }, &endless);
     let reason = std::str::from_utf8(dead.header("sagamore-dlt-reason").unwrap()).unwrap();
     assert_eq!(
         (reason.len(), dead.header("kafka_dlt-exception-message").unwrap().len()),
@@ -283,7 +283,7 @@ fn a_bare_letter_has_only_place_and_reason() {
     record.key = Bytes::from(vec![b'k'; 1 << 20]);
     record.headers.push(("foreign".into(), Bytes::from(vec![0; 1 << 20])));
     let bare = bare_letter(&dead_letter(
-        &Delivered { record, partition: 2, offset: 1042, unreadable: None },
+        &Delivery { record, partition: 2, offset: 1042, unreadable: None },
         "no JSON",
     ));
     assert_eq!(
@@ -315,7 +315,7 @@ fn a_dead_letter_is_published_in_the_best_possible_form() {
         (huge, 5, 0),
     ] {
         let letter =
-            dead_letter(&Delivered { record, partition, offset: 7, unreadable: None }, "why");
+            dead_letter(&Delivery { record, partition, offset: 7, unreadable: None }, "why");
         publish_letter(&log, letter).now_or_never().unwrap().unwrap();
         let letter = letters.poll(9).now_or_never().unwrap().unwrap().pop().unwrap().record;
         assert_eq!((letter.body.len(), &letter.key[..]), (body_bytes, b"10248".as_ref()));
@@ -335,7 +335,7 @@ fn a_dead_letter_is_published_in_the_best_possible_form() {
 fn a_dead_letter_has_its_place_as_text() {
     let record = encode_command(&charge(), Timestamp(0));
     let dead = dead_letter(
-        &Delivered { record, partition: 200, offset: 5_000_000_000, unreadable: None },
+        &Delivery { record, partition: 200, offset: 5_000_000_000, unreadable: None },
         "no JSON",
     );
     let text =

@@ -82,9 +82,9 @@ fn cards() -> Service {
 fn trip() -> Result<Definition, definition::Error> {
     let mut saga = Definition::named("trip").version(1);
     let trip = saga.input::<Trip>();
-    let reserve = saga.step("reserve-seat").asks(ReserveFrom { class: trip.class });
+    let reserve = saga.step("reserve-seat").sends(ReserveFrom { class: trip.class });
     let reserved = reserve.undone_by::<Release>().yields();
-    saga.pivot("charge-card").asks(ChargeFrom { card: trip.card, cents: reserved.cents });
+    saga.pivot("charge-card").sends(ChargeFrom { card: trip.card, cents: reserved.cents });
     saga.build()
 }
 
@@ -100,9 +100,9 @@ mod tests {
     #[test]
     fn a_declined_card_gives_the_seat_back() {
         Script::given(trip().unwrap(), Trip { class: Class::First, card: "BOB".into() })
-            .asks::<Reserve>()
+            .sends::<Reserve>()
             .done(Reserved { class: Class::First, cents: 9900 })
-            .asks_exactly(Charge { card: "BOB".into(), cents: 9900 })
+            .sends_exactly(Charge { card: "BOB".into(), cents: 9900 })
             .refused(Declined::NotEnoughMoney { card: "BOB".into(), cents: 9900 })
             .undoes(Release)
             .done()

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use sagamore::transport::port::BoxFuture;
 use sagamore::transport::{
-    Consumer, Delivered, Error, Log, Mark, Reach, Record, Subscription, Transport,
+    Consumer, Delivery, Error, Log, Mark, Reach, Record, Subscription, Transport,
 };
 
 pub struct YieldingTransport(pub Log);
@@ -66,7 +66,7 @@ impl Transport for YieldingTransport {
 }
 
 impl Consumer for Reader {
-    fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivered>, Error>> {
+    fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivery>, Error>> {
         halting(self.0.poll(max))
     }
 

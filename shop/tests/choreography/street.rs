@@ -213,12 +213,12 @@ impl Street {
     /// Returns all events so far.
     pub async fn events(&mut self) -> Vec<Event> {
         loop {
-            let delivered = self.listener.poll(10_000).await.expect("poll");
-            if delivered.is_empty() {
+            let delivery = self.listener.poll(10_000).await.expect("poll");
+            if delivery.is_empty() {
                 return self.heard.values().cloned().collect();
             }
-            for delivered in delivered {
-                let event = decode_event(&delivered.record).expect("the record is an event");
+            for delivery in delivery {
+                let event = decode_event(&delivery.record).expect("the record is an event");
                 let before = self.heard.insert(event.id(), event.clone());
                 assert!(
                     before.is_none_or(|before| before == event),

@@ -73,8 +73,8 @@ async fn check<A: Action, U: Undoes<Action = A>>(
         assert_eq!(turned.taken, commands.len());
         let answered = replies.poll(10).await.expect("poll");
         assert_eq!(answered.len(), commands.len());
-        for delivered in answered {
-            let reply = decode_reply(&delivered.record).expect("the record is a reply");
+        for delivery in answered {
+            let reply = decode_reply(&delivery.record).expect("the record is a reply");
             assert!(
                 matches!(reply.outcome, Outcome::Done(_)),
                 "{:?}: {:?}",

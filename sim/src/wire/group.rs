@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sagamore_transport::{Consumer, Delivered, Error, Mark, Subscription, Transport};
+use sagamore_transport::{Consumer, Delivery, Error, Mark, Subscription, Transport};
 
 use super::Hub;
 
@@ -108,7 +108,7 @@ impl Seat {
         }
     }
 
-    pub(super) async fn poll(&mut self, max: usize) -> Result<Vec<Delivered>, Error> {
+    pub(super) async fn poll(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
         self.follow().await?;
         let taken = self.inner.poll(max).await;
         self.unless_fenced(taken)

@@ -20,7 +20,7 @@ pub enum Problem {
     #[error(transparent)]
     Malformed(#[from] Malformed),
     /// A step without an action. Only the builder can produce it.
-    #[error("step '{step}' has no action: add one with .asks(..)")]
+    #[error("step '{step}' has no action: add one with .sends(..)")]
     AsksNothing { step: String },
     /// A reference to a step of another definition. Only the builder can produce it.
     #[error(

@@ -1,7 +1,7 @@
 //! Compensation: cancellation, giving up, the order of undos, and replies during it.
 
 use crate::support::{Play, fault, name, no, ticket, trip, wide_trip};
-use sagamore_core::saga::{Cause, Ignored, Input, Status, StepStatus, Verb};
+use sagamore_core::saga::{Cause, IgnoreReason, Input, Status, StepStatus, Verb};
 use sagamore_core::{Allowed, Outcome, Refusal, Timestamp, message::code};
 
 /// Returns a trip whose flight and hotel have at most two attempts.
@@ -76,7 +76,7 @@ fn a_success_during_the_undo_is_only_stored() {
     assert_eq!(play.done("hotel"), ["hotel done"]);
     assert_eq!(play.state("hotel").status, StepStatus::Undoing);
     assert!(play.state("hotel").output.is_some());
-    assert_eq!(play.action("hotel", ticket("hotel")), Err(Ignored::Stale));
+    assert_eq!(play.action("hotel", ticket("hotel")), Err(IgnoreReason::Stale));
     assert_eq!(play.undone("hotel"), ["hotel undone", "undo flight"]);
 }
 
@@ -86,10 +86,10 @@ fn a_late_failure_during_the_undo_is_ignored() {
     let mut play = Play::with_done(impatient(), &["flight"]);
     (0..3).for_each(|_| drop(play.tick()));
     let tombstone = Outcome::Refused(Refusal::new(code::ALREADY_COMPENSATED, "never ran"));
-    assert_eq!(play.action("hotel", tombstone), Err(Ignored::Stale));
-    assert_eq!(play.action("hotel", no()), Err(Ignored::Stale));
+    assert_eq!(play.action("hotel", tombstone), Err(IgnoreReason::Stale));
+    assert_eq!(play.action("hotel", no()), Err(IgnoreReason::Stale));
     assert_eq!(play.undone("hotel"), ["hotel undone", "undo flight"]);
-    assert_eq!(play.action("hotel", no()), Err(Ignored::Stale), "after its undo");
+    assert_eq!(play.action("hotel", no()), Err(IgnoreReason::Stale), "after its undo");
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn after_a_refused_undo_independent_undos_finish_before_the_saga_is_stuck() {
     );
     assert_eq!(play.state("hotel").status, StepStatus::UndoFailed);
     assert_eq!(play.state("plan").status, StepStatus::Done);
-    assert_eq!(play.cancel(), Err(Ignored::AlreadyGoingBack));
+    assert_eq!(play.cancel(), Err(IgnoreReason::AlreadyGoingBack));
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn cancel_in_flight_finishes_the_running_step_and_compensates() {
     assert_eq!(play.saga.cause, Some(Cause::Cancelled));
     assert_eq!(
         play.cancel(),
-        Err(Ignored::AlreadyGoingBack),
+        Err(IgnoreReason::AlreadyGoingBack),
         "a second cancellation changes nothing"
     );
     assert!(play.saga.allowed_actions(play.now).is_empty());
@@ -252,12 +252,12 @@ fn cancel_during_a_pause_compensates_at_once() {
 #[test]
 fn cancel_is_too_late_once_the_pivot_is_sent() {
     let mut play = Play::with_done(trip(), &["flight", "hotel"]);
-    assert_eq!(play.cancel(), Err(Ignored::TooLate));
+    assert_eq!(play.cancel(), Err(IgnoreReason::TooLate));
     assert!(play.saga.allowed_actions(play.now).is_empty());
     play.tick();
-    assert_eq!(play.cancel(), Err(Ignored::TooLate), "unknown, it may have happened");
+    assert_eq!(play.cancel(), Err(IgnoreReason::TooLate), "unknown, it may have happened");
     play.done("pay");
-    assert_eq!(play.cancel(), Err(Ignored::TooLate));
+    assert_eq!(play.cancel(), Err(IgnoreReason::TooLate));
 }
 
 /// A cancellation races the last reply before the pivot. The first one to be decided wins.
@@ -268,7 +268,7 @@ fn cancel_and_the_reply_before_the_pivot_are_settled_by_order() {
     assert_eq!(play.done("hotel"), ["hotel done", "undo hotel"]);
     let mut play = Play::with_done(trip(), &["flight"]);
     assert_eq!(play.done("hotel"), ["hotel done", "ask pay"]);
-    assert_eq!(play.cancel(), Err(Ignored::TooLate));
+    assert_eq!(play.cancel(), Err(IgnoreReason::TooLate));
 }
 
 #[test]
@@ -278,5 +278,5 @@ fn cancel_before_the_start_leaves_a_compensated_saga_without_commands() {
     play.stands(Status::Compensated);
     assert!(play.commands.is_empty());
     assert!(play.saga.steps.iter().all(|step| step.status == StepStatus::Waiting));
-    assert_eq!(play.input(&Input::Start), Err(Ignored::AlreadyStarted));
+    assert_eq!(play.input(&Input::Start), Err(IgnoreReason::AlreadyStarted));
 }

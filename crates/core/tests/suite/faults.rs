@@ -3,7 +3,7 @@
 
 use crate::support::{Play, fault, name, ticket, trip, wide_trip};
 use sagamore_core::decide::{Bound, decide_within};
-use sagamore_core::saga::{Ignored, Input, Status, StepStatus, Verb};
+use sagamore_core::saga::{IgnoreReason, Input, Status, StepStatus, Verb};
 use sagamore_core::{Allowed, Command, Direction, Timestamp};
 
 const EVERY_VERB: [Verb; 3] = [Verb::Retry, Verb::Skip, Verb::Resolve];
@@ -46,7 +46,7 @@ fn faults_are_shown_with_verbs_after_three_of_them_and_half_a_minute() {
     assert_eq!(allowed(&play), verbs("hotel"));
     play.now = Timestamp(first.0 + 29_999);
     assert_eq!(allowed(&play), [], "a short trouble needs no operator");
-    assert_eq!(play.rescue("hotel", Verb::Skip), Err(Ignored::NotStuck));
+    assert_eq!(play.rescue("hotel", Verb::Skip), Err(IgnoreReason::NotStuck));
     play.now = Timestamp(first.0 + 30_000);
     assert_eq!(allowed(&play), verbs("hotel"));
     assert_eq!(play.saga.fault_shown_from(), Some(play.now));
@@ -96,7 +96,7 @@ fn a_verb_on_a_step_with_faults_sets_it_aside_first() {
         (vec![], None),
         "its faults are counted again from zero"
     );
-    assert_eq!(play.cancel(), Err(Ignored::TooLate), "it may have happened");
+    assert_eq!(play.cancel(), Err(IgnoreReason::TooLate), "it may have happened");
     assert_eq!(play.done("pay"), ["pay done", "ask letter"]);
 }
 
@@ -172,7 +172,7 @@ fn a_rejected_command_backs_off_at_once_and_shows_the_reason() {
     let rejected = Input::Rejected { key, attempt, reason: "denied".into(), lasts: false };
     assert_eq!(play.input(&rejected).unwrap(), ["flight faulted"]);
     assert_eq!(play.saga.open_fault(0).unwrap().text, "denied");
-    assert_eq!(play.input(&rejected), Err(Ignored::Stale), "that attempt is over");
+    assert_eq!(play.input(&rejected), Err(IgnoreReason::Stale), "that attempt is over");
     assert_eq!(play.tick(), ["ask flight"]);
 }
 
@@ -188,7 +188,7 @@ fn a_permanently_rejected_command_is_set_aside() {
     let mut play = Play::of(trip());
     play.start();
     play.action("flight", ticket("flight")).unwrap();
-    assert_eq!(play.input(&rejected), Err(Ignored::Stale), "a reply wins");
+    assert_eq!(play.input(&rejected), Err(IgnoreReason::Stale), "a reply wins");
 }
 
 /// Decides like `Play::input`, with one message that is too large.

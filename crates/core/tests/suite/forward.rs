@@ -2,7 +2,7 @@
 
 use crate::support::{Play, definition, fault, name, no, step, ticket, trip, wide_trip};
 use sagamore_core::definition::Kind;
-use sagamore_core::saga::{Cause, Ignored, Input, Status, StepStatus, Verb};
+use sagamore_core::saga::{Cause, IgnoreReason, Input, Status, StepStatus, Verb};
 use sagamore_core::{Allowed, Body, Direction, Outcome, Timestamp};
 
 #[test]
@@ -48,14 +48,14 @@ fn siblings_that_reply_at_once_lead_to_the_same_join_in_any_order() {
 fn a_saga_is_started_once() {
     let mut play = Play::of(trip());
     play.start();
-    assert_eq!(play.input(&Input::Start), Err(Ignored::AlreadyStarted));
+    assert_eq!(play.input(&Input::Start), Err(IgnoreReason::AlreadyStarted));
 }
 
 #[test]
 fn a_repeated_reply_changes_nothing() {
     let mut play = Play::with_done(trip(), &["flight"]);
-    assert_eq!(play.action("flight", ticket("flight")), Err(Ignored::Stale));
-    assert_eq!(play.action("flight", no()), Err(Ignored::Stale));
+    assert_eq!(play.action("flight", ticket("flight")), Err(IgnoreReason::Stale));
+    assert_eq!(play.action("flight", no()), Err(IgnoreReason::Stale));
     assert_eq!(play.state("flight").status, StepStatus::Done);
 }
 
@@ -80,7 +80,7 @@ fn a_late_success_counts_while_the_resend_is_in_flight() {
     assert_eq!(play.done("flight"), ["flight done", "ask hotel"]);
     assert_eq!(
         play.action("flight", ticket("flight")),
-        Err(Ignored::Stale),
+        Err(IgnoreReason::Stale),
         "the second attempt's reply"
     );
 }
@@ -103,20 +103,20 @@ fn a_step_without_a_reply_is_resent_with_the_same_id() {
 #[test]
 fn replies_to_older_steps_other_sagas_and_unknown_steps_are_rejected() {
     let mut play = Play::with_done(trip(), &["flight", "hotel"]);
-    assert_eq!(play.action("flight", ticket("flight")), Err(Ignored::Stale));
-    assert_eq!(play.action("letter", ticket("letter")), Err(Ignored::Stale), "never sent");
+    assert_eq!(play.action("flight", ticket("flight")), Err(IgnoreReason::Stale));
+    assert_eq!(play.action("letter", ticket("letter")), Err(IgnoreReason::Stale), "never sent");
     assert_eq!(
         play.undo("flight", Outcome::Done(Body::empty())),
-        Err(Ignored::Stale),
+        Err(IgnoreReason::Stale),
         "its undo was never sent"
     );
-    assert_eq!(play.action("sauna", ticket("sauna")), Err(Ignored::NoSuchStep));
+    assert_eq!(play.action("sauna", ticket("sauna")), Err(IgnoreReason::NoSuchStep));
     let mut other = Play::of(trip());
     other.start();
     let mut key = other.commands[0].key.clone();
     key.saga = "trip:8".parse().unwrap();
     let reply = sagamore_core::Reply { key, outcome: ticket("flight"), trace: None };
-    assert_eq!(other.input(&Input::Reply(reply)), Err(Ignored::Stale));
+    assert_eq!(other.input(&Input::Reply(reply)), Err(IgnoreReason::Stale));
 }
 
 #[test]
@@ -128,14 +128,14 @@ fn a_reply_of_another_generation_is_rejected() {
         ["retry letter", "resumed", "ask letter"]
     );
     assert_eq!(play.commands.last().unwrap().id(), "trip:7/letter/action/2");
-    assert_eq!(play.reply_of("letter", Direction::Action, 1, no()), Err(Ignored::Stale));
+    assert_eq!(play.reply_of("letter", Direction::Action, 1, no()), Err(IgnoreReason::Stale));
     assert_eq!(
         play.reply_of("letter", Direction::Action, 1, ticket("letter")),
-        Err(Ignored::Stale)
+        Err(IgnoreReason::Stale)
     );
     assert_eq!(
         play.reply_of("letter", Direction::Action, 3, ticket("letter")),
-        Err(Ignored::Stale)
+        Err(IgnoreReason::Stale)
     );
     assert_eq!(play.done("letter"), ["letter done", "completed"]);
 }
@@ -150,13 +150,13 @@ fn a_finished_saga_ignores_every_input() {
         [(&mut completed, Status::Completed), (&mut compensated, Status::Compensated)]
     {
         play.stands(status);
-        assert_eq!(play.action("letter", ticket("letter")), Err(Ignored::Ended));
-        assert_eq!(play.undo("flight", no()), Err(Ignored::Ended));
+        assert_eq!(play.action("letter", ticket("letter")), Err(IgnoreReason::Ended));
+        assert_eq!(play.undo("flight", no()), Err(IgnoreReason::Ended));
         play.now = Timestamp(i64::MAX);
-        assert_eq!(play.input(&Input::Tick), Err(Ignored::Ended));
-        assert_eq!(play.cancel(), Err(Ignored::Ended));
-        assert_eq!(play.rescue("letter", Verb::Skip), Err(Ignored::Ended));
-        assert_eq!(play.input(&Input::Start), Err(Ignored::AlreadyStarted));
+        assert_eq!(play.input(&Input::Tick), Err(IgnoreReason::Ended));
+        assert_eq!(play.cancel(), Err(IgnoreReason::Ended));
+        assert_eq!(play.rescue("letter", Verb::Skip), Err(IgnoreReason::Ended));
+        assert_eq!(play.input(&Input::Start), Err(IgnoreReason::AlreadyStarted));
     }
 }
 
@@ -175,7 +175,11 @@ fn a_fault_is_resent_after_a_growing_pause_and_never_refused() {
         let pause = step.wait.due().unwrap().since(play.now).as_millis();
         assert!((whole / 2..=whole).contains(&pause), "{pause} ms of {whole}");
         assert!(play.saga.outstanding().is_empty());
-        assert_eq!(play.action("flight", fault()), Err(Ignored::Stale), "the same fault twice");
+        assert_eq!(
+            play.action("flight", fault()),
+            Err(IgnoreReason::Stale),
+            "the same fault twice"
+        );
         assert_eq!(play.tick(), ["ask flight"]);
     }
 }
@@ -221,13 +225,13 @@ fn from_the_pivot_on_a_saga_goes_forward_only() {
         assert_eq!(play.tick(), ["ask pay"]);
     }
     assert!(play.now.since(play.saga.started_at).as_millis() > 60_000);
-    assert_eq!(play.cancel(), Err(Ignored::TooLate));
+    assert_eq!(play.cancel(), Err(IgnoreReason::TooLate));
     assert_eq!(play.done("pay"), ["pay done", "ask letter"]);
     for _ in 0..100 {
         assert_eq!(play.tick(), ["letter silent"]);
         assert_eq!(play.tick(), ["ask letter"]);
     }
-    assert_eq!(play.cancel(), Err(Ignored::TooLate));
+    assert_eq!(play.cancel(), Err(IgnoreReason::TooLate));
     assert_eq!(play.done("letter"), ["letter done", "completed"]);
 }
 
@@ -239,7 +243,7 @@ fn a_refusal_after_the_pivot_makes_the_saga_stuck_once_it_is_at_rest() {
     assert_eq!(play.done("points"), ["points done", "stuck"]);
     play.stands(Status::Stuck);
     assert_eq!(play.saga.cause, None, "nothing is undone");
-    assert_eq!(play.cancel(), Err(Ignored::TooLate));
+    assert_eq!(play.cancel(), Err(IgnoreReason::TooLate));
 }
 
 /// A resend would return the same stored reply. It is accepted, and only steps that need the
@@ -281,7 +285,7 @@ fn a_step_whose_input_is_missing_waits_for_a_person() {
         let offered = [Allowed::Cancel, hotel(Verb::Skip), hotel(Verb::Resolve)];
         assert_eq!(stuck().saga.allowed_actions(Timestamp(0)), offered);
         assert_eq!(stuck().saga.stuck_steps(Timestamp(0)).collect::<Vec<_>>(), [1]);
-        assert_eq!(stuck().rescue("hotel", Verb::Retry), Err(Ignored::NotStuck));
+        assert_eq!(stuck().rescue("hotel", Verb::Retry), Err(IgnoreReason::NotStuck));
         assert_eq!(
             stuck().rescue("hotel", Verb::Skip).unwrap(),
             ["skip hotel", "resumed", "ask pay"]
@@ -302,7 +306,7 @@ fn without_a_pivot_the_end_is_the_point_of_no_return() {
     let mut play = Play::of(definition(vec![step("flight", Kind::Compensatable, &[])]));
     play.start();
     assert_eq!(play.done("flight"), ["flight done", "completed"]);
-    assert_eq!(play.cancel(), Err(Ignored::Ended));
+    assert_eq!(play.cancel(), Err(IgnoreReason::Ended));
 }
 
 /// A tick that is early, repeated or late changes nothing, because due times are part of the saga.
@@ -312,12 +316,16 @@ fn a_stale_timer_changes_nothing() {
     play.start();
     let due = play.saga.next_due().unwrap();
     play.now = Timestamp(due.0 - 1);
-    assert_eq!(play.input(&Input::Tick), Err(Ignored::NothingDue));
+    assert_eq!(play.input(&Input::Tick), Err(IgnoreReason::NothingDue));
     play.now = due;
     assert_eq!(play.input(&Input::Tick).unwrap(), ["flight silent"]);
-    assert_eq!(play.input(&Input::Tick), Err(Ignored::NothingDue), "the same timer again");
+    assert_eq!(play.input(&Input::Tick), Err(IgnoreReason::NothingDue), "the same timer again");
     play.done("flight");
-    assert_eq!(play.input(&Input::Tick), Err(Ignored::NothingDue), "the timer of an answered step");
+    assert_eq!(
+        play.input(&Input::Tick),
+        Err(IgnoreReason::NothingDue),
+        "the timer of an answered step"
+    );
 }
 
 /// A deadline is not restored: the command is resent, and its acknowledgement starts the deadline.
@@ -342,7 +350,7 @@ fn due_times_are_restored_from_the_journal() {
 #[test]
 fn inputs_before_the_start_are_ignored() {
     let mut play = Play::of(trip());
-    assert_eq!(play.action("flight", ticket("flight")), Err(Ignored::Stale));
-    assert_eq!(play.input(&Input::Tick), Err(Ignored::NothingDue));
-    assert_eq!(play.rescue("flight", Verb::Skip), Err(Ignored::NotStuck));
+    assert_eq!(play.action("flight", ticket("flight")), Err(IgnoreReason::Stale));
+    assert_eq!(play.input(&Input::Tick), Err(IgnoreReason::NothingDue));
+    assert_eq!(play.rescue("flight", Verb::Skip), Err(IgnoreReason::NotStuck));
 }

@@ -1,7 +1,7 @@
 //! The content of the journal: its size, the entries that it omits, and its times.
 
 use crate::support::{Play, fault, journalled, trip, wide_trip};
-use sagamore_core::saga::{Ignored, Status, StepStatus};
+use sagamore_core::saga::{IgnoreReason, Status, StepStatus};
 use sagamore_core::{Direction, Saga, Timestamp};
 
 #[test]
@@ -164,7 +164,7 @@ fn waiting_since_is_the_oldest_unanswered_command() {
     play.undone("plan");
     play.stands(Status::Compensated);
     assert_eq!(play.saga.waiting_since(), None);
-    assert_eq!(play.cancel(), Err(Ignored::Ended));
+    assert_eq!(play.cancel(), Err(IgnoreReason::Ended));
 }
 
 /// The due times were written by a clock that was a day ahead.

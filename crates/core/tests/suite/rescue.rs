@@ -1,7 +1,7 @@
 //! Operators' verbs, and the commands that sagas send.
 
 use crate::support::{Play, begin, json, name, no, trip, wide_trip};
-use sagamore_core::saga::{Ignored, Status, StepStatus, Verb};
+use sagamore_core::saga::{IgnoreReason, Status, StepStatus, Verb};
 use sagamore_core::{Allowed, Body, Direction, Outcome, Timestamp};
 
 const EVERY_VERB: [Verb; 3] = [Verb::Retry, Verb::Skip, Verb::Resolve];
@@ -48,8 +48,12 @@ fn a_refused_undo_is_retried_in_a_new_generation() {
     play.stands(Status::Compensating);
     let command = play.commands.last().unwrap();
     assert_eq!((command.id().as_str(), command.attempt), ("trip:7/hotel/compensation/2", 1));
-    assert_eq!(play.reply_of("hotel", Direction::Compensation, 1, no()), Err(Ignored::Stale));
-    assert_eq!(play.rescue("hotel", Verb::Retry), Err(Ignored::NotStuck), "its answer is awaited");
+    assert_eq!(play.reply_of("hotel", Direction::Compensation, 1, no()), Err(IgnoreReason::Stale));
+    assert_eq!(
+        play.rescue("hotel", Verb::Retry),
+        Err(IgnoreReason::NotStuck),
+        "its answer is awaited"
+    );
     assert_eq!(play.undo_refused("hotel"), ["hotel undoRefused", "stuck"]);
     assert_eq!(play.rescue("hotel", Verb::Retry).unwrap()[2], "undo hotel");
     assert_eq!(play.undone("hotel"), ["hotel undone", "undo flight"]);
@@ -118,7 +122,7 @@ fn a_step_whose_inputs_will_never_exist_waits_for_a_person_too() {
         );
         play.stands(Status::Stuck);
         offered(&play, "survey", &[Verb::Skip, Verb::Resolve]);
-        assert_eq!(play.rescue("survey", Verb::Retry), Err(Ignored::NotStuck));
+        assert_eq!(play.rescue("survey", Verb::Retry), Err(IgnoreReason::NotStuck));
         assert_eq!(play.rescue("survey", verb).unwrap()[1..], ["resumed", "completed"]);
     }
 }
@@ -129,16 +133,16 @@ fn verbs_on_steps_that_need_no_decision_are_rejected() {
     for verb in EVERY_VERB {
         assert_eq!(
             play.rescue("flight", verb),
-            Err(Ignored::NotStuck),
+            Err(IgnoreReason::NotStuck),
             "done, and its undo is only blocked"
         );
         assert_eq!(
             play.rescue("pay", verb),
-            Err(Ignored::NotStuck),
+            Err(IgnoreReason::NotStuck),
             "its refusal turned the saga back"
         );
-        assert_eq!(play.rescue("letter", verb), Err(Ignored::NotStuck), "never sent");
-        assert_eq!(play.rescue("sauna", verb), Err(Ignored::NoSuchStep));
+        assert_eq!(play.rescue("letter", verb), Err(IgnoreReason::NotStuck), "never sent");
+        assert_eq!(play.rescue("sauna", verb), Err(IgnoreReason::NoSuchStep));
     }
 }
 

@@ -63,14 +63,14 @@ fn tea() -> Definition {
     let tea = saga.input::<Tea>();
     let boiled = saga
         .step("boil")
-        .asks(BoilFrom { cups: tea.cups })
+        .sends(BoilFrom { cups: tea.cups })
         .undone_by_with(PourFrom { cups: tea.cups })
         .timeout(Duration::from_secs(5))
         .attempts(2)
         .yields();
-    saga.step("fetch").asks(Fetch).undone_by::<PutBack>().after([]);
-    saga.pivot("serve").asks(ServeFrom { degrees: boiled.degrees }).after(["boil", "fetch"]);
-    saga.retriable("clear").asks(Clear);
+    saga.step("fetch").sends(Fetch).undone_by::<PutBack>().after([]);
+    saga.pivot("serve").sends(ServeFrom { degrees: boiled.degrees }).after(["boil", "fetch"]);
+    saga.retriable("clear").sends(Clear);
     saga.build().unwrap()
 }
 
@@ -86,26 +86,26 @@ fn fetched() -> Script {
 #[test]
 fn a_saga_completes() {
     fetched()
-        .asks_exactly(Boil { cups: 2 })
+        .sends_exactly(Boil { cups: 2 })
         .done(Boiled { degrees: 96 })
-        .asks_exactly(Serve { degrees: 96 })
+        .sends_exactly(Serve { degrees: 96 })
         .done(())
-        .asks::<Clear>()
+        .sends::<Clear>()
         .done(())
         .ends(Completed);
 }
 
 #[test]
 fn a_refusal_undoes_only_the_done_steps() {
-    fetched().asks::<Boil>().refused(Declined::NoWater).undoes(PutBack).done().ends(Compensated);
+    fetched().sends::<Boil>().refused(Declined::NoWater).undoes(PutBack).done().ends(Compensated);
 }
 
 #[test]
 fn siblings_are_undone_in_parallel() {
     let script = fetched()
-        .asks::<Boil>()
+        .sends::<Boil>()
         .done(Boiled { degrees: 96 })
-        .asks::<Serve>()
+        .sends::<Serve>()
         .refused(Declined::TableTaken);
     let script = script.undoes_all([PutBack::NAME, Pour::NAME]).undoing::<PutBack>().done();
     script.undoes(Pour { cups: 2 }).done().ends(Compensated);
@@ -114,7 +114,7 @@ fn siblings_are_undone_in_parallel() {
 /// The step is given up after two attempts. It may have happened, so it is undone.
 #[test]
 fn a_step_without_a_reply_is_resent_then_given_up_and_undone() {
-    let script = fetched().asks::<Boil>().silence().asks::<Boil>().silence();
+    let script = fetched().sends::<Boil>().silence().sends::<Boil>().silence();
     script.undoes_all([Pour::NAME, PutBack::NAME]).late::<Boil>(Boiled { degrees: 96 });
 }
 
@@ -122,7 +122,7 @@ fn a_step_without_a_reply_is_resent_then_given_up_and_undone() {
 /// overdue.
 #[test]
 fn an_unsent_command_is_not_given_up() {
-    let script = fetched().asks::<Boil>().silence().brokers_become_unavailable();
+    let script = fetched().sends::<Boil>().silence().brokers_become_unavailable();
     let script = script.time_passes(Duration::from_secs(30)).asks_all([Boil::NAME]);
     let script =
         script.brokers_recover().time_passes(Duration::from_secs(4)).asks_all([Boil::NAME]);
@@ -132,18 +132,23 @@ fn an_unsent_command_is_not_given_up() {
 #[test]
 fn a_fault_is_a_delay() {
     let script = fetched()
-        .asks::<Boil>()
+        .sends::<Boil>()
         .faults("the fuse is gone")
-        .asks::<Boil>()
+        .sends::<Boil>()
         .done(Boiled { degrees: 96 });
-    let script =
-        script.asks::<Serve>().faults("dropped").asks::<Serve>().silence().asks::<Serve>().done(());
-    script.asks::<Clear>().faults("not now").asks::<Clear>().done(()).ends(Completed);
+    let script = script
+        .sends::<Serve>()
+        .faults("dropped")
+        .sends::<Serve>()
+        .silence()
+        .sends::<Serve>()
+        .done(());
+    script.sends::<Clear>().faults("not now").sends::<Clear>().done(()).ends(Completed);
 }
 
 #[test]
 fn an_undo_is_resent_until_it_is_done() {
-    let script = fetched().asks::<Boil>().refused(Declined::NoWater);
+    let script = fetched().sends::<Boil>().refused(Declined::NoWater);
     script
         .undoes(PutBack)
         .silence()
@@ -156,19 +161,19 @@ fn an_undo_is_resent_until_it_is_done() {
 
 #[test]
 fn a_cancelled_saga_waits_for_the_reply_and_compensates() {
-    let script = fetched().asks::<Boil>().cancel().done(Boiled { degrees: 96 });
+    let script = fetched().sends::<Boil>().cancel().done(Boiled { degrees: 96 });
     let script = script.undoes_all([PutBack::NAME, Pour::NAME]).undoing::<PutBack>().done();
     script.undoing::<Pour>().done().ends(Compensated);
 }
 
 #[test]
 fn a_cancellation_after_the_pivot_is_too_late() {
-    let script = fetched().asks::<Boil>().done(Boiled { degrees: 96 });
+    let script = fetched().sends::<Boil>().done(Boiled { degrees: 96 });
     script
-        .asks::<Serve>()
+        .sends::<Serve>()
         .cancel_comes_too_late()
         .done(())
-        .asks::<Clear>()
+        .sends::<Clear>()
         .done(())
         .ends(Completed);
 }
@@ -177,11 +182,11 @@ fn a_cancellation_after_the_pivot_is_too_late() {
 #[test]
 fn the_saga_turns_back_when_its_own_deadline_passes() {
     let mut saga = Definition::named("fetch").deadline(Duration::from_secs(60));
-    saga.step("fetch").asks(Fetch).undone_by::<PutBack>();
-    saga.step("fetch-more").asks(Fetch).undone_by::<PutBack>();
+    saga.step("fetch").sends(Fetch).undone_by::<PutBack>();
+    saga.step("fetch-more").sends(Fetch).undone_by::<PutBack>();
     Script::given(saga.build().unwrap(), Tea { cups: 1 })
         .time_passes(Duration::from_secs(60))
-        .asks::<Fetch>()
+        .sends::<Fetch>()
         .done(())
         .undoes(PutBack)
         .done()
@@ -191,20 +196,21 @@ fn the_saga_turns_back_when_its_own_deadline_passes() {
 #[test]
 fn an_operator_decides_a_stuck_step() {
     let stuck = || {
-        let script = fetched().asks::<Boil>().done(Boiled { degrees: 96 }).asks::<Serve>().done(());
-        script.asks::<Clear>().refused(Declined::TableTaken).is_stuck()
+        let script =
+            fetched().sends::<Boil>().done(Boiled { degrees: 96 }).sends::<Serve>().done(());
+        script.sends::<Clear>().refused(Declined::TableTaken).is_stuck()
     };
-    stuck().retry("clear").asks::<Clear>().done(()).ends(Completed);
+    stuck().retry("clear").sends::<Clear>().done(()).ends(Completed);
     stuck().skip("clear").ends(Completed);
     stuck().resolve("clear").ends(Completed);
 }
 
 #[test]
 fn a_reply_that_cannot_be_stored_waits_for_a_person() {
-    let script = fetched().asks::<Boil>().set_aside("a NUL in a text").is_stuck();
-    let script = script.retry("boil").asks::<Boil>().done(Boiled { degrees: 96 });
+    let script = fetched().sends::<Boil>().set_aside("a NUL in a text").is_stuck();
+    let script = script.retry("boil").sends::<Boil>().done(Boiled { degrees: 96 });
     let script = script
-        .asks::<Serve>()
+        .sends::<Serve>()
         .refused(Declined::TableTaken)
         .undoes_all([PutBack::NAME, Pour::NAME]);
     let script = script
@@ -224,7 +230,7 @@ fn panic_of(story: impl FnOnce() + std::panic::UnwindSafe) -> String {
 
 #[test]
 fn a_failed_line_reports_outstanding_commands_and_journal() {
-    let text = panic_of(|| drop(fetched().asks::<Serve>()));
+    let text = panic_of(|| drop(fetched().sends::<Serve>()));
     let (expected, rest) = text.split_once("\n\n").unwrap();
     assert_eq!(expected, "expected table.serve, and nothing else, to be asked");
     assert!(
@@ -240,7 +246,7 @@ fn a_failed_line_reports_outstanding_commands_and_journal() {
 fn every_line_rejects_other_outstanding_commands() {
     let expected = |text: String| text.lines().next().unwrap().to_owned();
     assert_eq!(
-        expected(panic_of(|| drop(given().asks::<Boil>()))),
+        expected(panic_of(|| drop(given().sends::<Boil>()))),
         "expected kettle.boil, and nothing else, to be asked"
     );
     assert_eq!(
@@ -248,7 +254,7 @@ fn every_line_rejects_other_outstanding_commands() {
         "expected the saga to be completed, with nothing outstanding"
     );
     assert_eq!(
-        expected(panic_of(|| drop(fetched().asks_exactly(Boil { cups: 3 })))),
+        expected(panic_of(|| drop(fetched().sends_exactly(Boil { cups: 3 })))),
         "expected kettle.boil to carry {\"cups\":3}, but it carries {\"cups\":2}"
     );
     assert_eq!(

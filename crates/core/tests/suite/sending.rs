@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::{Play, fault, no, ticket, trip};
-use sagamore_core::saga::{Ignored, Input, Status, StepState, StepStatus, Wait};
+use sagamore_core::saga::{IgnoreReason, Input, Status, StepState, StepStatus, Wait};
 use sagamore_core::{Command, Direction, Timestamp};
 
 /// Returns a trip whose flight is given up after one missed reply, with no command acknowledged
@@ -30,7 +30,7 @@ fn no_deadline_runs_before_the_transport_has_acknowledged_the_command() {
     let mut play = unsent();
     assert_eq!((is_sending(play.state("flight")), play.saga.next_due()), (true, None));
     play.now = play.now.plus(Duration::from_secs(3600));
-    assert_eq!(play.input(&Input::Tick), Err(Ignored::NothingDue));
+    assert_eq!(play.input(&Input::Tick), Err(IgnoreReason::NothingDue));
     let sent = play.commands[0].clone();
     assert!(acknowledge(&mut play, &sent));
     assert_eq!(play.saga.next_due(), Some(play.now.plus(Duration::from_secs(1))));

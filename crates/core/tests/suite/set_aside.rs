@@ -2,7 +2,7 @@
 //! continues.
 
 use crate::support::{Play, fault, name, no, ticket, trip, wide_trip};
-use sagamore_core::saga::{Cause, Ignored, Input, Status, StepStatus, Verb};
+use sagamore_core::saga::{Cause, IgnoreReason, Input, Status, StepStatus, Verb};
 use sagamore_core::{Allowed, Body, Direction, Outcome, Timestamp};
 
 const EVERY_VERB: [Verb; 3] = [Verb::Retry, Verb::Skip, Verb::Resolve];
@@ -43,8 +43,8 @@ fn a_step_that_is_set_aside_is_neither_awaited_nor_resent() {
     assert_eq!((play.saga.next_due(), play.saga.waiting_since()), (None, None));
     assert_eq!(play.saga.stuck_steps(play.now).collect::<Vec<_>>(), [1]);
     play.now = Timestamp(i64::MAX);
-    assert_eq!(play.input(&Input::Tick), Err(Ignored::NothingDue));
-    assert_eq!(play.action("hotel", fault()), Err(Ignored::Stale), "a fault settles nothing");
+    assert_eq!(play.input(&Input::Tick), Err(IgnoreReason::NothingDue));
+    assert_eq!(play.action("hotel", fault()), Err(IgnoreReason::Stale), "a fault settles nothing");
 }
 
 /// The step was set aside by a clock that was a day ahead.
@@ -65,25 +65,25 @@ fn a_step_that_was_set_aside_by_a_clock_ahead_has_its_verbs_at_once() {
 #[test]
 fn only_a_step_with_an_outstanding_command_can_be_set_aside() {
     let mut play = Play::with_done(trip(), &["flight"]);
-    assert_eq!(play.set_aside("flight", Direction::Action), Err(Ignored::Stale), "done");
-    assert_eq!(play.set_aside("pay", Direction::Action), Err(Ignored::Stale), "not sent yet");
+    assert_eq!(play.set_aside("flight", Direction::Action), Err(IgnoreReason::Stale), "done");
+    assert_eq!(play.set_aside("pay", Direction::Action), Err(IgnoreReason::Stale), "not sent yet");
     assert_eq!(
         play.set_aside("hotel", Direction::Compensation),
-        Err(Ignored::Stale),
+        Err(IgnoreReason::Stale),
         "not sent in this direction"
     );
-    assert_eq!(play.set_aside("sauna", Direction::Action), Err(Ignored::NoSuchStep));
+    assert_eq!(play.set_aside("sauna", Direction::Action), Err(IgnoreReason::NoSuchStep));
     play.tick(); // during the pause its reply still counts
     play.set_aside("hotel", Direction::Action).unwrap();
     assert_eq!(
         play.set_aside("hotel", Direction::Action),
-        Err(Ignored::Stale),
+        Err(IgnoreReason::Stale),
         "already set aside"
     );
     play.rescue("hotel", Verb::Resolve).unwrap();
     play.done("pay");
     play.done("letter");
-    assert_eq!(play.set_aside("letter", Direction::Action), Err(Ignored::Ended));
+    assert_eq!(play.set_aside("letter", Direction::Action), Err(IgnoreReason::Ended));
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_late_reply_that_can_be_stored_is_accepted() {
     let mut play = held_undo();
     assert_eq!(
         play.action("hotel", ticket("hotel")),
-        Err(Ignored::Stale),
+        Err(IgnoreReason::Stale),
         "the action was answered before"
     );
 }
@@ -176,7 +176,7 @@ fn cancel_compensates_what_was_set_aside_before_the_pivot() {
 fn cancel_is_too_late_when_the_pivot_is_set_aside() {
     let mut play = Play::with_done(trip(), &["flight", "hotel"]);
     assert_eq!(play.set_aside("pay", Direction::Action).unwrap(), ["pay setAside", "stuck"]);
-    assert_eq!(play.cancel(), Err(Ignored::TooLate));
+    assert_eq!(play.cancel(), Err(IgnoreReason::TooLate));
     assert_eq!(play.saga.allowed_actions(play.now), verbs("pay"));
     assert_eq!(play.done("pay"), ["resumed", "pay done", "ask letter"]);
 }

@@ -90,13 +90,13 @@ fn trip() -> Result<Definition, definition::Error> {
 
     let booked = saga
         .step("book-room")
-        .asks(BookRoomFrom { trip_id: trip.trip_id, nights: trip.nights })
+        .sends(BookRoomFrom { trip_id: trip.trip_id, nights: trip.nights })
         .undone_by::<FreeRoom>()
         .yields();
 
-    saga.pivot("charge").asks(ChargeFrom { cents: booked.price_in_cents });
+    saga.pivot("charge").sends(ChargeFrom { cents: booked.price_in_cents });
 
-    saga.retriable("greet").asks(Greet);
+    saga.retriable("greet").sends(Greet);
 
     saga.build()
 }
@@ -166,16 +166,16 @@ fn patience_and_order_are_part_of_a_steps_declaration() {
     let trip = saga.input::<Trip>();
     let book = BookRoomFrom { trip_id: trip.trip_id, nights: trip.nights };
     saga.step("book")
-        .asks(book)
+        .sends(book)
         .undone_by::<FreeRoom>()
         .timeout(Duration::from_secs(5))
         .attempts(3)
         .backoff(Duration::from_millis(10), Duration::from_secs(1));
     saga.step("book-too")
-        .asks(book)
+        .sends(book)
         .undone_by_with(CallHotelFrom { trip_id: trip.trip_id })
         .after([]);
-    saga.pivot("greet").asks(Greet).after(["book-too", "book"]);
+    saga.pivot("greet").sends(Greet).after(["book-too", "book"]);
     let built = saga.build().unwrap();
 
     assert_eq!(built.deadline_ms, Some(60_000));
@@ -193,16 +193,16 @@ fn patience_and_order_are_part_of_a_steps_declaration() {
 #[test]
 fn problems_of_the_builder_are_reported_by_build() {
     let mut other = Definition::named("other");
-    other.step("one").asks(Greet);
-    other.step("two").asks(Greet);
+    other.step("one").sends(Greet);
+    other.step("two").sends(Greet);
     let book = BookRoomFrom {
         trip_id: other.input::<Trip>().trip_id,
         nights: other.input::<Trip>().nights,
     };
-    let foreign = other.step("three").asks(book).yields();
+    let foreign = other.step("three").sends(book).yields();
 
     let mut saga = Definition::named("Trip");
-    saga.pivot("charge").asks(ChargeFrom { cents: foreign.price_in_cents });
+    saga.pivot("charge").sends(ChargeFrom { cents: foreign.price_in_cents });
     let _ = saga.step("nothing");
     let problems = saga.build().unwrap_err().problems;
 
@@ -217,7 +217,7 @@ fn problems_of_the_builder_are_reported_by_build() {
 #[test]
 fn a_compensatable_step_needs_a_compensation() {
     let mut saga = Definition::named("trip");
-    saga.step("greet").asks(Greet);
+    saga.step("greet").sends(Greet);
     let error = saga.build().unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -233,7 +233,7 @@ fn a_start_is_checked_by_input_type_check_and_key() {
         _ => Ok(()),
     });
     saga.keyed_by(input.trip_id);
-    saga.pivot("book-room").asks(BookRoomFrom { trip_id: input.trip_id, nights: input.nights });
+    saga.pivot("book-room").sends(BookRoomFrom { trip_id: input.trip_id, nights: input.nights });
     let trip = saga.build().unwrap();
     assert_eq!(trip.key.as_deref(), Some("tripId"));
     let start =
@@ -260,7 +260,7 @@ fn a_key_is_taken_from_the_input() {
     let mut saga = Definition::named("trip");
     let input = saga.input::<Trip>();
     let book = BookRoomFrom { trip_id: input.trip_id, nights: input.nights };
-    let booked = saga.step("book-room").asks(book).undone_by::<FreeRoom>().yields();
+    let booked = saga.step("book-room").sends(book).undone_by::<FreeRoom>().yields();
     saga.keyed_by(booked.room_number);
     let problems = saga.build().unwrap_err().problems;
     assert_eq!(problems, [Problem::KeyOfStep { step: "book-room".into() }]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sagamore_core::Timestamp;
 use sagamore_database::{Tx, Value};
-use sagamore_transport::Delivered;
+use sagamore_transport::Delivery;
 
 use super::rows::bad;
 use super::statements::PLACE;
@@ -25,9 +25,9 @@ pub(super) struct ReadRange {
 impl ReadRange {
     /// Builds one range per partition; records of one arrive in order. An unreadable record counts
     /// as a hole.
-    pub fn of(taken: &[Delivered]) -> Vec<ReadRange> {
+    pub fn of(taken: &[Delivery]) -> Vec<ReadRange> {
         let mut read: BTreeMap<(&Arc<str>, u32), ReadRange> = BTreeMap::new();
-        for Delivered { record, partition, offset, unreadable } in taken {
+        for Delivery { record, partition, offset, unreadable } in taken {
             let fresh = || ReadRange {
                 topic: record.topic.clone(),
                 partition: *partition,
@@ -78,7 +78,7 @@ mod tests {
 
     const TOPIC: &str = "bell.rung";
 
-    fn delivered(offset: u64, is_unreadable: bool) -> Delivered {
+    fn delivery(offset: u64, is_unreadable: bool) -> Delivery {
         let record = Record {
             topic: TOPIC.into(),
             partition: None,
@@ -87,7 +87,7 @@ mod tests {
             body: "{}".into(),
         };
         let unreadable = is_unreadable.then(|| "torn".into());
-        Delivered { record, partition: 3, offset, unreadable }
+        Delivery { record, partition: 3, offset, unreadable }
     }
 
     fn range(first: u64, next: u64) -> ReadRange {
@@ -97,8 +97,8 @@ mod tests {
     #[test]
     fn a_range_starts_after_the_last_hole() {
         let check = |offsets: &[u64], first, next| {
-            let taken: Vec<Delivered> =
-                offsets.iter().map(|offset| delivered(*offset, false)).collect();
+            let taken: Vec<Delivery> =
+                offsets.iter().map(|offset| delivery(*offset, false)).collect();
             assert_eq!(ReadRange::of(&taken), [range(first, next)], "{offsets:?}");
         };
         check(&[7], 7, 8);
@@ -110,8 +110,8 @@ mod tests {
     #[test]
     fn an_unreadable_record_is_a_hole() {
         let check = |unreadable: u64, first, next| {
-            let taken: Vec<Delivered> =
-                (5..8).map(|offset| delivered(offset, offset == unreadable)).collect();
+            let taken: Vec<Delivery> =
+                (5..8).map(|offset| delivery(offset, offset == unreadable)).collect();
             assert_eq!(ReadRange::of(&taken), [range(first, next)], "{unreadable}");
         };
         check(4, 5, 8);

@@ -11,7 +11,7 @@ use sagamore_core::{Direction, Name, SagaId, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
 use sagamore_database::{Database, Error as DatabaseError, Many, Row, Tx, Value, lifetime};
 
-use sagamore_transport::Delivered;
+use sagamore_transport::Delivery;
 use sagamore_transport::wire::event_topic;
 
 use super::Plans;
@@ -178,10 +178,10 @@ impl Store {
     }
 
     /// Whether any of these is an overdue event.
-    pub fn has_deadlines(&self, taken: &[Delivered]) -> bool {
+    pub fn has_deadlines(&self, taken: &[Delivery]) -> bool {
         let deadlines: Vec<_> =
             self.plans.values().filter_map(|plan| plan.overdue.as_ref()).map(event_topic).collect();
-        taken.iter().any(|delivered| deadlines.contains(&delivered.record.topic))
+        taken.iter().any(|delivery| deadlines.contains(&delivery.record.topic))
     }
 
     /// Stores new events and updates their chains, in seven round trips.

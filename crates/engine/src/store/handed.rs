@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sagamore_core::Timestamp;
 use sagamore_core::id::SagaId;
-use sagamore_core::saga::{Ignored, Input, Rescue, Status};
+use sagamore_core::saga::{IgnoreReason, Input, Rescue, Status};
 use sagamore_database::port::Dialect;
 use sagamore_database::{Row, Tx, Value};
 use serde::{Deserialize, Serialize};
@@ -45,7 +45,7 @@ enum Verb {
 #[serde(rename_all = "camelCase")]
 enum Answer {
     Status(Status),
-    Ignored(Ignored),
+    Ignored(IgnoreReason),
     NotFound,
     Unavailable(String),
 }

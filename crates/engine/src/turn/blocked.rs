@@ -55,8 +55,8 @@ impl BlockedSagas {
     /// Returns the lowest offset of this partition's held replies.
     pub fn lowest(&self, partition: u32) -> Option<u64> {
         let replies = self.sagas.values().flat_map(|block| &block.replies);
-        let of_partition = replies.filter(|stray| stray.delivered.partition == partition);
-        of_partition.map(|stray| stray.delivered.offset).min()
+        let of_partition = replies.filter(|stray| stray.delivery.partition == partition);
+        of_partition.map(|stray| stray.delivery.offset).min()
     }
 
     /// Whether no reply is held.
@@ -102,11 +102,11 @@ impl BlockedSagas {
     fn uncount(&mut self, replies: &[Stray]) {
         self.replies -= replies.len();
         self.reply_bytes -=
-            replies.iter().map(|stray| stray.delivered.record.bytes()).sum::<usize>();
+            replies.iter().map(|stray| stray.delivery.record.bytes()).sum::<usize>();
     }
 
     fn hold(&mut self, id: &SagaId, reply: Stray) {
-        let bytes = self.reply_bytes + reply.delivered.record.bytes();
+        let bytes = self.reply_bytes + reply.delivery.record.bytes();
         let Some(block) = self.sagas.get_mut(id) else { return };
         if self.replies >= REPLIES_MAX || bytes > REPLIES_BYTES_MAX {
             // its command is resent

@@ -6,7 +6,7 @@ use sagamore_core::decide::{Bound, decide_within};
 use sagamore_core::id::{Direction, SagaId};
 use sagamore_core::message::ReplyTo;
 use sagamore_core::planted::{Bug, planted};
-use sagamore_core::saga::{Entry, Ignored, Input, Saga, Status, StepStatus};
+use sagamore_core::saga::{Entry, IgnoreReason, Input, Saga, Status, StepStatus};
 use sagamore_core::{Body, Timestamp};
 use sagamore_transport::wire::is_from;
 
@@ -265,11 +265,11 @@ impl Draft {
                 // a repeated cancel while the saga compensates is no error; one of a stuck or ended
                 // saga is
                 (
-                    Ignored::AlreadyGoingBack,
+                    IgnoreReason::AlreadyGoingBack,
                     Some(status @ (Status::Running | Status::Compensating)),
                 ) => Ok(status),
-                (Ignored::Ended, Some(Status::Completed)) if cancels => {
-                    Err(VerbError::Ignored(Ignored::TooLate))
+                (IgnoreReason::Ended, Some(Status::Completed)) if cancels => {
+                    Err(VerbError::Ignored(IgnoreReason::TooLate))
                 }
                 (_, Some(status)) if rereads => Ok(status),
                 (why, _) => Err(VerbError::Ignored(why)),
@@ -279,7 +279,7 @@ impl Draft {
 
     /// Returns why this reply matches no command that its saga ever sent. `None` for a match,
     /// including a late one.
-    fn unmatched(&self, Stray { reply, delivered, .. }: &Stray) -> Option<(RejectReason, String)> {
+    fn unmatched(&self, Stray { reply, delivery, .. }: &Stray) -> Option<(RejectReason, String)> {
         let (saga, key) = (self.saga.as_ref()?, &reply.key);
         let Some(index) = saga.definition.index_of(&key.step) else {
             return Some((
@@ -288,17 +288,17 @@ impl Draft {
             ));
         };
         let (step, state) = (&saga.definition.steps[index], &saga.steps[index]);
-        let (ask, generation) = match key.direction {
+        let (template, generation) = match key.direction {
             Direction::Action => (Some(&step.action), state.generation),
             Direction::Compensation => (step.compensation.as_ref(), state.undo_generation),
         };
-        let Some(ask) = ask else {
+        let Some(template) = template else {
             return Some((RejectReason::Step, format!("step '{}' has no compensation", step.name)));
         };
-        if !is_from(&delivered.record, &ask.participant) {
+        if !is_from(&delivery.record, &template.participant) {
             let why = format!(
                 "its source is not '{}', the participant of step '{}'",
-                ask.participant, step.name
+                template.participant, step.name
             );
             return Some((RejectReason::Source, why));
         }
@@ -322,8 +322,8 @@ impl Draft {
     }
 
     /// Decides one input. The draft collects the new entry and the new commands.
-    fn decide(&mut self, input: &Input, context: &mut Context<'_>) -> Result<Status, Ignored> {
-        let Some(saga) = self.saga.take() else { return Err(Ignored::Stale) };
+    fn decide(&mut self, input: &Input, context: &mut Context<'_>) -> Result<Status, IgnoreReason> {
+        let Some(saga) = self.saga.take() else { return Err(IgnoreReason::Stale) };
         match decide_within(saga, input, context.now, context.rng, context.bound) {
             Ok(decision) => {
                 for change in &decision.changes {
@@ -354,15 +354,15 @@ fn has_no_known_input(saga: &Saga) -> bool {
 }
 
 /// Returns the label of a metric, from a closed set.
-fn reason(why: Ignored) -> &'static str {
+fn reason(why: IgnoreReason) -> &'static str {
     match why {
-        Ignored::Ended => "ended",
-        Ignored::Stale => "stale",
-        Ignored::NoSuchStep => "no-such-step",
-        Ignored::TooLate => "too-late",
-        Ignored::AlreadyGoingBack => "already-going-back",
-        Ignored::NotStuck => "not-stuck",
-        Ignored::NothingDue => "nothing-due",
-        Ignored::AlreadyStarted => "already-started",
+        IgnoreReason::Ended => "ended",
+        IgnoreReason::Stale => "stale",
+        IgnoreReason::NoSuchStep => "no-such-step",
+        IgnoreReason::TooLate => "too-late",
+        IgnoreReason::AlreadyGoingBack => "already-going-back",
+        IgnoreReason::NotStuck => "not-stuck",
+        IgnoreReason::NothingDue => "nothing-due",
+        IgnoreReason::AlreadyStarted => "already-started",
     }
 }

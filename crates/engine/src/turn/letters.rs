@@ -1,7 +1,7 @@
 //! Replies that change no saga. Each becomes a dead letter, and is counted by reason and logged
 //! once.
 
-use sagamore_transport::{Delivered, Record, wire};
+use sagamore_transport::{Delivery, Record, wire};
 
 /// The reason of a dead letter: the label `reason` of `sagamore_rejected_replies_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +40,10 @@ impl RejectReason {
 }
 
 /// Builds the dead letter of a reply, and logs and counts it.
-pub(crate) fn reject(delivered: &Delivered, rejected: RejectReason, why: &str) -> Record {
-    let Delivered { record, partition, offset, .. } = delivered;
+pub(crate) fn reject(delivery: &Delivery, rejected: RejectReason, why: &str) -> Record {
+    let Delivery { record, partition, offset, .. } = delivery;
     let (topic, reason) = (&*record.topic, rejected.as_str());
     tracing::warn!(topic, partition, offset, reason, why, "rejected reply: dead letter");
     metrics::counter!("sagamore_rejected_replies_total", "reason" => reason).increment(1);
-    wire::dead_letter(delivered, why)
+    wire::dead_letter(delivery, why)
 }

@@ -51,7 +51,7 @@ impl Arrival {
     fn bytes(&self) -> usize {
         match self {
             Arrival::Start(start) => start.input.as_str().len(),
-            Arrival::Reply(stray) | Arrival::Unstorable(stray, _) => stray.delivered.record.bytes(),
+            Arrival::Reply(stray) | Arrival::Unstorable(stray, _) => stray.delivery.record.bytes(),
             Arrival::Verb(_) | Arrival::Watch(_) | Arrival::Due | Arrival::Rejected(_) => 0,
         }
     }

@@ -71,7 +71,7 @@ pub(super) fn refuse(arrival: Arrival, why: &str, settled: &mut Settlement) {
         }
         Arrival::Reply(stray) | Arrival::Unstorable(stray, _) => {
             if !stray.is_dead {
-                settled.dead_letters.push(reject(&stray.delivered, RejectReason::SetAside, why));
+                settled.dead_letters.push(reject(&stray.delivery, RejectReason::SetAside, why));
             }
         }
         Arrival::Due | Arrival::Rejected(_) => {}

@@ -390,12 +390,12 @@ impl Orchestrator {
                 // a record that already is a dead letter becomes another one there
                 settled
                     .dead_letters
-                    .push(Record { partition: Some(partition), ..stray.delivered.record });
+                    .push(Record { partition: Some(partition), ..stray.delivery.record });
             }
             (Arrival::Unstorable(stray, why), _) => {
                 if !stray.is_dead {
                     settled.dead_letters.push(reject(
-                        &stray.delivered,
+                        &stray.delivery,
                         RejectReason::Unstorable,
                         &why,
                     ));
@@ -403,7 +403,7 @@ impl Orchestrator {
             }
             (Arrival::Reply(stray), Verdict::Unmatched(rejected, why)) => {
                 if !stray.is_dead {
-                    settled.dead_letters.push(reject(&stray.delivered, rejected, &why));
+                    settled.dead_letters.push(reject(&stray.delivery, rejected, &why));
                 }
             }
             (arrival, Verdict::Unreadable(why)) => poison::refuse(arrival, &why, settled),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sagamore_core::Timestamp;
 use sagamore_core::message::Reply;
-use sagamore_transport::{Delivered, Record};
+use sagamore_transport::{Delivery, Record};
 
 use super::{RejectReason, reject};
 
@@ -23,7 +23,7 @@ const STRAYS_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[derive(Clone)]
 pub(crate) struct Stray {
     pub reply: Reply,
-    pub delivered: Delivered,
+    pub delivery: Delivery,
     pub first_seen: Timestamp,
     /// Whether the record is a dead letter already, and the reply stands for a fault of the step.
     pub is_dead: bool,
@@ -39,13 +39,13 @@ impl Strays {
     /// Holds the reply for a retry, or returns its dead letter.
     pub fn hold(&mut self, stray: Stray, now: Timestamp) -> Option<Record> {
         let bytes: usize =
-            self.waiting.iter().map(|(_, stray)| stray.delivered.record.bytes()).sum();
+            self.waiting.iter().map(|(_, stray)| stray.delivery.record.bytes()).sum();
         let is_full = self.waiting.len() >= STRAYS_MAX
-            || bytes + stray.delivered.record.bytes() > STRAYS_BYTES_MAX;
+            || bytes + stray.delivery.record.bytes() > STRAYS_BYTES_MAX;
         if now >= stray.first_seen.plus(PATIENCE) || is_full {
             let reason = format!("saga {} does not exist", stray.reply.key.saga);
             return (!stray.is_dead)
-                .then(|| reject(&stray.delivered, RejectReason::NoSaga, &reason));
+                .then(|| reject(&stray.delivery, RejectReason::NoSaga, &reason));
         }
         self.waiting.push((now.plus(PAUSE), stray));
         None
@@ -75,8 +75,8 @@ impl Strays {
     /// Returns the lowest offset of this partition's held replies.
     pub fn lowest(&self, partition: u32) -> Option<u64> {
         let of_partition =
-            self.waiting.iter().filter(|(_, stray)| stray.delivered.partition == partition);
-        of_partition.map(|(_, stray)| stray.delivered.offset).min()
+            self.waiting.iter().filter(|(_, stray)| stray.delivery.partition == partition);
+        of_partition.map(|(_, stray)| stray.delivery.offset).min()
     }
 
     /// Drops all replies, which are redelivered.

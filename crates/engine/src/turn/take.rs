@@ -3,7 +3,7 @@
 use sagamore_core::Timestamp;
 use sagamore_core::message::{Outcome, Reply};
 use sagamore_transport::wire::{self, Undecodable};
-use sagamore_transport::{Consumer, Delivered, Error as TransportError};
+use sagamore_transport::{Consumer, Delivery, Error as TransportError};
 
 use super::{Arrival, Batch, RejectReason, Stray, reject};
 use crate::error::{Error, StartError, VerbError};
@@ -26,18 +26,18 @@ impl Orchestrator {
         let mut batch = Batch::default();
         let max = self.pace.inputs(self.options.batch_max);
         let bytes_max = self.pace.bytes(self.options.batch_bytes_max);
-        for delivered in self.take_replies(epochs, max, bytes_max, now).await? {
-            self.progress.insert(delivered.partition, delivered.offset + 1);
-            if let Some(reason) = &delivered.unreadable {
+        for delivery in self.take_replies(epochs, max, bytes_max, now).await? {
+            self.progress.insert(delivery.partition, delivery.offset + 1);
+            if let Some(reason) = &delivery.unreadable {
                 batch.inputs += 1;
-                batch.dead_letters.push(reject(&delivered, RejectReason::Unreadable, reason));
+                batch.dead_letters.push(reject(&delivery, RejectReason::Unreadable, reason));
                 continue;
             }
-            match wire::decode_swept(&delivered.record) {
-                None => match wire::decode_reply(&delivered.record) {
-                    Ok(reply) => batch.add_reply(reply, delivered, now),
+            match wire::decode_swept(&delivery.record) {
+                None => match wire::decode_reply(&delivery.record) {
+                    Ok(reply) => batch.add_reply(reply, delivery, now),
                     Err(undecodable) => {
-                        self.take_undecodable(&mut batch, &delivered, undecodable, now)
+                        self.take_undecodable(&mut batch, &delivery, undecodable, now)
                     }
                 },
                 Some(swept) => {
@@ -47,7 +47,7 @@ impl Orchestrator {
                         Err(defect) => {
                             let flaw = RejectReason::Undecodable(wire::Flaw::Body);
                             let reason = defect.to_string();
-                            batch.dead_letters.push(reject(&delivered, flaw, &reason));
+                            batch.dead_letters.push(reject(&delivery, flaw, &reason));
                         }
                     }
                 }
@@ -111,18 +111,18 @@ impl Orchestrator {
         max: usize,
         bytes_max: usize,
         now: Timestamp,
-    ) -> Result<Vec<Delivered>, Error> {
+    ) -> Result<Vec<Delivery>, Error> {
         let Some(replies) = &mut self.replies else { return Ok(Vec::new()) };
         let taken = poll(replies.as_mut(), max, bytes_max).await;
         let Some(lease) = self.options.lease else { return Ok(taken?) };
-        let strange = |delivered: &&Delivered| !epochs.owns(delivered.partition);
+        let strange = |delivery: &&Delivery| !epochs.owns(delivery.partition);
         let error = match taken {
             Ok(taken) => match taken.iter().find(strange) {
                 None => {
                     self.pulse.has_read(!taken.is_empty(), now, lease);
                     return Ok(taken);
                 }
-                Some(delivered) => Error::OwnershipLost { partition: delivered.partition },
+                Some(delivery) => Error::OwnershipLost { partition: delivery.partition },
             },
             Err(error) => {
                 let is_fenced = matches!(error, TransportError::Fenced(_));
@@ -141,21 +141,16 @@ impl Orchestrator {
     fn take_undecodable(
         &mut self,
         batch: &mut Batch,
-        delivered: &Delivered,
+        delivery: &Delivery,
         why: Undecodable,
         now: Timestamp,
     ) {
         batch.inputs += 1;
-        batch.dead_letters.push(reject(
-            delivered,
-            RejectReason::Undecodable(why.flaw),
-            &why.reason,
-        ));
+        batch.dead_letters.push(reject(delivery, RejectReason::Undecodable(why.flaw), &why.reason));
         if let Some(key) = why.key {
             let outcome = Outcome::Fault(format!("its reply cannot be read: {}", why.reason));
             let reply = Reply { key, outcome, trace: None };
-            let stray =
-                Stray { reply, delivered: delivered.clone(), first_seen: now, is_dead: true };
+            let stray = Stray { reply, delivery: delivery.clone(), first_seen: now, is_dead: true };
             batch.add(stray.reply.key.saga.clone(), Arrival::Reply(Box::new(stray)));
         }
     }
@@ -193,7 +188,7 @@ pub(crate) async fn poll(
     consumer: &mut dyn Consumer,
     max: usize,
     bytes_max: usize,
-) -> Result<Vec<Delivered>, TransportError> {
+) -> Result<Vec<Delivery>, TransportError> {
     let (mut taken, mut bytes) = (Vec::new(), 0);
     while taken.len() < max && bytes < bytes_max {
         let fit = (bytes_max - bytes) / RECORD_BYTES_MAX;
@@ -204,7 +199,7 @@ pub(crate) async fn poll(
             Err(_) => break, // the next poll returns the error: taken records must not be lost
         };
         let is_all = polled.len() < wanted;
-        bytes += polled.iter().map(|delivered| delivered.record.bytes()).sum::<usize>();
+        bytes += polled.iter().map(|delivery| delivery.record.bytes()).sum::<usize>();
         taken.extend(polled);
         if is_all {
             break;

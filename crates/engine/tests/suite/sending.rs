@@ -30,7 +30,7 @@ fn pamphlet() -> Definition {
     let mut saga = Definition::named("pamphlet");
     let wish = saga.input::<crate::common::Wish>();
     saga.step("write")
-        .asks(WriteFrom { text: wish.text })
+        .sends(WriteFrom { text: wish.text })
         .undone_by::<Erase>()
         .timeout(TIMEOUT)
         .attempts(1);
@@ -263,8 +263,8 @@ async fn a_command_too_large_for_the_transport_is_never_sent_and_the_saga_can_co
     let mut saga = Definition::named("pamphlet");
     let wish = saga.input::<crate::common::Wish>();
     let text = wish.text;
-    saga.step("write").asks(WriteFrom { text }).undone_by::<Erase>();
-    saga.pivot("print").asks(PosterFrom {
+    saga.step("write").sends(WriteFrom { text }).undone_by::<Erase>();
+    saga.pivot("print").sends(PosterFrom {
         title: text,
         text,
         footer: text,

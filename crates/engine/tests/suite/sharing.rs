@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::common::faulty::faulty;
 use crate::common::{Rig, id, nothing, wish, written};
 use sagamore_core::Timestamp;
-use sagamore_core::saga::{Ignored, Status};
+use sagamore_core::saga::{IgnoreReason, Status};
 use sagamore_database::Database;
 use sagamore_database::testing::is_remote;
 use sagamore_engine::{
@@ -418,7 +418,7 @@ async fn a_handed_verb_is_answered_and_remote_waiters_get_the_outcome() {
     let all: &mut [&mut Member] = &mut [&mut one, &mut two];
     let again = while_all_turn(&mut rig, all, async move { asking.cancel(id("1")).await }).await;
     let again = again.expect_err("the saga is already compensated");
-    assert!(matches!(again, VerbError::Ignored(Ignored::Ended)), "{again:?}");
+    assert!(matches!(again, VerbError::Ignored(IgnoreReason::Ended)), "{again:?}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::common::{Rig, id, no, nothing, wish, written};
 use sagamore_core::Body;
-use sagamore_core::saga::{Ignored, Status};
+use sagamore_core::saga::{IgnoreReason, Status};
 use sagamore_engine::{Options, Start, StartError, VerbError};
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn a_cancel_is_accepted_before_the_pivot_is_sent_and_may_be_repeated() {
         .while_turning(handle.cancel(id("1")))
         .await
         .expect_err("the saga is already compensated");
-    assert!(matches!(ended, VerbError::Ignored(Ignored::Ended)), "{ended:?}");
+    assert!(matches!(ended, VerbError::Ignored(IgnoreReason::Ended)), "{ended:?}");
 
     rig.start(wish("2", "a")).await.expect("accepted");
     let write = rig.command().await;

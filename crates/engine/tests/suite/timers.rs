@@ -17,10 +17,10 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 fn leaflet() -> Definition {
     let mut saga = Definition::named("leaflet");
     let text = saga.input::<Wish>().text;
-    saga.step("write").asks(WriteFrom { text }).undone_by::<Erase>();
-    saga.step("draw").asks(WriteFrom { text }).undone_by::<Erase>().after([]);
+    saga.step("write").sends(WriteFrom { text }).undone_by::<Erase>();
+    saga.step("draw").sends(WriteFrom { text }).undone_by::<Erase>().after([]);
     saga.step("bind")
-        .asks(WriteFrom { text })
+        .sends(WriteFrom { text })
         .undone_by::<Erase>()
         .after(["write"])
         .timeout(TIMEOUT);

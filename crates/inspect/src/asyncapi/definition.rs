@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use sagamore_core::Name;
-use sagamore_core::definition::{Ask, Definition, Step};
+use sagamore_core::definition::{CommandTemplate, Definition, Step};
 use sagamore_transport::wire::{command_topic, described};
 use serde_json::{Map, Value, json};
 
@@ -26,11 +26,11 @@ pub fn of_definition(definition: &Definition) -> String {
             .compensation
             .iter()
             .map(|undo| (undo, format!("Undoes '{}'.", step.name), [].as_slice()));
-        for (ask, about, yields) in std::iter::once(action).chain(undo) {
-            messages(&mut document, step, ask, &about, yields);
-            let names = commands.entry(&ask.participant).or_default();
-            if !names.contains(&&ask.message) {
-                names.push(&ask.message);
+        for (template, about, yields) in std::iter::once(action).chain(undo) {
+            messages(&mut document, step, template, &about, yields);
+            let names = commands.entry(&template.participant).or_default();
+            if !names.contains(&&template.message) {
+                names.push(&template.message);
             }
         }
     }
@@ -43,9 +43,16 @@ pub fn of_definition(definition: &Definition) -> String {
 }
 
 /// Adds a command and its reply.
-fn messages(document: &mut Document, step: &Step, ask: &Ask, about: &str, yields: &[String]) {
-    let (name, topic) = (ask.message.as_str(), command_topic(&ask.participant));
-    let fields = ask.fields.iter().map(|(field, from)| (field.clone(), format!("From {from}.")));
+fn messages(
+    document: &mut Document,
+    step: &Step,
+    template: &CommandTemplate,
+    about: &str,
+    yields: &[String],
+) {
+    let (name, topic) = (template.message.as_str(), command_topic(&template.participant));
+    let fields =
+        template.fields.iter().map(|(field, from)| (field.clone(), format!("From {from}.")));
     document.message(&topic, name, name, "commandHeaders", about, object(fields));
     let yielded =
         object(yields.iter().map(|field| (field.clone(), format!("Output of '{}'.", step.name))));

@@ -1,7 +1,7 @@
 //! Differences between a plan or definition and the declarations of services.
 
 use sagamore_core::Name;
-use sagamore_core::definition::{Ask, Draft, Step};
+use sagamore_core::definition::{CommandTemplate, Draft, Step};
 use sagamore_core::plan::{self, Declared, Plan};
 
 use super::joined;
@@ -38,10 +38,12 @@ pub fn differences(plan: &Plan, services: &[Declaration]) -> Vec<String> {
 /// Returns the commands of a definition that its participants do not handle.
 pub fn unknown<'a>(draft: &'a Draft, services: &[Declaration]) -> Vec<String> {
     let commands = |step: &'a Step| {
-        std::iter::once(&step.action).chain(&step.compensation).map(move |ask| (step, ask))
+        std::iter::once(&step.action)
+            .chain(&step.compensation)
+            .map(move |template| (step, template))
     };
-    let unknown = |(step, ask): (&Step, &Ask)| {
-        let (step, Ask { participant, message, .. }) = (&step.name, ask);
+    let unknown = |(step, template): (&Step, &CommandTemplate)| {
+        let (step, CommandTemplate { participant, message, .. }) = (&step.name, template);
         match services.iter().find(|declared| &declared.service == participant) {
             None => Some(format!(
                 "step '{step}' sends to {participant}, which is no service of this program: use {}",

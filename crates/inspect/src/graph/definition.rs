@@ -1,7 +1,7 @@
 //! The picture of a definition: the orchestrator's commands level by level, and the compensations
 //! below.
 
-use sagamore_core::definition::{Ask, Definition, Kind, Step};
+use sagamore_core::definition::{CommandTemplate, Definition, Kind, Step};
 
 use super::picture::{
     Arrow, Card, Lanes, Look, Picture, Row, Way, levels, side_by_side, words, wrapped,
@@ -81,8 +81,8 @@ impl Drawing<'_> {
         (0..self.levels.len()).filter(move |step| self.levels[*step] == level)
     }
 
-    fn command(&self, step: usize, ask: &Ask, way: Way) -> Row {
-        let (to, label) = (vec![self.lanes[step]], ask.message.to_string());
+    fn command(&self, step: usize, template: &CommandTemplate, way: Way) -> Row {
+        let (to, label) = (vec![self.lanes[step]], template.message.to_string());
         Row::Arrow(Arrow { from: ORCHESTRATOR, to, label, way })
     }
 

@@ -138,15 +138,15 @@ async fn copy(_: Tx, _: Copy) -> Decided<(), Never> {
 fn definitions() -> Result<Vec<Definition>> {
     let mut errand = Definition::named("errand").version(1);
     let input = errand.input::<Errand>();
-    errand.step("hold").asks(HoldFrom { key: input.key }).undone_by::<Release>().timeout(TIMEOUT);
-    errand.pivot("write").asks(WriteFrom { key: input.key, mode: input.mode }).timeout(TIMEOUT);
+    errand.step("hold").sends(HoldFrom { key: input.key }).undone_by::<Release>().timeout(TIMEOUT);
+    errand.pivot("write").sends(WriteFrom { key: input.key, mode: input.mode }).timeout(TIMEOUT);
 
     let mut bundle = Definition::named("bundle").version(1);
     let input = bundle.input::<Errand>();
     let mut page = |name: &str| {
         bundle
             .step(name)
-            .asks(FillFrom { key: input.key })
+            .sends(FillFrom { key: input.key })
             .undone_by::<Clear>()
             .timeout(TIMEOUT)
             .yields()
@@ -154,12 +154,12 @@ fn definitions() -> Result<Vec<Definition>> {
     let (first, second, third) = (page("first"), page("second"), page("third"));
     bundle
         .pivot("bind")
-        .asks(BindFrom { first: first.text, second: second.text, third: third.text })
+        .sends(BindFrom { first: first.text, second: second.text, third: third.text })
         .timeout(TIMEOUT);
 
     let mut letter = Definition::named("letter").version(1);
     let input = letter.input::<Errand>();
-    letter.pivot("copy").asks(CopyFrom { key: input.key }).timeout(TIMEOUT);
+    letter.pivot("copy").sends(CopyFrom { key: input.key }).timeout(TIMEOUT);
     Ok(vec![errand.build()?, bundle.build()?, letter.build()?])
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sagamore_core::{
     Command, Direction, Event, Horizon, Name, ReplyTo, SagaId, StepKey, Timestamp,
 };
-use sagamore_transport::Delivered;
+use sagamore_transport::Delivery;
 use sagamore_transport::wire::{
     HORIZON_TOPIC, Undecodable, decode_command, decode_event, decode_horizon,
 };
@@ -46,8 +46,8 @@ pub(super) fn decode(
     now: Timestamp,
 ) -> Decoded {
     let mut decoded = Decoded::default();
-    for (place, delivered) in received.polled().iter().enumerate() {
-        decoded.decode_record(service, &options.plans, place, delivered, now);
+    for (place, delivery) in received.polled().iter().enumerate() {
+        decoded.decode_record(service, &options.plans, place, delivery, now);
     }
     for (place, due) in received.take_due() {
         decoded.decode_due(service, place, due, now.minus(options.early_max));
@@ -61,24 +61,24 @@ impl Decoded {
         service: &Service,
         plans: &[(Name, u32)],
         place: usize,
-        delivered: &Delivered,
+        delivery: &Delivery,
         now: Timestamp,
     ) {
-        if let Some(reason) = &delivered.unreadable {
+        if let Some(reason) = &delivery.unreadable {
             return self.rejected.push((place, reason.to_string()));
         }
-        if &*delivered.record.topic == HORIZON_TOPIC {
-            return self.decode_horizon(delivered);
+        if &*delivery.record.topic == HORIZON_TOPIC {
+            return self.decode_horizon(delivery);
         }
-        let triggered = service.triggered_by(&delivered.record.topic);
+        let triggered = service.triggered_by(&delivery.record.topic);
         match triggered.is_empty() {
-            true => self.decode_command(place, delivered, now),
-            false => self.decode_event(&triggered, plans, place, delivered),
+            true => self.decode_command(place, delivery, now),
+            false => self.decode_event(&triggered, plans, place, delivery),
         }
     }
 
-    fn decode_horizon(&mut self, delivered: &Delivered) {
-        match decode_horizon(&delivered.record) {
+    fn decode_horizon(&mut self, delivery: &Delivery) {
+        match decode_horizon(&delivery.record) {
             Ok(horizon) => self.horizons.push(horizon),
             Err(defect) => {
                 tracing::warn!(reason = %defect, "cannot read a horizon, waiting for the next one")
@@ -86,8 +86,8 @@ impl Decoded {
         }
     }
 
-    fn decode_command(&mut self, place: usize, delivered: &Delivered, now: Timestamp) {
-        match decode_command(&delivered.record).map_err(Box::new) {
+    fn decode_command(&mut self, place: usize, delivery: &Delivery, now: Timestamp) {
+        match decode_command(&delivery.record).map_err(Box::new) {
             Ok(command) if command.key.generation == 0 => {
                 self.rejected.push((place, "the generation is 0: the first is 1".to_owned()));
             }
@@ -113,9 +113,9 @@ impl Decoded {
         triggered: &[(&Arc<Declared>, Direction)],
         plans: &[(Name, u32)],
         place: usize,
-        delivered: &Delivered,
+        delivery: &Delivery,
     ) {
-        let event = match decode_event(&delivered.record) {
+        let event = match decode_event(&delivery.record) {
             Ok(event) => event,
             Err(defect) => return self.rejected.push((place, defect.to_string())),
         };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sagamore_core::planted::{Bug, planted};
 use sagamore_core::{Event, Name, Reply, ReplyTo, StepKey, Timestamp};
 use sagamore_transport::wire::{encode_event, encode_reply};
-use sagamore_transport::{Delivered, Mark, Record};
+use sagamore_transport::{Delivery, Mark, Record};
 
 use super::receive::Received;
 use crate::answer::Answer;
@@ -141,7 +141,7 @@ impl<'a> Outgoing<'a> {
         }
         let reason = cut(reason); // the reason may quote the whole body
         let record = self.received.records.get(place);
-        if let Some(Delivered { record, partition, offset, .. }) = record {
+        if let Some(Delivery { record, partition, offset, .. }) = record {
             tracing::warn!(topic = %record.topic, partition, offset, reason, "dead letter");
         }
         self.dead.insert(place, reason.to_owned());
@@ -161,14 +161,14 @@ impl<'a> Outgoing<'a> {
     /// finished.
     pub(super) fn marks(&self) -> Vec<Mark> {
         let mut behind = BTreeSet::new();
-        let is_done = |(place, Delivered { record, partition, .. }): &(usize, &Delivered)| {
+        let is_done = |(place, Delivery { record, partition, .. }): &(usize, &Delivery)| {
             if self.open.contains_key(place) && !planted(Bug::MarksPastUnanswered) {
                 behind.insert((record.topic.clone(), *partition));
             }
             !behind.contains(&(record.topic.clone(), *partition))
         };
         let polled = self.received.polled().iter().enumerate();
-        Mark::behind(polled.filter(is_done).map(|(_, delivered)| delivered))
+        Mark::behind(polled.filter(is_done).map(|(_, delivery)| delivery))
     }
 
     /// Returns the events to remove from the inbox: their results are published.

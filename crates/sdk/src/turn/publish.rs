@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sagamore_core::Timestamp;
 use sagamore_core::planted::{Bug, planted};
 use sagamore_transport::wire::{dead_letter, publish_letter};
-use sagamore_transport::{Delivered, Error as TransportError, Record, Scope, Transport};
+use sagamore_transport::{Delivery, Error as TransportError, Record, Scope, Transport};
 
 use super::outgoing::{Outgoing, OwedMessage, RejectedEvent};
 use super::state::TurnState;
@@ -127,8 +127,7 @@ impl Outgoing<'_> {
             let Some(reason) = self.dead.get(place) else { continue };
             match publish_letter(transport, self.letter(*place, reason)).await {
                 Err(error) if error.is_rejection() => {
-                    let Delivered { record, partition, offset, .. } =
-                        &self.received.records[*place];
+                    let Delivery { record, partition, offset, .. } = &self.received.records[*place];
                     tracing::error!(topic = %record.topic, partition, offset, reason, %error, "lost dead letter");
                     self.lost += 1;
                 }

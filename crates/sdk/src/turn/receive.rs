@@ -2,7 +2,7 @@
 //! runs between the two, because both check the service's own tables.
 
 use sagamore_core::Timestamp;
-use sagamore_transport::Delivered;
+use sagamore_transport::Delivery;
 
 use super::state::TurnState;
 use crate::error::Error;
@@ -12,7 +12,7 @@ use crate::relay::Relay;
 /// The records of one turn.
 pub(super) struct Received {
     /// The polled records, then the due events as if they had just been delivered.
-    pub records: Vec<Delivered>,
+    pub records: Vec<Delivery>,
     /// The number of polled records.
     pub polled: usize,
     /// The due events of the inbox, one for each further record.
@@ -26,7 +26,7 @@ impl Received {
     }
 
     /// Returns the polled records.
-    pub fn polled(&self) -> &[Delivered] {
+    pub fn polled(&self) -> &[Delivery] {
         &self.records[..self.polled]
     }
 
@@ -88,7 +88,7 @@ impl TurnState {
     ) -> Result<(), Error> {
         let (service, limit) = (self.service.name(), self.load.messages());
         received.due = self.unsynced.due(service, &self.database, now, limit).await?;
-        received.records.extend(received.due.iter().map(|due| due.delivered(service)));
+        received.records.extend(received.due.iter().map(|due| due.delivery(service)));
         self.check_due = now.plus(TurnState::CHECK_INTERVAL);
         Ok(())
     }

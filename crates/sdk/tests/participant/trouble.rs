@@ -9,9 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use sagamore_database::port::{Backend, BoxFuture, Dialect, Stats, Transaction};
 use sagamore_database::{Database, Error as DatabaseError, Open, Row, Tx, Value};
-use sagamore_transport::{
-    Consumer, Delivered, Error, Mark, Reach, Record, Subscription, Transport,
-};
+use sagamore_transport::{Consumer, Delivery, Error, Mark, Reach, Record, Subscription, Transport};
 
 /// The call that fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -301,7 +299,7 @@ impl Transport for Behind<Arc<dyn Transport>> {
 }
 
 impl Consumer for Behind<Box<dyn Consumer>> {
-    fn poll(&mut self, max: usize) -> TransportFuture<'_, Vec<Delivered>> {
+    fn poll(&mut self, max: usize) -> TransportFuture<'_, Vec<Delivery>> {
         Box::pin(self.trouble.around_transport(None, self.inner.poll(max)))
     }
 

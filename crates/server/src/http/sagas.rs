@@ -9,7 +9,7 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sagamore_core::id::check_idempotency_key;
-use sagamore_core::saga::{Ignored, Rescue, Status, Verb};
+use sagamore_core::saga::{IgnoreReason, Rescue, Status, Verb};
 use sagamore_core::{Body, Name, SagaId};
 use sagamore_engine::{Handle, Start, Started, Summary, VerbError};
 use serde::{Deserialize, Serialize};
@@ -212,12 +212,12 @@ pub async fn cancel(
         if empty { CancelBody::default() } else { body.json(&shape::CANCEL)? };
     reason.as_deref().map_or(Ok(()), body::reason)?;
     let status = match app.handle.cancel_because(id.clone(), reason.clone()).await {
-        Err(VerbError::Ignored(Ignored::AlreadyGoingBack)) => {
+        Err(VerbError::Ignored(IgnoreReason::AlreadyGoingBack)) => {
             let why = "is stuck during compensation, so cancel does not apply: use retry, skip or \
                 resolve on the stuck step";
             return Err(Problem::new(Code::VerbDoesNotApply, format!("{id} {why}")));
         }
-        Err(VerbError::Ignored(Ignored::Ended)) => {
+        Err(VerbError::Ignored(IgnoreReason::Ended)) => {
             return Err(Problem::new(
                 Code::SagaEnded,
                 format!("{id} is already compensated: there is nothing to undo"),
@@ -329,7 +329,7 @@ mod tests {
     async fn orchestrated(database: &Database) -> Client {
         let mut visit = Definition::named("visit");
         let input = visit.input::<Visit>();
-        visit.pivot("open").asks(OpenFrom { guest: input.guest });
+        visit.pivot("open").sends(OpenFrom { guest: input.guest });
         let (options, definitions) =
             (Options { live_max: 0, ..Options::default() }, vec![visit.build().unwrap()]);
         let log = Arc::new(Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap());

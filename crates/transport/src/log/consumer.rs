@@ -15,7 +15,7 @@ use crate::log::segment::Segment;
 use crate::log::state::{Seating, State};
 use crate::log::sync::Handle;
 use crate::port::{BoxFuture, Consumer, Reach};
-use crate::record::{Delivered, Mark, Record};
+use crate::record::{Delivery, Mark, Record};
 
 /// Maximum gap between records on disk that are read in one call.
 const GAP_BYTES_MAX: u64 = 16 << 10;
@@ -79,7 +79,7 @@ impl LogConsumer {
     }
 
     /// Takes records synchronously: a future that is dropped before its first poll has taken none.
-    fn take(&mut self, max: usize) -> Result<Vec<Delivered>, Error> {
+    fn take(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
         let mut positions = self.positions.clone();
         let planned = {
             let mut state = self.handle.state();
@@ -101,7 +101,7 @@ impl LogConsumer {
 }
 
 impl Consumer for LogConsumer {
-    fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivered>, Error>> {
+    fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivery>, Error>> {
         Box::pin(async move { self.take(max) })
     }
 
@@ -208,7 +208,7 @@ fn file(segments: &VecDeque<Segment>, place: Place) -> Result<Arc<dyn File>, Err
 }
 
 /// Reads the records that are not in memory, adjacent ones in one call.
-fn read(planned: Vec<Planned>) -> Result<Vec<Delivered>, Error> {
+fn read(planned: Vec<Planned>) -> Result<Vec<Delivery>, Error> {
     let mut taken = Vec::with_capacity(planned.len());
     let mut block: Option<(u32, u64, Bytes)> = None;
     let mut rest = planned.into_iter();
@@ -236,7 +236,7 @@ fn read(planned: Vec<Planned>) -> Result<Vec<Delivered>, Error> {
                 record.ok_or_else(|| unreadable(place, "its checksum is wrong"))?
             }
         };
-        taken.push(Delivered { record, partition, offset, unreadable: None });
+        taken.push(Delivery { record, partition, offset, unreadable: None });
     }
     Ok(taken)
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::malformed::cut;
 use crate::error::Error;
 use crate::port::Transport;
-use crate::record::{Delivered, Record};
+use crate::record::{Delivery, Record};
 
 const TOPIC: &str = "kafka_dlt-original-topic";
 const PARTITION: &str = "kafka_dlt-original-partition";
@@ -39,8 +39,8 @@ pub fn dead_letter_topic(topic: &str) -> Arc<str> {
 /// reason.
 ///
 /// The place is written as `payment.commands[3]@1042`. The reason is truncated to 2,000 bytes.
-pub fn dead_letter(delivered: &Delivered, reason: &str) -> Record {
-    let Delivered { record, partition, offset, .. } = delivered;
+pub fn dead_letter(delivery: &Delivery, reason: &str) -> Record {
+    let Delivery { record, partition, offset, .. } = delivery;
     let mut headers = without_dead_letter_headers(record);
     let place = format!("{}[{partition}]@{offset}", record.topic);
     let reason = Bytes::copy_from_slice(cut(reason).as_bytes());

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use sagamore_transport::log::{Disk, Options};
 use sagamore_transport::{
-    Consumer, Delivered, Error, Log, Mark, MemoryDisk, Record, Subscription, Transport,
+    Consumer, Delivery, Error, Log, Mark, MemoryDisk, Record, Subscription, Transport,
 };
 
 pub fn open(disk: &MemoryDisk, options: &Options) -> Result<Log, Error> {
@@ -44,12 +44,12 @@ pub fn subscribe(log: &Log, group: &str, topic: &str) -> Box<dyn Consumer> {
     log.subscribe(subscription).now_or_never().expect("at once").expect("subscribe")
 }
 
-pub fn poll(consumer: &mut Box<dyn Consumer>, max: usize) -> Vec<Delivered> {
+pub fn poll(consumer: &mut Box<dyn Consumer>, max: usize) -> Vec<Delivery> {
     consumer.poll(max).now_or_never().expect("at once").expect("poll")
 }
 
 /// Takes all available records.
-pub fn drain(consumer: &mut Box<dyn Consumer>) -> Vec<Delivered> {
+pub fn drain(consumer: &mut Box<dyn Consumer>) -> Vec<Delivery> {
     let mut all = Vec::new();
     loop {
         let taken = poll(consumer, 100);
@@ -66,10 +66,10 @@ pub fn commit(consumer: &mut Box<dyn Consumer>, topic: &str, next: u64) {
 }
 
 /// Returns the bodies, which the tests write as numbers.
-pub fn numbers(taken: &[Delivered]) -> Vec<u64> {
+pub fn numbers(taken: &[Delivery]) -> Vec<u64> {
     taken
         .iter()
-        .map(|delivered| std::str::from_utf8(&delivered.record.body).unwrap().parse().unwrap())
+        .map(|delivery| std::str::from_utf8(&delivery.record.body).unwrap().parse().unwrap())
         .collect()
 }
 

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use sagamore_core::definition::{Draft, Kind};
 use sagamore_core::saga::{
-    Change, Entry, Ignored, Input, Rescue, SagaChange, Status, StepChange, StepState, StepStatus,
-    Verb, Wait,
+    Change, Entry, IgnoreReason, Input, Rescue, SagaChange, Status, StepChange, StepState,
+    StepStatus, Verb, Wait,
 };
 use sagamore_core::{
     Body, Command, Definition, Direction, Name, Outcome, Refusal, Reply, ReplyTo, Saga, SagaId,
@@ -116,7 +116,7 @@ impl Play {
         play
     }
 
-    pub fn input(&mut self, input: &Input) -> Result<Vec<String>, Ignored> {
+    pub fn input(&mut self, input: &Input) -> Result<Vec<String>, IgnoreReason> {
         let before = self.saga.clone();
         match decide(self.saga.clone(), input, self.now, &mut self.rng) {
             Ok(decision) => {
@@ -187,7 +187,7 @@ impl Play {
         step: &str,
         direction: Direction,
         outcome: Outcome,
-    ) -> Result<Vec<String>, Ignored> {
+    ) -> Result<Vec<String>, IgnoreReason> {
         let generation =
             self.saga.definition.index_of(&name(step)).map_or(1, |index| match direction {
                 Direction::Action => self.saga.steps[index].generation,
@@ -202,16 +202,16 @@ impl Play {
         direction: Direction,
         generation: u32,
         outcome: Outcome,
-    ) -> Result<Vec<String>, Ignored> {
+    ) -> Result<Vec<String>, IgnoreReason> {
         let key = StepKey { saga: self.saga.id.clone(), step: name(step), direction, generation };
         self.input(&Input::Reply(Reply { key, outcome, trace: None }))
     }
 
-    pub fn action(&mut self, step: &str, outcome: Outcome) -> Result<Vec<String>, Ignored> {
+    pub fn action(&mut self, step: &str, outcome: Outcome) -> Result<Vec<String>, IgnoreReason> {
         self.reply(step, Direction::Action, outcome)
     }
 
-    pub fn undo(&mut self, step: &str, outcome: Outcome) -> Result<Vec<String>, Ignored> {
+    pub fn undo(&mut self, step: &str, outcome: Outcome) -> Result<Vec<String>, IgnoreReason> {
         self.reply(step, Direction::Compensation, outcome)
     }
 
@@ -231,11 +231,11 @@ impl Play {
         self.undo(step, no()).unwrap()
     }
 
-    pub fn cancel(&mut self) -> Result<Vec<String>, Ignored> {
+    pub fn cancel(&mut self) -> Result<Vec<String>, IgnoreReason> {
         self.input(&Input::Cancel { reason: None })
     }
 
-    pub fn rescue(&mut self, step: &str, verb: Verb) -> Result<Vec<String>, Ignored> {
+    pub fn rescue(&mut self, step: &str, verb: Verb) -> Result<Vec<String>, IgnoreReason> {
         self.input(&Input::Rescue(Rescue {
             step: name(step),
             verb,
@@ -243,7 +243,11 @@ impl Play {
         }))
     }
 
-    pub fn set_aside(&mut self, step: &str, direction: Direction) -> Result<Vec<String>, Ignored> {
+    pub fn set_aside(
+        &mut self,
+        step: &str,
+        direction: Direction,
+    ) -> Result<Vec<String>, IgnoreReason> {
         self.input(&Input::SetAside {
             step: name(step),
             direction,

@@ -8,7 +8,7 @@ use sagamore_core::decide::{Bound, decide_within};
 use sagamore_core::definition::Kind;
 use sagamore_core::message::code;
 use sagamore_core::saga::{
-    Change, Entry, Ignored, Input, Rescue, Status, StepChange, StepStatus, Verb, Wait,
+    Change, Entry, IgnoreReason, Input, Rescue, Status, StepChange, StepStatus, Verb, Wait,
 };
 use sagamore_core::transitions::{Cell, used};
 use sagamore_core::{
@@ -251,7 +251,11 @@ impl World {
         let fits = awaited && direction == right;
         assert_eq!(
             taken,
-            if ended { Err(Ignored::Ended) } else { fits.then_some(()).ok_or(Ignored::Stale) }
+            if ended {
+                Err(IgnoreReason::Ended)
+            } else {
+                fits.then_some(()).ok_or(IgnoreReason::Stale)
+            }
         );
     }
 
@@ -293,7 +297,7 @@ impl World {
     }
 
     /// Decides, and asserts the invariants of every moment.
-    pub fn input(&mut self, input: &Input) -> Result<(), Ignored> {
+    pub fn input(&mut self, input: &Input) -> Result<(), IgnoreReason> {
         let before = self.saga.clone();
         if !self.healed && self.rng.u8(0..16) == 0 {
             let step = self.rng.usize(0..self.saga.steps.len());
@@ -479,11 +483,11 @@ impl World {
         if self.saga.status.has_ended() {
             assert_eq!(self.effects_not_by_hand(), effects, "an effect after the end");
             for reply in std::mem::take(&mut self.replies) {
-                assert_eq!(self.input(&Input::Reply(reply)), Err(Ignored::Ended));
+                assert_eq!(self.input(&Input::Reply(reply)), Err(IgnoreReason::Ended));
             }
             self.now = Timestamp(self.now.0 + 1_000_000_000);
-            assert_eq!(self.input(&Input::Tick), Err(Ignored::Ended));
-            assert_eq!(self.input(&Input::Cancel { reason: None }), Err(Ignored::Ended));
+            assert_eq!(self.input(&Input::Tick), Err(IgnoreReason::Ended));
+            assert_eq!(self.input(&Input::Cancel { reason: None }), Err(IgnoreReason::Ended));
             assert_eq!(self.saga.next_due(), None);
             assert!(self.saga.allowed_actions(self.now).is_empty());
         } else {
@@ -493,7 +497,7 @@ impl World {
             );
         }
         assert!(self.saga.outstanding().is_empty(), "at rest with an outstanding command");
-        assert_eq!(self.input(&Input::Start), Err(Ignored::AlreadyStarted));
+        assert_eq!(self.input(&Input::Start), Err(IgnoreReason::AlreadyStarted));
     }
 
     /// Counts the effects without those of steps decided by hand while in flight, which may still

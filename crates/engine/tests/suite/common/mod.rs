@@ -56,8 +56,8 @@ pub fn booklet(version: u32) -> Definition {
     let mut saga = Definition::named("booklet").version(version);
     let wish = saga.input::<Wish>();
     let written =
-        saga.step("write").asks(WriteFrom { text: wish.text }).undone_by::<Erase>().yields();
-    saga.pivot("print").asks(PrintFrom { page: written.page });
+        saga.step("write").sends(WriteFrom { text: wish.text }).undone_by::<Erase>().yields();
+    saga.pivot("print").sends(PrintFrom { page: written.page });
     saga.build().expect("the plan is sound")
 }
 

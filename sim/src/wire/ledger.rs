@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sagamore_core::Outcome;
-use sagamore_transport::{Delivered, Mark, Record, wire};
+use sagamore_transport::{Delivery, Mark, Record, wire};
 
 use crate::clocks::ProcessClock;
 
@@ -59,9 +59,9 @@ impl Ledger {
     }
 
     /// Records delivered messages.
-    pub fn delivered(&mut self, taken: &[Delivered]) {
+    pub fn delivery(&mut self, taken: &[Delivery]) {
         self.count += 1;
-        for Delivered { record, partition, offset, .. } in taken {
+        for Delivery { record, partition, offset, .. } in taken {
             let place = (record.topic.clone(), *partition, *offset);
             if record.topic.ends_with(".commands") {
                 if let Ok(command) = wire::decode_command(record) {
