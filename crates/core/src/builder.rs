@@ -49,8 +49,8 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::definition::{
-    CommandTemplate, Definition, Draft, Error, InputCheck, InputError, Kind, Patience, Problem,
-    Reference, Source, Step, misfit,
+    CommandTemplate, Definition, Draft, Error, InputCheck, InputError, Kind, ParticipantContract,
+    Patience, Problem, Reference, Repeat, Schemas, Source, Step, misfit,
 };
 use crate::id::Name;
 use crate::typed::{Action, Field, Message, Mirror, Origin, Ref, Undoes};
@@ -66,6 +66,21 @@ pub struct Builder {
     input_check: InputCheck,
     key: Option<Field>,
     steps: Vec<Written>,
+    participants: Vec<(String, WrittenContract)>,
+    schemas: Schemas,
+}
+
+/// The contract of a participant without a barrier, under construction.
+pub struct Participant<'a> {
+    contract: &'a mut WrittenContract,
+}
+
+/// A contract as written. `build` checks its names.
+#[derive(Debug, Default)]
+struct WrittenContract {
+    repeat: Repeat,
+    query: Option<String>,
+    refusals: BTreeMap<u16, String>,
 }
 
 /// A step with a name and, so far, without an action.
@@ -110,6 +125,8 @@ impl Definition {
             input_check: InputCheck::default(),
             key: None,
             steps: Vec::new(),
+            participants: Vec::new(),
+            schemas: Schemas::default(),
         }
     }
 }
@@ -173,6 +190,28 @@ impl Builder {
         self.write(name, Kind::Retriable)
     }
 
+    /// Describes a participant that has no barrier, or that refuses by HTTP status. Other
+    /// participants need no description.
+    ///
+    /// ```
+    /// # let mut saga = sagamore_core::Definition::named("checkout");
+    /// saga.participant("cards").by_key().refusal(402, "not-enough-money");
+    /// saga.participant("mail").never().query("mail.status");
+    /// ```
+    pub fn participant(&mut self, name: &str) -> Participant<'_> {
+        let known = self.participants.iter().position(|(known, _)| known == name);
+        let index = known.unwrap_or_else(|| {
+            self.participants.push((name.to_owned(), WrittenContract::default()));
+            self.participants.len() - 1
+        });
+        Participant { contract: &mut self.participants[index].1 }
+    }
+
+    /// Sets the JSON Schemas of input, messages and outputs.
+    pub fn schemas(&mut self, schemas: Schemas) {
+        self.schemas = schemas;
+    }
+
     /// Validates the definition.
     ///
     /// # Errors
@@ -193,6 +232,11 @@ impl Builder {
                 .map_or_else(String::new, ToString::to_string);
             problems.push(Problem::KeyOfStep { step });
         }
+        let mut participants = BTreeMap::new();
+        for (name, contract) in self.participants {
+            let contract = contract.lower(&mut problems);
+            participants.extend(named(&name, &mut problems).map(|name| (name, contract)));
+        }
         match name {
             Some(name) if problems.is_empty() => Definition::check(Draft {
                 name,
@@ -201,6 +245,8 @@ impl Builder {
                 key: self.key.map(|field| field.name.to_owned()),
                 input: self.input.iter().map(ToString::to_string).collect(),
                 steps,
+                participants,
+                schemas: self.schemas,
             })
             .map(|definition| definition.checking(self.input_check)),
             _ => Err(Error { definition: self.name, problems }),
@@ -218,6 +264,44 @@ impl Builder {
             patience: Patience::default(),
         });
         Named { steps: &mut self.steps }
+    }
+}
+
+impl Participant<'_> {
+    /// Declares that the participant deduplicates commands by their id, without a barrier. An
+    /// unknown action is resent.
+    pub fn by_key(self) -> Self {
+        self.contract.repeat = Repeat::ByKey;
+        self
+    }
+
+    /// Declares that each repetition of a command takes effect again. A command is never resent: an
+    /// unknown action is queried, or else waits for an operator.
+    pub fn never(self) -> Self {
+        self.contract.repeat = Repeat::Never;
+        self
+    }
+
+    /// Names the message that queries the outcome of an unknown action. It has the action's fields.
+    pub fn query(self, message: &str) -> Self {
+        self.contract.query = Some(message.to_owned());
+        self
+    }
+
+    /// Maps an HTTP status, from 400 to 599, to a refusal with this code.
+    pub fn refusal(self, status: u16, code: &str) -> Self {
+        self.contract.refusals.insert(status, code.to_owned());
+        self
+    }
+}
+
+impl WrittenContract {
+    fn lower(self, problems: &mut Vec<Problem>) -> ParticipantContract {
+        let query = self.query.and_then(|query| named(&query, problems));
+        let refusals = self.refusals.into_iter();
+        let refusals =
+            refusals.filter_map(|(status, code)| Some((status, named(&code, problems)?))).collect();
+        ParticipantContract { repeat: self.repeat, query, refusals }
     }
 }
 
@@ -269,6 +353,21 @@ impl<A: Action> SentStep<'_, A> {
     where
         M::Of: Undoes<Action = A>,
     {
+        self.written().compensation = Some(Request::of(compensation, A::PARTICIPANT));
+        self
+    }
+
+    /// Sets a compensation that is filled from the output of its own action, for participants
+    /// without a barrier. They store no outputs: see [`Builder::participant`].
+    pub fn undone_by_output<M: Mirror>(
+        mut self,
+        compensation: impl FnOnce(<A::Output as Message>::From) -> M,
+    ) -> Self
+    where
+        M::Of: Undoes<Action = A>,
+    {
+        let own = Origin::Step(self.steps.len() - 1);
+        let compensation = compensation(<A::Output as Message>::From::of(own));
         self.written().compensation = Some(Request::of(compensation, A::PARTICIPANT));
         self
     }

@@ -10,10 +10,14 @@ use crate::body::Body;
 use crate::id::Name;
 use crate::step_set::StepSet;
 
+mod contract;
 mod draw;
 mod input;
 
 pub use crate::validate::{Error, Problem};
+pub use contract::{
+    ParticipantContract, Repeat, SCHEMA_BYTES_MAX, SCHEMAS_BYTES_MAX, SchemaPlace, Schemas,
+};
 pub use draw::{mermaid, text};
 pub use input::InputError;
 pub(crate) use input::{InputCheck, misfit};
@@ -50,6 +54,12 @@ pub struct Draft {
     pub input: Vec<String>,
     /// The steps in the order in which they were written.
     pub steps: Vec<Step>,
+    /// The contracts of participants. A participant without an entry has a barrier.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub participants: BTreeMap<Name, ParticipantContract>,
+    /// The schemas of input, messages and outputs.
+    #[serde(default, skip_serializing_if = "Schemas::is_empty")]
+    pub schemas: Schemas,
 }
 
 /// One step of a definition.

@@ -9,6 +9,7 @@ use crate::definition::{CommandTemplate, Definition, Draft, Graph, Kind, STEPS_M
 use crate::id::Name;
 use crate::step_set::StepSet;
 
+mod contract;
 mod problem;
 
 pub use problem::{Error, Problem};
@@ -36,6 +37,8 @@ impl Definition {
         sense(&draft, &mut problems);
         shape(&draft, &mut problems);
         draft.steps.iter().for_each(|step| patience(step, &mut problems));
+        contract::participants(&draft, &mut problems);
+        contract::schemas(&draft, &mut problems);
         let graph = if problems.iter().any(Problem::hides_the_order) {
             None
         } else {
@@ -262,8 +265,11 @@ fn references(draft: &Draft, graph: &Graph, index: usize, problems: &mut Vec<Pro
                         continue;
                     }
                     Some(source) if source == index && of_compensation => {
-                        problems.push(Problem::OwnOutput { step: name, field });
-                        continue;
+                        if draft.contract_of(step).repeat.is_barrier() {
+                            problems.push(Problem::OwnOutput { step: name, field });
+                            continue;
+                        }
+                        &step.yields
                     }
                     Some(source) if !graph.ancestors[index].contains(source) => {
                         problems.push(Problem::NotAnAncestor { step: name, field, reference });
@@ -335,6 +341,8 @@ fn lower(draft: &mut Draft, graph: &Graph) {
         step.yields.sort();
         step.yields.dedup();
     }
+    draft.participants.retain(|_, contract| !contract.is_default());
+    draft.schemas.sort();
 }
 
 /// Hashes the lowered draft: fields in the order of their structs, maps sorted.

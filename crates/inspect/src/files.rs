@@ -144,7 +144,7 @@ fn why(error: &serde_saphyr::Error) -> String {
         Yaml::Unexpected { expected: "string scalar", .. } => {
             "expected a single text: write it without [ ] or { }".into()
         }
-        Yaml::InvalidScalar { ty: "u32" | "u64", .. } => {
+        Yaml::InvalidScalar { ty: "u16" | "u32" | "u64", .. } => {
             "expected a whole number of at least 0: write 1".into()
         }
         Yaml::InvalidBooleanStrict { .. } => "expected a boolean: write true or false".into(),

@@ -3,6 +3,7 @@
 extern crate sagamore_core as sagamore; // for the derives
 
 mod backward;
+mod contract;
 mod drawn;
 mod faults;
 mod forward;
