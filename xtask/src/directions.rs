@@ -24,6 +24,7 @@ const ALLOWED: &[CrateRule] = &[
     CrateRule { package: "sagamore-database", uses: &["sagamore-core"], tests_use: &[] },
     CrateRule { package: "sagamore-transport", uses: &["sagamore-core"], tests_use: &[] },
     CrateRule { package: "sagamore-kafka", uses: &["sagamore-transport"], tests_use: &[] },
+    CrateRule { package: "sagamore-gateway", uses: PORTS, tests_use: &[] },
     CrateRule {
         package: "sagamore-inspect",
         uses: &["sagamore-core", "sagamore-transport"],
@@ -70,6 +71,7 @@ const FACE: &[&str] = &[
     "sagamore-database",
     "sagamore-transport",
     "sagamore-kafka",
+    "sagamore-gateway",
     "sagamore-engine",
     "sagamore-sdk",
     "sagamore-inspect",
@@ -160,6 +162,9 @@ mod tests {
         check("sagamore-macros", "sagamore-core", true, true);
         check("sagamore-transport", "sagamore-core", false, true);
         check("sagamore-engine", "sagamore-transport", false, true);
+        check("sagamore-gateway", "sagamore-database", false, true);
+        check("sagamore-gateway", "sagamore-sdk", false, false);
+        check("sagamore-server", "sagamore-gateway", false, false);
         check("sagamore-engine", "sagamore-sdk", false, false);
         check("sagamore-engine", "sagamore-sdk", true, false);
         check("sagamore-sdk", "sagamore-engine", false, false);

@@ -15,6 +15,10 @@ const COUNTERS: &[(&str, &str)] = &[
     ("sagamore_ended_total", "Sagas that ended, by state."),
     ("sagamore_forgotten_total", "Rows of ended sagas that were removed after the retention."),
     (
+        "sagamore_gateway_calls_total",
+        "Commands that a gateway has handled, by participant and outcome.",
+    ),
+    (
         "sagamore_ignored_total",
         "Inputs that changed nothing, by reason: late and repeated replies, for example.",
     ),
@@ -131,6 +135,8 @@ const GAUGES: &[(&str, &str)] = &[
         "sagamore_open_faults",
         "Sagas with a fault that an operator can decide: see `list --open-faults`.",
     ),
+    ("sagamore_gateway_in_flight", "Running calls of a participant."),
+    ("sagamore_gateway_lag", "Commands that a gateway has not handled."),
     ("sagamore_participant_lag", "Commands that a service has not handled."),
     ("sagamore_partitions_owned", "Reply partitions that this orchestrator owns."),
     (
@@ -158,6 +164,7 @@ const GAUGES: &[(&str, &str)] = &[
 
 /// Metrics with a distribution.
 const HISTOGRAMS: &[(&str, &str)] = &[
+    ("sagamore_gateway_call_seconds", "Duration of a participant's call."),
     ("sagamore_participant_chunk_size", "Messages in one transaction of a service."),
     ("sagamore_turn_inputs", "Inputs of one turn of the orchestrator."),
     ("sagamore_turn_sagas", "Sagas that one turn of the orchestrator stored."),

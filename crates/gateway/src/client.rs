@@ -1,0 +1,106 @@
+//! The HTTP client of one participant: pooled connections to one URL. It follows no redirects.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::answer::{RESPONSE_BYTES_MAX, Response};
+use crate::binding::Binding;
+
+/// Time limit of a connection attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+/// Time after which an unused connection is closed. It is below the 5 s after which Node closes
+/// one, because a request on a connection that is being closed has an unknown outcome.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The client of one participant. Clones share its connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pool: Pool<HttpConnector, Full<Bytes>>,
+    timeout: Duration,
+}
+
+/// A call without a complete response.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// No connection was made, so that the call had no effect.
+    #[error("cannot connect to the participant: {0}")]
+    Connect(String),
+    /// The request may have been sent.
+    #[error("{0}")]
+    Unanswered(String),
+}
+
+impl Client {
+    /// Creates a client without a connection.
+    pub fn of(binding: &Binding) -> Client {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT.min(binding.timeout)));
+        let pool = Pool::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(binding.concurrency)
+            .build(connector);
+        Client { pool, timeout: binding.timeout }
+    }
+
+    /// Sends a request and reads its response.
+    ///
+    /// # Errors
+    /// Says whether the request may have been sent.
+    pub async fn call(&self, request: Request<Full<Bytes>>) -> Result<Response, Failure> {
+        match tokio::time::timeout(self.timeout, self.exchange(request)).await {
+            Ok(exchanged) => exchanged,
+            Err(_) => {
+                let limit = self.timeout;
+                Err(Failure::Unanswered(format!(
+                    "the participant did not respond within {limit:?}"
+                )))
+            }
+        }
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response, Failure> {
+        let response = self.pool.request(request).await.map_err(|error| {
+            let why = causes(&error);
+            match error.is_connect() {
+                true => Failure::Connect(why),
+                false => Failure::Unanswered(format!("the connection broke: {why}")),
+            }
+        })?;
+        let (head, body) = response.into_parts();
+        let body = complete(body).await?;
+        Ok(Response { status: head.status, headers: head.headers, body })
+    }
+}
+
+/// Reads a body; `None` if it is too large.
+async fn complete(body: Incoming) -> Result<Option<Bytes>, Failure> {
+    match Limited::new(body, RESPONSE_BYTES_MAX).collect().await {
+        Ok(collected) => Ok(Some(collected.to_bytes())),
+        Err(error) if error.is::<LengthLimitError>() => Ok(None),
+        Err(error) => Err(Failure::Unanswered(format!("the response broke off: {error}"))),
+    }
+}
+
+/// Returns the error with its causes. The outermost one only says that an attempt failed.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.ends_with(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,31 @@
+//! The errors of a gateway. Failures of a participant are outcomes of its calls, not errors.
+
+use sagamore_database::Error as DatabaseError;
+use sagamore_transport::Error as TransportError;
+
+/// An error of a gateway.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The transport failed.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The database of sent commands failed.
+    #[error("the database of sent commands: {0}")]
+    Database(#[from] DatabaseError),
+    /// The participant's URL cannot be called.
+    #[error(transparent)]
+    Binding(#[from] crate::binding::Unfit),
+}
+
+impl Error {
+    /// Returns whether a later retry may succeed.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            // each subscription creates the topics
+            Error::Transport(TransportError::UnknownTopic(_)) => true,
+            Error::Transport(error) => error.is_transient(),
+            Error::Database(error) => error.is_transient(),
+            Error::Binding(_) => false,
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Calling: commands become HTTP requests, which run concurrently, one per step at a time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sagamore_core::definition::{ParticipantContract, Repeat};
+use sagamore_core::message::{Outcome, Reply};
+use sagamore_core::{StepKey, Timestamp, TraceContext};
+use sagamore_database::{Clock, Database};
+use sagamore_transport::Record;
+use tokio::task::{Id, JoinError, JoinSet};
+
+use super::Gateway;
+use super::receive::CommandItem;
+use crate::answer::{self, Meaning};
+use crate::binding::Binding;
+use crate::client::{Client, Failure};
+use crate::request;
+use crate::sent::Sent;
+
+/// The client of a participant with its settings, shared by the running calls.
+#[derive(Clone)]
+pub(super) struct Caller {
+    binding: Arc<Binding>,
+    client: Client,
+    clock: Clock,
+    sent: Option<Sent>,
+}
+
+/// The running calls.
+pub(super) struct Calls {
+    caller: Caller,
+    tasks: JoinSet<CallEnd>,
+    items: HashMap<Id, CommandItem>,
+    ended: Vec<(CommandItem, CallEnd)>,
+}
+
+/// The result of a call.
+pub(super) struct CallEnd {
+    pub meaning: Meaning,
+    /// The trace of the response.
+    pub trace: Option<TraceContext>,
+    /// Whether a connection to the participant was made; `None` if none was attempted.
+    pub is_reached: Option<bool>,
+    pub took: Duration,
+}
+
+impl Caller {
+    pub fn new(binding: Binding, clock: Clock, database: Option<Database>) -> Caller {
+        let (client, sent) = (Client::of(&binding), database.map(Sent::new));
+        Caller { client, binding: Arc::new(binding), clock, sent }
+    }
+
+    /// Calls the participant, unless the command must not be sent twice and may have been sent.
+    async fn call(
+        &self,
+        record: &Record,
+        key: &StepKey,
+        contract: &ParticipantContract,
+    ) -> CallEnd {
+        let begun = Instant::now();
+        let id = key.command_id();
+        let mut end = match contract.repeat {
+            Repeat::Barrier | Repeat::ByKey => self.send(record, &id, contract).await,
+            Repeat::Never => self.send_once(record, &id, key, contract).await,
+        };
+        end.took = begun.elapsed();
+        end
+    }
+
+    /// Sends a command whose row is new. The row is removed if the call had no effect.
+    async fn send_once(
+        &self,
+        record: &Record,
+        id: &str,
+        key: &StepKey,
+        contract: &ParticipantContract,
+    ) -> CallEnd {
+        let Some(sent) = &self.sent else {
+            return CallEnd::fault(
+                "the gateway has no database, which `repeat: never` needs: configure one".into(),
+            );
+        };
+        match sent.insert(id, key.saga.as_str(), self.now()).await {
+            Ok(true) => {}
+            Ok(false) => {
+                return CallEnd::of(Meaning::Unknown(
+                    "the command was sent before, and must not be sent twice".into(),
+                ));
+            }
+            Err(error) => {
+                return CallEnd::fault(format!("cannot store that the command is sent: {error}"));
+            }
+        }
+        let end = self.send(record, id, contract).await;
+        if let Meaning::Outcome(Outcome::Fault(_)) = end.meaning
+            && let Err(error) = sent.remove(id).await
+        {
+            // the resend finds the row and is unknown, which is safe
+            tracing::warn!(command = id, %error, "cannot remove a sent command");
+        }
+        end
+    }
+
+    async fn send(&self, record: &Record, id: &str, contract: &ParticipantContract) -> CallEnd {
+        let request = request::of(record, id, &self.binding, self.now());
+        match self.client.call(request).await {
+            Ok(response) => CallEnd {
+                trace: answer::trace(&response.headers),
+                is_reached: Some(true),
+                ..CallEnd::of(answer::read(&response, contract))
+            },
+            Err(failure @ Failure::Connect(_)) => {
+                CallEnd { is_reached: Some(false), ..CallEnd::fault(failure.to_string()) }
+            }
+            Err(failure @ Failure::Unanswered(_)) => {
+                CallEnd::of(Meaning::Unknown(failure.to_string()))
+            }
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(self.clock.now_ms())
+    }
+}
+
+impl CallEnd {
+    fn of(meaning: Meaning) -> CallEnd {
+        CallEnd { meaning, trace: None, is_reached: None, took: Duration::ZERO }
+    }
+
+    fn fault(text: String) -> CallEnd {
+        CallEnd::of(Meaning::Outcome(Outcome::Fault(text)))
+    }
+}
+
+impl Calls {
+    pub fn of(caller: Caller) -> Calls {
+        Calls { caller, tasks: JoinSet::new(), items: HashMap::new(), ended: Vec::new() }
+    }
+
+    /// Returns the number of calls that are not collected.
+    pub fn running(&self) -> usize {
+        self.items.len() + self.ended.len()
+    }
+
+    pub fn sent(&self) -> Option<Sent> {
+        self.caller.sent.clone()
+    }
+
+    fn start(&mut self, item: CommandItem) {
+        let (caller, key) = (self.caller.clone(), item.key.clone());
+        let (record, contract) = (item.delivery.record.clone(), item.contract.clone());
+        let task = self.tasks.spawn(async move { caller.call(&record, &key, &contract).await });
+        self.items.insert(task.id(), item);
+    }
+
+    /// Returns whether a call has ended that is not collected.
+    pub fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
+    /// Waits until a call ends; forever if none runs.
+    pub async fn ended(&mut self) {
+        match self.tasks.join_next_with_id().await {
+            Some(joined) => self.end(joined),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn end(&mut self, joined: Result<(Id, CallEnd), JoinError>) {
+        let (id, end) = match joined {
+            Ok(ended) => ended,
+            Err(error) => (error.id(), CallEnd::of(Meaning::Unknown(format!("the call: {error}")))),
+        };
+        self.ended.extend(self.items.remove(&id).map(|item| (item, end)));
+    }
+
+    /// Removes and returns the calls that have ended.
+    fn take_ended(&mut self) -> Vec<(CommandItem, CallEnd)> {
+        while let Some(joined) = self.tasks.try_join_next_with_id() {
+            self.end(joined);
+        }
+        std::mem::take(&mut self.ended)
+    }
+}
+
+impl Gateway {
+    /// Collects the calls that have ended, and starts those that may begin.
+    pub(super) fn call(&mut self) {
+        self.collect();
+        while self.calls.running() < self.concurrency
+            && let Some(item) = self.lanes.next()
+        {
+            self.calls.start(item);
+        }
+    }
+
+    /// Turns ended calls into replies.
+    pub(super) fn collect(&mut self) {
+        for (item, end) in self.calls.take_ended() {
+            self.lanes.end(&item.key);
+            self.bytes -= item.bytes();
+            self.observe(&item, &end);
+            self.settle(item, end);
+        }
+    }
+
+    /// Owes the reply of an ended call. An unknown outcome has none where the command may be
+    /// resent: the orchestrator's deadline and its pauses are the only retry loop.
+    fn settle(&mut self, item: CommandItem, end: CallEnd) {
+        match end.meaning {
+            Meaning::Outcome(outcome) => {
+                let trace = end.trace.or(item.trace);
+                self.owe(&item.delivery, Reply { key: item.key, outcome, trace }, &item.reply_to);
+            }
+            Meaning::Pending(_) | Meaning::Unknown(_) => self.ledger.finish(&item.place()),
+        }
+    }
+}

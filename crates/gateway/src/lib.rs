@@ -1,0 +1,30 @@
+//! The gateway: participants that are HTTP services.
+//!
+//! A [`Gateway`] consumes the commands of one participant, sends each as an HTTP request, and
+//! publishes the response as the reply. It has no barrier: a crash repeats a request. It knows
+//! neither engine nor SDK. `docs/http-participants.md` specifies requests and responses.
+
+mod error;
+mod text;
+
+pub mod binding;
+pub mod contract;
+pub mod signature;
+
+mod outcome;
+
+mod answer;
+mod client;
+mod lanes;
+mod ledger;
+mod request;
+
+mod sent;
+
+mod gateway;
+
+pub use binding::{Binding, Egress, Endpoint};
+pub use contract::Contracts;
+pub use error::Error;
+pub use gateway::{Gateway, Options};
+pub use signature::Secret;

@@ -1,0 +1,7 @@
+//! The gateway against a participant in this process: every outcome, order, bounds and crashes.
+
+mod harness;
+
+mod bounds;
+mod calls;
+mod never;
