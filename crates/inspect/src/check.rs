@@ -3,8 +3,11 @@
 mod services;
 
 use sagamore_core::definition::{Definition, Draft, Kind};
-use sagamore_core::plan::{self, Explored, Plan, Problem, Role};
+use sagamore_core::plan::{self, Explored, Plan, Role};
 use serde::Serialize;
+
+use crate::files::{Content, Parsed, of_definition};
+use crate::violation::{Finding, Violation};
 
 pub use services::Declaration;
 
@@ -12,14 +15,11 @@ pub use services::Declaration;
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// The name of the plan or definition.
-    pub name: String,
-    /// The version of the plan or definition.
-    pub version: u32,
-    /// `plan` or `definition`.
-    pub kind: &'static str,
-    /// All problems; empty for a valid plan or definition.
-    pub problems: Vec<Finding>,
+    /// The identity of the plan or definition. Absent if the shape of the file is wrong.
+    #[serde(flatten)]
+    pub identity: Option<Identity>,
+    /// All violations; empty for a valid plan or definition.
+    pub problems: Vec<Violation>,
     /// The services that take part, without duplicates.
     pub services: Vec<String>,
     /// The number of explored states of a plan.
@@ -31,80 +31,76 @@ pub struct Report {
     pub compared: bool,
 }
 
-/// One problem with its fix.
-#[derive(Clone, Debug, Serialize)]
-pub struct Finding {
-    /// The violated rule with its fix, in one sentence.
-    pub problem: String,
-    /// The shortest run that leads to the problem, if the problem depends on the order of events.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub run: Vec<String>,
+/// The identity of a plan or definition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// The name of the plan or definition.
+    pub name: String,
+    /// The version of the plan or definition.
+    pub version: u32,
+    /// `plan` or `definition`.
+    pub kind: &'static str,
 }
 
-/// Checks a plan. With `services`, also compares it with their declarations.
-pub fn of_plan(plan: &Plan, services: Option<&[Declaration]>) -> Report {
-    let mut report = Report {
-        name: plan.name.to_string(),
-        version: plan.version,
-        kind: "plan",
-        problems: Vec::new(),
-        services: distinct(plan.parts().map(|part| part.service.as_str())),
-        states: None,
-        ends: Vec::new(),
-        compared: services.is_some(),
-    };
-    match plan::explored(plan) {
+impl Report {
+    /// Returns the report of a file whose shape is wrong.
+    pub fn of_shape(problems: Vec<Violation>) -> Report {
+        let (services, ends) = (Vec::new(), Vec::new());
+        Report { identity: None, problems, services, states: None, ends, compared: false }
+    }
+
+    fn empty(identity: Identity, services: Vec<String>, compared: bool) -> Report {
+        let (problems, ends) = (Vec::new(), Vec::new());
+        Report { identity: Some(identity), problems, services, states: None, ends, compared }
+    }
+}
+
+impl Parsed<'_> {
+    /// Checks the content. With `services`, also compares it with their declarations.
+    pub fn report(&self, services: Option<&[Declaration]>) -> Report {
+        let (mut report, findings) = match &self.content {
+            Content::Plan(plan) => of_plan(plan, services),
+            Content::Definition(draft) => of_draft(draft, services),
+        };
+        report.problems = self.tree.violations(findings);
+        report
+    }
+}
+
+fn of_plan(plan: &Plan, services: Option<&[Declaration]>) -> (Report, Vec<Finding>) {
+    let identity = Identity { name: plan.name.to_string(), version: plan.version, kind: "plan" };
+    let parts = distinct(plan.parts().map(|part| part.service.as_str()));
+    let mut report = Report::empty(identity, parts, services.is_some());
+    let mut findings = match plan::explored(plan) {
         Ok(explored) => {
             report.states = Some(explored.states);
             report.ends = ends_of_plan(plan, &explored);
+            Vec::new()
         }
-        Err(problems) => report.problems = problems.iter().map(Finding::of).collect(),
-    }
-    let differences = services.map(|services| services::differences(plan, services));
-    report.problems.extend(differences.unwrap_or_default().into_iter().map(Finding::plain));
-    report
-}
-
-/// Checks a definition. With `services`, also compares it with their declarations.
-pub fn of_definition(draft: Draft, services: Option<&[Declaration]>) -> Report {
-    let mut report = Report {
-        name: draft.name.to_string(),
-        version: draft.version,
-        kind: "definition",
-        problems: Vec::new(),
-        services: distinct(draft.steps.iter().map(|step| step.action.participant.as_str())),
-        states: None,
-        ends: Vec::new(),
-        compared: services.is_some(),
+        Err(problems) => problems.iter().map(|problem| Finding::of_plan(problem, plan)).collect(),
     };
-    let unknown = services.map(|services| services::unknown(&draft, services)).unwrap_or_default();
-    match Definition::check(draft) {
-        Ok(definition) => report.ends = ends_of_definition(&definition),
-        Err(error) => {
-            report.problems =
-                error.problems.iter().map(|each| Finding::plain(each.to_string())).collect()
-        }
-    }
-    report.problems.extend(unknown.into_iter().map(Finding::plain));
-    report
+    let differences = services.map(|services| services::differences(plan, services));
+    findings.extend(differences.unwrap_or_default());
+    (report, findings)
 }
 
-impl Finding {
-    fn plain(problem: String) -> Finding {
-        Finding { problem, run: Vec::new() }
-    }
-
-    fn of(problem: &Problem) -> Finding {
-        let text = problem.to_string();
-        match problem.run() {
-            None => Finding::plain(text),
-            Some(run) => {
-                let brief = text.strip_suffix(&format!(" ({run})")).unwrap_or(&text);
-                Finding { problem: brief.to_owned(), run: run.0.clone() }
-            }
+fn of_draft(draft: &Draft, services: Option<&[Declaration]>) -> (Report, Vec<Finding>) {
+    let (name, version) = (draft.name.to_string(), draft.version);
+    let participants = draft.steps.iter().map(|step| step.action.participant.as_str());
+    let identity = Identity { name, version, kind: "definition" };
+    let mut report = Report::empty(identity, distinct(participants), services.is_some());
+    let mut findings = match Definition::check(draft.clone()) {
+        Ok(definition) => {
+            report.ends = ends_of_definition(&definition);
+            Vec::new()
         }
-    }
+        Err(error) => of_definition(&error, draft),
+    };
+    findings
+        .extend(services.map(|services| services::unknown(draft, services)).unwrap_or_default());
+    (report, findings)
 }
+
 /// All ends of a plan: the events of a run without failure, and the failures after which everything
 /// is undone.
 fn ends_of_plan(plan: &Plan, explored: &Explored) -> Vec<String> {

@@ -1,6 +1,14 @@
 //! Static inspection of definitions and plans: parsing, checking, drawing, and AsyncAPI export.
 //! Pure functions over core; wire names come from transport.
 
+mod pointer;
+mod violation;
+
+mod tree;
+
+mod place;
+mod shape;
+
 pub mod files;
 
 pub mod check;
@@ -9,4 +17,5 @@ pub mod asyncapi;
 pub mod graph;
 
 pub use asyncapi::REPLIES;
-pub use files::SagaFile;
+pub use files::{SagaFile, check_json, check_text};
+pub use violation::{VIOLATIONS_MAX, Violation};

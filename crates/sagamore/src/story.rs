@@ -229,7 +229,7 @@ pub(crate) mod toy {
 #[cfg(test)]
 mod tests {
     use sagamore_core::plan;
-    use sagamore_inspect::check::of_plan;
+    use sagamore_inspect::files::Parsed;
     use sagamore_sdk::{Decided, Message, Never, Reaction, Tx, done};
 
     use super::*;
@@ -284,9 +284,10 @@ mod tests {
         for plan in &story.plans {
             let declared = story.declarations_for(plan);
             assert_eq!(declared[0].reactions.len(), 1);
-            let problems = of_plan(plan, Some(&declared)).problems;
-            let problems: Vec<&str> =
-                problems.iter().map(|finding| finding.problem.as_str()).collect();
+            let text = serde_json::to_string(plan).expect("JSON");
+            let parsed = Parsed::parse(&text).expect("a plan");
+            let problems = parsed.report(Some(&declared)).problems;
+            let problems: Vec<&str> = problems.iter().map(|one| one.detail.as_str()).collect();
             assert_eq!(
                 problems,
                 ["'come' belongs to guest, which is no service of this program: use host"]

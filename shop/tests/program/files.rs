@@ -24,7 +24,7 @@ fn printed(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// Replaces `from` in a file of the docs and returns the lines of `check`, without the file's name.
+/// Replaces `from` in a file of the docs and returns the lines of `check`, without the place.
 #[track_caller]
 fn reported_problems(file: &str, from: &str, to: &str) -> Vec<String> {
     let text = std::fs::read_to_string(doc(file)).expect("read the file");
@@ -35,8 +35,16 @@ fn reported_problems(file: &str, from: &str, to: &str) -> Vec<String> {
     let output = run(&["check"], &changed);
     let (out, err) = printed(&output);
     assert_eq!(output.status.code(), Some(1), "{out}{err}");
-    let before = format!("{}: ", changed.display());
-    out.lines().map(|line| line.strip_prefix(&before).unwrap_or(line).to_owned()).collect()
+    let before = format!("{}:", changed.display());
+    let problem = |line: &str| {
+        let Some(placed) = line.strip_prefix(&before) else { return line.to_owned() };
+        let mut parts = placed.splitn(3, ':');
+        let place =
+            [parts.next(), parts.next()].map(|part| part.and_then(|part| part.parse().ok()));
+        assert!(place.iter().all(|at: &Option<u32>| at.is_some()), "no place: {line}");
+        parts.next().unwrap_or_default().trim_start().to_owned()
+    };
+    out.lines().map(problem).collect()
 }
 
 /// Asserts the problems of a changed file, except its differences from the services.
@@ -223,29 +231,44 @@ fn a_plan_of_another_name_is_compared_only_on_request() {
 }
 
 #[test]
-fn an_unreadable_file_is_reported_on_stderr_with_its_place() {
+fn an_unreadable_file_is_reported_with_its_place() {
     let folder = tempfile::tempdir().expect("create a directory");
     let file = folder.path().join("plan.yaml");
-    let check = |contents: &[u8], expected: &str| {
+    let check = |contents: &[u8], expected: &[&str]| {
         std::fs::write(&file, contents).expect("write the file");
-        for command in ["check", "graph"] {
-            let output = run(&[command], &file);
-            let (out, err) = printed(&output);
-            assert_eq!((output.status.code(), out.as_str()), (Some(1), ""), "{err}");
-            assert!(
-                err.starts_with("shop: ") && err.contains(expected),
-                "{expected} is not in {err}"
-            );
-        }
+        let (out, err) = printed(&run(&["check"], &file));
+        let expected: Vec<String> =
+            expected.iter().map(|line| format!("{}:{line}", file.display())).collect();
+        assert_eq!(
+            (out.lines().collect::<Vec<&str>>(), err.as_str()),
+            (expected.iter().map(String::as_str).collect(), "")
+        );
+        let drawn = run(&["graph"], &file);
+        let (out, err) = printed(&drawn);
+        assert_eq!((drawn.status.code(), out.as_str()), (Some(1), ""));
+        assert!(err.starts_with("shop: ") && err.contains("`shop check "), "{err}");
     };
     check(
         b"name: a\nbegins: x\nreactions: []\n",
-        "plan.yaml:2:9: expected keys and values: write KEY: VALUE",
+        &[
+            "2:9: expected keys and values: write KEY: VALUE",
+            "1:1: the key 'version' is missing here: add it",
+        ],
     );
-    check(b"name: \xff", "plan.yaml:1:7: not valid UTF-8: save the file as UTF-8");
-    check(&vec![b'#'; (1 << 20) + 1], "plan.yaml has more than 1048576 bytes");
-    let (_, err) = printed(&run(&["check"], &folder.path().join("nothing.yaml")));
-    assert!(err.contains("nothing.yaml: No such file"), "{err}");
+    check(b"name: \xff", &["1:7: not valid UTF-8: save the file as UTF-8"]);
+    let report = run(&["check", "-o", "json"], &file);
+    let report: Value = serde_json::from_slice(&report.stdout).expect("one JSON document");
+    assert_eq!((&report["problems"][0]["line"], report.get("name")), (&1.into(), None));
+
+    let refused = |file: &Path, expected: &str| {
+        for command in ["check", "graph"] {
+            let (out, err) = printed(&run(&[command], file));
+            assert!(out.is_empty() && err.contains(expected), "{out}{err}");
+        }
+    };
+    std::fs::write(&file, vec![b'#'; (1 << 20) + 1]).expect("write the file");
+    refused(&file, "plan.yaml has more than 1048576 bytes");
+    refused(&folder.path().join("nothing.yaml"), "nothing.yaml: No such file");
 }
 
 #[test]

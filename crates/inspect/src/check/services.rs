@@ -2,9 +2,11 @@
 
 use sagamore_core::Name;
 use sagamore_core::definition::{CommandTemplate, Draft, Step};
-use sagamore_core::plan::{self, Declared, Plan};
+use sagamore_core::plan::{self, Declared, Plan, Who};
 
 use super::joined;
+use crate::place;
+use crate::violation::Finding;
 
 /// One service's declaration.
 #[derive(Clone, Debug)]
@@ -18,7 +20,7 @@ pub struct Declaration {
 }
 
 /// Returns the differences between a plan and the declared reactions, in both directions.
-pub fn differences(plan: &Plan, services: &[Declaration]) -> Vec<String> {
+pub(super) fn differences(plan: &Plan, services: &[Declaration]) -> Vec<Finding> {
     let differences = services
         .iter()
         .flat_map(|declared| plan::declared(plan, &declared.service, &declared.reactions));
@@ -27,32 +29,43 @@ pub fn differences(plan: &Plan, services: &[Declaration]) -> Vec<String> {
         .filter(|part| services.iter().all(|declared| &declared.service != part.service));
     let unknown = unknown.map(|part| {
         let (reaction, service) = (part.name, part.service);
-        format!(
+        let why = format!(
             "'{reaction}' belongs to {service}, which is no service of this program: use {}",
             names(services)
-        )
+        );
+        let who = Who { name: reaction.clone(), service: service.clone() };
+        Finding::new(place::plan::part(plan, &who).key("service"), why)
     });
-    differences.map(|difference| difference.to_string()).chain(unknown).collect()
+    let found =
+        |difference| Finding::new(place::plan::of_difference(&difference, plan), difference);
+    differences.map(found).chain(unknown).collect()
 }
 
 /// Returns the commands of a definition that its participants do not handle.
-pub fn unknown<'a>(draft: &'a Draft, services: &[Declaration]) -> Vec<String> {
+pub(super) fn unknown<'a>(draft: &'a Draft, services: &[Declaration]) -> Vec<Finding> {
     let commands = |step: &'a Step| {
-        std::iter::once(&step.action)
-            .chain(&step.compensation)
-            .map(move |template| (step, template))
+        let undo = step.compensation.iter().map(move |undo| (step, "compensation", undo));
+        std::iter::once((step, "action", &step.action)).chain(undo)
     };
-    let unknown = |(step, template): (&Step, &CommandTemplate)| {
-        let (step, CommandTemplate { participant, message, .. }) = (&step.name, template);
+    let unknown = |(step, command, template): (&Step, &str, &CommandTemplate)| {
+        let CommandTemplate { participant, message, .. } = template;
+        let own = place::definition::step(draft, &step.name).key(command);
+        let step = &step.name;
         match services.iter().find(|declared| &declared.service == participant) {
-            None => Some(format!(
-                "step '{step}' sends to {participant}, which is no service of this program: use {}",
-                names(services)
+            None => Some(Finding::new(
+                own.key("participant"),
+                format!(
+                    "step '{step}' sends to {participant}, which is no service of this program: use {}",
+                    names(services)
+                ),
             )),
             Some(declared) if declared.commands.contains(&message.as_str()) => None,
-            Some(declared) => Some(format!(
-                "step '{step}' sends '{message}', which {participant} does not handle: use {}",
-                joined(&declared.commands, " or ")
+            Some(declared) => Some(Finding::new(
+                own.key("message"),
+                format!(
+                    "step '{step}' sends '{message}', which {participant} does not handle: use {}",
+                    joined(&declared.commands, " or ")
+                ),
             )),
         }
     };

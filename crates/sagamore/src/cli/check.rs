@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use sagamore_inspect::check::{self, Finding, Report};
-use sagamore_inspect::files::{self, SagaFile};
+use sagamore_inspect::check::{Declaration, Identity, Report};
+use sagamore_inspect::files::{self, Content, Parsed};
 
 use super::args::{Format, FormatArgs};
 use crate::invocation::Invocation;
@@ -34,25 +34,10 @@ pub fn run(invocation: &Invocation, args: &CheckArgs) -> Result<Exit> {
     if args.compare && stories.iter().all(|story| story.declarations().is_empty()) {
         bail!("--compare: {} has no services to compare with", invocation.program.name);
     }
-    // prefer the story that registers the name over the first one
-    let compared = |is_of: &dyn Fn(&Story) -> bool, has_name: &dyn Fn(&Story) -> bool| {
-        let named = stories.iter().find(|story| has_name(story));
-        named
-            .or_else(|| stories.iter().find(|story| is_of(story)).filter(|_| args.compare))
-            .copied()
-    };
-    let report = match files::read(&args.file)? {
-        SagaFile::Plan(plan) => {
-            let has_name = |story: &Story| story.plans.iter().any(|own| own.name == plan.name);
-            let declared =
-                compared(&Story::is_observed, &has_name).map(|story| story.declarations_for(&plan));
-            check::of_plan(&plan, declared.as_deref())
-        }
-        SagaFile::Definition(draft) => {
-            let has_name = |story: &Story| story.sagas.iter().any(|own| own.name == draft.name);
-            let declared = compared(&Story::is_orchestrated, &has_name).map(Story::declarations);
-            check::of_definition(draft, declared.as_deref())
-        }
+    let bytes = files::bytes(&args.file)?;
+    let report = match files::text(&bytes).and_then(Parsed::parse) {
+        Ok(parsed) => parsed.report(declared(&stories, &parsed, args.compare).as_deref()),
+        Err(violations) => Report::of_shape(violations),
     };
     match args.format.output {
         Format::Json => output::json(&report)?,
@@ -61,12 +46,32 @@ pub fn run(invocation: &Invocation, args: &CheckArgs) -> Result<Exit> {
     Ok(if report.problems.is_empty() { Exit::Completed } else { Exit::Error })
 }
 
+/// Returns the declarations of the story that registers the file's name. With `compare`, another
+/// story of the same style may take its place.
+fn declared(stories: &[&Story], parsed: &Parsed, compare: bool) -> Option<Vec<Declaration>> {
+    let named = |story: &&&Story| match &parsed.content {
+        Content::Plan(plan) => story.plans.iter().any(|own| own.name == plan.name),
+        Content::Definition(draft) => story.sagas.iter().any(|own| own.name == draft.name),
+    };
+    let of_style = |story: &&&Story| match &parsed.content {
+        Content::Plan(_) => story.is_observed(),
+        Content::Definition(_) => story.is_orchestrated(),
+    };
+    let first = || stories.iter().find(of_style).filter(|_| compare);
+    let story = stories.iter().find(named).or_else(first)?;
+    Some(match &parsed.content {
+        Content::Plan(plan) => story.declarations_for(plan),
+        Content::Definition(_) => story.declarations(),
+    })
+}
+
 fn print(report: &Report, file: &Path) {
-    if !report.problems.is_empty() {
-        report.problems.iter().for_each(|finding| print_finding(finding, file));
+    report.problems.iter().for_each(|violation| outln!("{}:{violation}", file.display()));
+    let Report { identity, problems, services, states, ends, compared } = report;
+    let Some(Identity { name, version, kind }) = identity.as_ref().filter(|_| problems.is_empty())
+    else {
         return;
-    }
-    let Report { name, version, kind, services, states, ends, compared, .. } = report;
+    };
     outln!("OK: {kind} '{name}', version {version}");
     outln!("  services  {}", services.join(", "));
     if let Some(states) = states {
@@ -80,12 +85,5 @@ fn print(report: &Report, file: &Path) {
     }
     if *compared {
         outln!("  compared  no difference from the services of this program");
-    }
-}
-
-fn print_finding(Finding { problem, run }: &Finding, file: &Path) {
-    outln!("{}: {problem}", file.display());
-    for (index, step) in run.iter().enumerate() {
-        outln!("  {}. {step}", index + 1);
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
-use sagamore_core::definition::{self, Definition};
+use sagamore_core::definition;
 use sagamore_core::plan;
 use sagamore_inspect::files::{self, SagaFile};
 use sagamore_inspect::{asyncapi, graph};
@@ -41,22 +41,20 @@ pub fn run(invocation: &Invocation, args: &GraphArgs) -> Result<Exit> {
     let (name, quoted) = (invocation.name(), plain::quoted(&file));
     let wrong =
         || anyhow!("the saga in {file} is invalid: run `{name} check {quoted}` for the reasons");
-    let drawing = match files::read(&args.file)? {
-        SagaFile::Plan(plan) if !plan::check(&plan).is_empty() => return Err(wrong()),
-        SagaFile::Plan(plan) => match args.output {
-            Drawing::Text => plan::text(&plan),
-            Drawing::Mermaid => plan::mermaid(&plan),
-            Drawing::Svg => graph::of_plan(&plan).svg(),
-            Drawing::Asyncapi => asyncapi::of_plan(&plan),
-        },
-        SagaFile::Definition(draft) => {
-            let definition = Definition::check(draft).map_err(|_| wrong())?;
-            match args.output {
-                Drawing::Text => definition::text(&definition),
-                Drawing::Mermaid => definition::mermaid(&definition),
-                Drawing::Svg => graph::of_definition(&definition).svg(),
-                Drawing::Asyncapi => asyncapi::of_definition(&definition),
-            }
+    let file = files::read(&args.file).map_err(|error| match error {
+        files::Error::Invalid { .. } => wrong(),
+        unreadable => unreadable.into(),
+    })?;
+    let drawing = match (file, args.output) {
+        (SagaFile::Plan(plan), Drawing::Text) => plan::text(&plan),
+        (SagaFile::Plan(plan), Drawing::Mermaid) => plan::mermaid(&plan),
+        (SagaFile::Plan(plan), Drawing::Svg) => graph::of_plan(&plan).svg(),
+        (SagaFile::Plan(plan), Drawing::Asyncapi) => asyncapi::of_plan(&plan),
+        (SagaFile::Definition(definition), Drawing::Text) => definition::text(&definition),
+        (SagaFile::Definition(definition), Drawing::Mermaid) => definition::mermaid(&definition),
+        (SagaFile::Definition(definition), Drawing::Svg) => graph::of_definition(&definition).svg(),
+        (SagaFile::Definition(definition), Drawing::Asyncapi) => {
+            asyncapi::of_definition(&definition)
         }
     };
     out!("{drawing}");
