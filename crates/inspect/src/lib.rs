@@ -9,9 +9,12 @@ mod tree;
 mod place;
 mod shape;
 
+pub mod json_schema;
+
 pub mod files;
 
 pub mod check;
+pub mod diff;
 
 pub mod asyncapi;
 pub mod graph;

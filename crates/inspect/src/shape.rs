@@ -18,8 +18,8 @@ pub(crate) use plan::PLAN;
 /// The type of a value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
-    /// Any value.
-    Any,
+    /// A JSON Schema.
+    Schema,
     /// A text.
     Text(Text),
     /// A whole number from 0 to `u32::MAX` or `u64::MAX`.
@@ -45,6 +45,8 @@ pub(crate) enum Text {
     Field,
     /// A reference to a field.
     Reference,
+    /// An HTTP status.
+    Status,
 }
 
 /// A key of an object.
@@ -105,7 +107,7 @@ impl Reader<'_> {
     /// Returns the value as JSON. A value that lacks its shape becomes null, with a finding.
     fn value(&mut self, node: &Node, shape: &Shape, pointer: &Pointer) -> Value {
         match (shape, &node.content) {
-            (Shape::Any, _) => self.any(node, pointer),
+            (Shape::Schema, _) => self.any(node, pointer),
             (Shape::Text(text), _) => self.text(node, *text, pointer),
             (Shape::Whole(most), Content::Number(Some(number)))
                 if number.as_u64().is_some_and(|number| number <= *most) =>
@@ -230,6 +232,10 @@ impl Text {
         match self {
             Text::Name => Name::new(text).map(|_| ()).map_err(|error| error.to_string()),
             Text::Field => Ok(()),
+            Text::Status if text.parse::<u16>().is_ok_and(|status| status.to_string() == text) => {
+                Ok(())
+            }
+            Text::Status => Err(format!("'{text}' is not an HTTP status: write 402")),
             Text::Reference => {
                 Reference::try_from(text.to_owned()).map(|_| ()).map_err(|error| error.to_string())
             }

@@ -251,3 +251,32 @@ fn reports_are_bounded() {
     let long = check_text(&format!("{DEFINITION}? {}\n: 1\n", "k".repeat(100_000)));
     assert!(long.expect_err("an unknown key")[0].detail.len() < 2_100);
 }
+
+#[test]
+fn participants_and_schemas_have_places() {
+    let with = |keys: &str| DEFINITION.replacen("version: 1", &format!("version: 1\n{keys}"), 1);
+    let valid = "participants:\n  shipping: { repeat: by-key, refusals: { 409: full } }\nschemas:\n  \
+                 messages: { shipping.schedule: { maxProperties: 9 } }\n  input: {}";
+    let Ok(SagaFile::Definition(definition)) = check_text(&with(valid)) else {
+        panic!("{:?}", check_text(&with(valid)))
+    };
+    let json = serde_json::to_string(&definition).expect("JSON");
+    assert_eq!(check_json(&json), Ok(SagaFile::Definition(definition)));
+    let places = |keys: &str| places(&with(keys));
+    assert_eq!(
+        places("participants: { shipping: { repeat: twice, refusals: { 4x: full } } }"),
+        ["6:37 /participants/shipping/repeat", "6:56 /participants/shipping/refusals/4x",]
+    );
+    assert_eq!(
+        places(
+            "participants: { cards: {}, shipping: { refusals: { 200: full } } }\nschemas: { \
+             input: 7, messages: { a: {} } }"
+        ),
+        [
+            "6:17 /participants/cards",
+            "6:57 /participants/shipping/refusals/200",
+            "7:19 /schemas/input",
+            "7:34 /schemas/messages/a",
+        ]
+    );
+}

@@ -1,7 +1,7 @@
 //! The places of the problems of a definition.
 
 use sagamore_core::Name;
-use sagamore_core::definition::{CommandTemplate, Draft, Problem, Reference, Step};
+use sagamore_core::definition::{CommandTemplate, Draft, Problem, Reference, SchemaPlace, Step};
 
 use super::name_in;
 use crate::pointer::Pointer;
@@ -60,6 +60,38 @@ pub(crate) fn of(problem: &Problem, draft: &Draft) -> Pointer {
         Problem::NoAttempts { step: name } | Problem::NeverGivenUp { step: name, .. } => {
             patience(name, "attemptsMax")
         }
+        Problem::UnknownParticipant { participant, .. } => contract(participant),
+        Problem::QueryOfBarrier { participant } | Problem::QueryIsCommand { participant, .. } => {
+            contract(participant).key("query")
+        }
+        Problem::RefusalStatus { participant, status }
+        | Problem::ReservedCode { participant, status, .. } => {
+            contract(participant).keys(&["refusals", &status.to_string()])
+        }
+        Problem::UndoWithoutFields { step: name, .. } => step(name).key("compensation"),
+        Problem::SchemaOfNoMessage { message, .. } => {
+            schema(&SchemaPlace::Message(message.clone()))
+        }
+        Problem::SchemaOfNoAction { message, .. } => schema(&SchemaPlace::Output(message.clone())),
+        Problem::SchemaIsNoObject { place, .. } | Problem::SchemaTooLarge { place, .. } => {
+            schema(place)
+        }
+        Problem::SchemasTooLarge { .. } => root.key("schemas"),
+    }
+}
+
+/// Returns the place of a participant's contract.
+fn contract(participant: &Name) -> Pointer {
+    Pointer::root().keys(&["participants", participant.as_str()])
+}
+
+/// Returns the place of a schema.
+fn schema(place: &SchemaPlace) -> Pointer {
+    let schemas = Pointer::root().key("schemas");
+    match place {
+        SchemaPlace::Input => schemas.key("input"),
+        SchemaPlace::Message(name) => schemas.keys(&["messages", name.as_str()]),
+        SchemaPlace::Output(name) => schemas.keys(&["outputs", name.as_str()]),
     }
 }
 

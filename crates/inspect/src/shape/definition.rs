@@ -18,6 +18,16 @@ pub(crate) static DEFINITION: Shape = Shape::Object(&[
     ),
     required("input", FIELDS, "The fields of the input that steps may refer to."),
     required("steps", Shape::List(&STEP), "1 to 64 steps, in the order in which they run."),
+    optional(
+        "participants",
+        Shape::Map(Text::Name, &PARTICIPANT),
+        "The contract of each participant that has no barrier, or that refuses by HTTP status.",
+    ),
+    optional(
+        "schemas",
+        SCHEMAS,
+        "JSON Schemas (2020-12) of the data, each an object. Data without a schema is not checked.",
+    ),
 ]);
 
 static STEP: Shape = Shape::Object(&[
@@ -69,4 +79,40 @@ const PATIENCE: Shape = Shape::Object(&[
         "Milliseconds before the second attempt. The pause doubles with each attempt.",
     ),
     defaulted("backoffMsMax", U64, "30000", "The longest pause in milliseconds."),
+]);
+
+static PARTICIPANT: Shape = Shape::Object(&[
+    defaulted(
+        "repeat",
+        Shape::OneOf(&["barrier", "by-key", "never"]),
+        "\"barrier\"",
+        "The effect of a command that arrives twice. barrier: none, in whatever order commands \
+         arrive. by-key: none, but an undo leaves no tombstone. never: it takes effect again, so no \
+         command is resent.",
+    ),
+    optional(
+        "query",
+        NAME,
+        "The message that queries the outcome of an unknown action. Only without a barrier.",
+    ),
+    optional(
+        "refusals",
+        Shape::Map(Text::Status, &NAME),
+        "Maps HTTP statuses from 400 to 599 to codes of refusals. Any other status leaves the \
+         outcome unknown, unless the answer states it.",
+    ),
+]);
+
+const SCHEMAS: Shape = Shape::Object(&[
+    optional("input", Shape::Schema, "The schema of the saga's input."),
+    optional(
+        "messages",
+        Shape::Map(Text::Name, &Shape::Schema),
+        "The schema of each message, by its name.",
+    ),
+    optional(
+        "outputs",
+        Shape::Map(Text::Name, &Shape::Schema),
+        "The schema of each action's output, by the action's message.",
+    ),
 ]);

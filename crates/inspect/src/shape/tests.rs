@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use sagamore_core::Plan;
-use sagamore_core::definition::{CommandTemplate, Draft, Kind, Patience, Step};
+use sagamore_core::definition::{
+    CommandTemplate, Draft, Kind, ParticipantContract, Patience, Repeat, Schemas, Step,
+};
 use sagamore_core::plan::{Reaction, Start, Undo};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -14,7 +16,7 @@ use super::*;
 fn within(shape: &Shape, key: &str) -> Shape {
     let keys = match shape {
         Shape::Object(keys) => keys,
-        Shape::List(Shape::Object(keys)) => keys,
+        Shape::List(Shape::Object(keys)) | Shape::Map(_, Shape::Object(keys)) => keys,
         other => panic!("{other:?} has no keys"),
     };
     keys.iter().find(|known| known.name == key).unwrap_or_else(|| panic!("no key {key}")).shape
@@ -25,7 +27,7 @@ fn within(shape: &Shape, key: &str) -> Shape {
 fn check<T: DeserializeOwned>(shape: &Shape, minimal: Value) {
     let keys = match shape {
         Shape::Object(keys) => *keys,
-        Shape::List(Shape::Object(keys)) => keys,
+        Shape::List(Shape::Object(keys)) | Shape::Map(_, Shape::Object(keys)) => keys,
         other => panic!("{other:?} has no keys"),
     };
     let why = |value: Value| serde_json::from_value::<T>(value).map(|_| ()).expect_err("an error");
@@ -51,6 +53,8 @@ fn each_shape_has_the_keys_of_the_type_in_core() {
     check::<Step>(&step, json!({ "name": "a", "kind": "pivot", "action": command }));
     check::<CommandTemplate>(&within(&step, "action"), command);
     check::<Patience>(&within(&step, "patience"), json!({}));
+    check::<ParticipantContract>(&within(&DEFINITION, "participants"), json!({}));
+    check::<Schemas>(&within(&DEFINITION, "schemas"), json!({}));
 
     let begins = within(&PLAN, "begins");
     let start = json!({ "name": "a", "service": "b", "event": "c" });
@@ -68,6 +72,9 @@ fn the_values_and_defaults_are_those_of_core() {
     let Shape::OneOf(kinds) = within(&step, "kind") else { panic!("no kinds") };
     let all = [Kind::Compensatable, Kind::Pivot, Kind::Retriable];
     assert_eq!(kinds, all.map(Kind::as_str));
+    let participant = within(&DEFINITION, "participants");
+    let Shape::OneOf(repeats) = within(&participant, "repeat") else { panic!("no values") };
+    assert_eq!(repeats, [Repeat::Barrier, Repeat::ByKey, Repeat::Never].map(Repeat::as_str));
     let Shape::Object(patience) = within(&step, "patience") else { panic!("no keys") };
     let defaults = serde_json::to_value(Patience::default()).expect("JSON");
     for key in patience {
