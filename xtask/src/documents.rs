@@ -20,6 +20,16 @@ const DOCUMENTS: &[Document] = &[
     Document { path: "docs/cli.md", program: "debug/shop", arguments: &["docs", "cli"] },
     Document { path: "docs/metrics.md", program: "debug/shop", arguments: &["docs", "metrics"] },
     Document {
+        path: "docs/schema/definition.json",
+        program: "debug/shop",
+        arguments: &["docs", "definition-schema"],
+    },
+    Document {
+        path: "docs/schema/plan.json",
+        program: "debug/shop",
+        arguments: &["docs", "plan-schema"],
+    },
+    Document {
         path: "docs/plans/fulfilment.svg",
         program: "debug/shop",
         arguments: &["graph", "docs/plans/fulfilment.yaml", "-o", "svg"],

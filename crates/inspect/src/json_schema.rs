@@ -1,5 +1,5 @@
-//! JSON Schemas (2020-12) of saga files, for editors. They follow from the shapes by which files are
-//! read.
+//! JSON Schemas (2020-12) of saga files, for editors. They follow from the shapes by which files
+//! are read.
 
 use serde_json::{Map, Value, json};
 
@@ -78,3 +78,6 @@ fn text_schema(text: Text) -> Value {
         Text::Status => json!({ "type": "string", "pattern": "^[45][0-9]{2}$" }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -242,6 +242,8 @@ enum DocsPage {
     Errors,
     Cli,
     Metrics,
+    DefinitionSchema,
+    PlanSchema,
 }
 
 /// Runs the verb of the parsed arguments.
@@ -298,6 +300,8 @@ fn print_page(program: &Blueprint, verbs: &[ProgramVerb], page: DocsPage) {
         }
         DocsPage::Cli => out!("{}", docs::cli_markdown(name, command(program, verbs))),
         DocsPage::Metrics => out!("{}", sagamore_server::metrics_help::markdown(name)),
+        DocsPage::DefinitionSchema => out!("{}", sagamore_inspect::json_schema::definition()),
+        DocsPage::PlanSchema => out!("{}", sagamore_inspect::json_schema::plan()),
     }
 }
 

@@ -55,7 +55,8 @@ pub(super) fn unknown<'a>(draft: &'a Draft, services: &[Declaration]) -> Vec<Fin
             None => Some(Finding::new(
                 own.key("participant"),
                 format!(
-                    "step '{step}' sends to {participant}, which is no service of this program: use {}",
+                    "step '{step}' sends to {participant}, which is no service of this program: \
+                     use {}",
                     names(services)
                 ),
             )),

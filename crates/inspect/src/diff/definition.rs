@@ -194,33 +194,26 @@ fn fields(draft: &Draft) -> BTreeMap<&Name, BTreeSet<&String>> {
 
 /// Compares the schemas of input, messages and outputs.
 fn schemas(found: &mut Found, old: &Draft, new: &Draft) {
-    let compare = |found: &mut Found, what: String, old: Option<&Value>, new: Option<&Value>| match (
-        old, new,
-    ) {
-        (None, None) => Vec::new(),
-        (None, Some(_)) => {
-            found.say(format!("{what} gains a schema"));
-            Vec::new()
-        }
-        (Some(_), None) => {
-            found.say(format!("{what} loses its schema"));
-            Vec::new()
-        }
-        (Some(old), Some(new)) => schema::compare(&what, old, new),
-    };
-    // callers of a start are no participants: each start names a version, or takes the active one
-    let input =
-        compare(found, "the input".into(), old.schemas.input.as_ref(), new.schemas.input.as_ref());
-    found.0.extend(input.into_iter().map(|one| Difference { incompatible: false, ..one }));
     let (before, after) = (&old.schemas, &new.schemas);
+    // callers of a start are no participants: each start names a version, or takes the active one
+    let input = changes("the input", before.input.as_ref(), after.input.as_ref());
+    found.0.extend(input.into_iter().map(|one| Difference { incompatible: false, ..one }));
     for (what, old, new) in [
         ("message", &before.messages, &after.messages),
         ("the output of", &before.outputs, &after.outputs),
     ] {
         let names: BTreeSet<&Name> = old.keys().chain(new.keys()).collect();
         for name in names {
-            let changes = compare(found, format!("{what} '{name}'"), old.get(name), new.get(name));
-            found.0.extend(changes);
+            found.0.extend(changes(&format!("{what} '{name}'"), old.get(name), new.get(name)));
         }
+    }
+}
+
+fn changes(what: &str, old: Option<&Value>, new: Option<&Value>) -> Vec<Difference> {
+    match (old, new) {
+        (None, None) => Vec::new(),
+        (None, Some(_)) => vec![Difference::compatible(format!("{what} gains a schema"))],
+        (Some(_), None) => vec![Difference::compatible(format!("{what} loses its schema"))],
+        (Some(old), Some(new)) => schema::compare(what, old, new),
     }
 }

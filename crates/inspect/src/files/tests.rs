@@ -28,8 +28,8 @@ fn an_invalid_plan_is_reported_with_its_position_and_the_fix() {
     plan(
         "begins:",
         "begins: []\nends:",
-        "9:1: expected keys and values: write KEY: VALUE\n10:1: unknown key 'ends': use one of name, \
-         version, deadlineMs, overdue, begins, reactions",
+        "9:1: expected keys and values: write KEY: VALUE\n10:1: unknown key 'ends': use one of \
+         name, version, deadlineMs, overdue, begins, reactions",
     );
     plan(
         "event: order.created",
@@ -255,7 +255,8 @@ fn reports_are_bounded() {
 #[test]
 fn participants_and_schemas_have_places() {
     let with = |keys: &str| DEFINITION.replacen("version: 1", &format!("version: 1\n{keys}"), 1);
-    let valid = "participants:\n  shipping: { repeat: by-key, refusals: { 409: full } }\nschemas:\n  \
+    let valid = "participants:\n  shipping: { repeat: by-key, refusals: { 409: full } }\nschemas:\n\
+                 \x20 \
                  messages: { shipping.schedule: { maxProperties: 9 } }\n  input: {}";
     let Ok(SagaFile::Definition(definition)) = check_text(&with(valid)) else {
         panic!("{:?}", check_text(&with(valid)))

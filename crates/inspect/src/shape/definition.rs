@@ -87,8 +87,8 @@ static PARTICIPANT: Shape = Shape::Object(&[
         Shape::OneOf(&["barrier", "by-key", "never"]),
         "\"barrier\"",
         "The effect of a command that arrives twice. barrier: none, in whatever order commands \
-         arrive. by-key: none, but an undo leaves no tombstone. never: it takes effect again, so no \
-         command is resent.",
+         arrive. by-key: none, but an undo leaves no tombstone. never: it takes effect again, so \
+         no command is resent.",
     ),
     optional(
         "query",
