@@ -169,7 +169,7 @@ pub struct Graph {
     pub descendants: Vec<StepSet>,
 }
 
-/// Maximum number of steps in a definition: a [`StepSet`] holds no more.
+/// Maximum number of steps in a definition.
 pub const STEPS_MAX: usize = 64;
 
 impl Deref for Definition {

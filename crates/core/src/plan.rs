@@ -47,9 +47,9 @@ pub use table::Row;
 pub use tree::Branch;
 pub use waits::Wait;
 
-/// Maximum number of reactions in a plan, including the start: a set of them is one 64-bit mask.
+/// Maximum number of reactions in a plan, including the start.
 pub const REACTIONS_MAX: usize = 64;
-/// Maximum number of events in a plan: a set of them is one 128-bit mask.
+/// Maximum number of events in a plan: a [`StepSet`](crate::StepSet) holds no more.
 pub const EVENTS_MAX: usize = 128;
 
 /// One version of a choreography: its start and its reactions.

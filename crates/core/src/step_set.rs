@@ -1,10 +1,11 @@
-//! Sets of steps.
+//! Sets of steps, and of other things with small numbers.
 
 use std::fmt;
 
-/// A set of steps of a definition, or of parts of a plan, by number. It holds numbers below 64.
+/// A set of steps of a definition, or of parts or events of a plan, by number. It holds numbers
+/// below 128.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct StepSet(u64);
+pub struct StepSet(u128);
 
 impl StepSet {
     /// The set without members.
@@ -46,6 +47,12 @@ impl StepSet {
         StepSet(self.0 | other.0)
     }
 
+    /// Returns the members of both sets.
+    #[must_use]
+    pub fn intersection(self, other: StepSet) -> StepSet {
+        StepSet(self.0 & other.0)
+    }
+
     /// Returns the members that are not members of `other`.
     #[must_use]
     pub fn without(self, other: StepSet) -> StepSet {
@@ -82,10 +89,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_holds_every_number_below_64() {
-        let set: StepSet = [63, 0, 5, 5].into_iter().collect();
-        assert_eq!((format!("{set:?}").as_str(), set.len()), ("{0, 5, 63}", 3));
-        assert!(set.contains(63) && !set.contains(62));
+    fn a_set_holds_every_number_below_128() {
+        let set: StepSet = [127, 0, 5, 63, 5].into_iter().collect();
+        assert_eq!((format!("{set:?}").as_str(), set.len()), ("{0, 5, 63, 127}", 4));
+        assert!(set.contains(127) && !set.contains(126) && !set.contains(64));
     }
 
     #[test]
@@ -93,6 +100,7 @@ mod tests {
         let [low, high, both]: [StepSet; 3] =
             [[0, 1], [1, 2], [0, 2]].map(|steps| steps.into_iter().collect());
         assert_eq!(low.union(high).iter().collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(low.intersection(high), [1].into_iter().collect());
         assert_eq!(low.without(high), [0].into_iter().collect());
         assert!(!low.is_disjoint(both) && low.without(both).is_disjoint(both));
         assert!(low.is_subset(low.union(high)) && !low.is_subset(both));

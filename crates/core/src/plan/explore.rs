@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use crate::id::Name;
 use crate::plan::model::{Progress, Step};
 use crate::plan::problem::Run;
-use crate::plan::wiring::{Wiring, each};
+use crate::plan::wiring::Wiring;
 use crate::plan::{Problem, Role};
 
 /// Maximum number of states that are explored per plan.
@@ -86,10 +86,10 @@ fn flaws(end: &Progress, wiring: &Wiring) -> Vec<Flaw> {
     let no_return = wiring.pivot.filter(|pivot| end.stays_done().any(|part| part == *pivot));
     if failures.is_empty() {
         (0..wiring.parts.len())
-            .filter(|part| end.is_open(*part) && wiring.on[*part] & end.emitted != 0)
-            .map(|part| Flaw::WaitsForEver {
-                part,
-                lacking: end.lacks(wiring, part).trailing_zeros() as usize,
+            .filter(|part| end.is_open(*part) && !wiring.on[*part].is_disjoint(end.emitted))
+            .filter_map(|part| {
+                let lacking = end.lacks(wiring, part).iter().next()?;
+                Some(Flaw::WaitsForEver { part, lacking })
             })
             .collect()
     } else if no_return.is_some() {
@@ -102,7 +102,7 @@ fn flaws(end: &Progress, wiring: &Wiring) -> Vec<Flaw> {
 }
 
 fn failures(end: &Progress, wiring: &Wiring) -> impl Iterator<Item = usize> {
-    each(end.emitted & wiring.with_role(Role::Failure))
+    end.emitted.intersection(wiring.with_role(Role::Failure)).iter()
 }
 
 impl Flaw {

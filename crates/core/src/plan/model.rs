@@ -8,7 +8,7 @@
 //! `never_after` is not modelled. It only removes runs in which a part acts and must be undone, and
 //! each of those has a counterpart without a further failure.
 
-use crate::plan::wiring::{Wiring, one};
+use crate::plan::wiring::{EventSet, Wiring};
 use crate::plan::{Part, Role};
 use crate::step_set::StepSet;
 
@@ -20,7 +20,7 @@ pub(super) struct Progress {
     /// Parts claimed by an undo or by the deadline before they ran. They never run.
     tombstones: StepSet,
     pub(super) undone: StepSet,
-    pub(super) emitted: u128,
+    pub(super) emitted: EventSet,
 }
 
 /// One local transaction.
@@ -55,12 +55,12 @@ impl Progress {
     fn all(&self, wiring: &Wiring) -> Vec<Step> {
         let mut steps = Vec::new();
         for part in 0..wiring.parts.len() {
-            if !self.undone.contains(part) && self.emitted & wiring.undone_on[part] != 0 {
+            if !self.undone.contains(part) && !self.emitted.is_disjoint(wiring.undone_on[part]) {
                 steps.extend(
                     wiring.emitted(part, Role::Undone).map(|event| Step::Undoes { part, event }),
                 );
             }
-            if self.is_open(part) && self.lacks(wiring, part) == 0 {
+            if self.is_open(part) && self.lacks(wiring, part).is_empty() {
                 let mut done: Vec<_> = wiring.emitted(part, Role::Success).map(Some).collect();
                 if done.is_empty() {
                     done.push(None);
@@ -76,7 +76,7 @@ impl Progress {
 
     /// Returns the state after a possible step.
     pub(super) fn after(mut self, step: Step) -> Progress {
-        let told = match step {
+        let emitted = match step {
             Step::Does { part, event } => {
                 self.done.insert(part);
                 event
@@ -97,7 +97,7 @@ impl Progress {
                 Some(event)
             }
         };
-        self.emitted |= told.map_or(0, one);
+        self.emitted = self.emitted.union(emitted.into_iter().collect());
         self
     }
 
@@ -113,20 +113,21 @@ impl Progress {
         let (mut parts, mut hoped) = (StepSet::EMPTY, *self);
         let ready = |parts: StepSet, hoped: &Progress| {
             (0..wiring.parts.len()).find(|part| {
-                self.is_open(*part) && !parts.contains(*part) && hoped.lacks(wiring, *part) == 0
+                self.is_open(*part)
+                    && !parts.contains(*part)
+                    && hoped.lacks(wiring, *part).is_empty()
             })
         };
         while let Some(part) = ready(parts, &hoped) {
             parts.insert(part);
-            hoped.emitted |=
-                wiring.emitted(part, Role::Success).fold(0, |mask, event| mask | one(event));
+            hoped.emitted = hoped.emitted.union(wiring.emitted(part, Role::Success).collect());
         }
         parts
     }
 
     /// Returns the events that a part still waits for.
-    pub(super) fn lacks(&self, wiring: &Wiring, part: usize) -> u128 {
-        wiring.on[part] & !self.emitted
+    pub(super) fn lacks(&self, wiring: &Wiring, part: usize) -> EventSet {
+        wiring.on[part].without(self.emitted)
     }
 
     /// Returns whether the part's barrier has no row.

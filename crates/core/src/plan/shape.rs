@@ -1,7 +1,7 @@
 //! The static checks of a plan.
 
 use crate::id::Name;
-use crate::plan::wiring::{Wiring, one};
+use crate::plan::wiring::{EventSet, Wiring};
 use crate::plan::{EVENTS_MAX, Part, Plan, Problem, REACTIONS_MAX, Role};
 
 /// Checks the version and the deadline.
@@ -177,7 +177,7 @@ pub(super) fn cycle(plan: &Plan, problems: &mut Vec<Problem>) {
 /// Checks that before the pivot every success is awaited, and after it no part has an undo.
 pub(super) fn pivot(wiring: &Wiring, problems: &mut Vec<Problem>) {
     let Some(pivot) = wiring.pivot else { return };
-    let heard = wiring.on.iter().fold(0, |mask, on| mask | on);
+    let heard = wiring.on.iter().copied().fold(EventSet::EMPTY, EventSet::union);
     for (index, part) in wiring.parts.iter().enumerate() {
         let (by, pivot_part) = (|| part.who(), || wiring.parts[pivot].who());
         if wiring.is_after_pivot(index) {
@@ -189,7 +189,7 @@ pub(super) fn pivot(wiring: &Wiring, problems: &mut Vec<Problem>) {
             }));
         } else if index != pivot {
             let unheard =
-                wiring.emitted(index, Role::Success).filter(|event| heard & one(*event) == 0);
+                wiring.emitted(index, Role::Success).filter(|event| !heard.contains(*event));
             let named = unheard.map(|event| wiring.events[event].name.clone());
             problems.extend(named.map(|event| Problem::Unheard {
                 event,

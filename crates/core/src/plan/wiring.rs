@@ -1,17 +1,20 @@
-//! A plan with numbered parts and events, and the sets derived from it. Sets of events are bit masks.
+//! A plan with numbered parts and events, and the sets derived from it.
 
 use crate::id::Name;
 use crate::plan::{Part, Plan, Role};
 use crate::step_set::StepSet;
+
+/// A set of events of a plan, by number.
+pub(super) type EventSet = StepSet;
 
 /// The sets of a plan in which every event has one emitter and no event causes itself.
 pub(super) struct Wiring<'a> {
     pub(super) parts: Vec<Part<'a>>,
     pub(super) events: Vec<Event<'a>>,
     /// Per part: the events that must all have arrived.
-    pub(super) on: Vec<u128>,
+    pub(super) on: Vec<EventSet>,
     /// Per part: the events of which any one triggers its undo.
-    pub(super) undone_on: Vec<u128>,
+    pub(super) undone_on: Vec<EventSet>,
     /// Per part: all parts that must be done before it.
     pub(super) ancestors: Vec<StepSet>,
     pub(super) pivot: Option<usize>,
@@ -34,11 +37,9 @@ impl<'a> Wiring<'a> {
             .flat_map(|(part, of)| of.events().map(move |(name, role)| Event { name, part, role }))
             .collect();
         let number = |name: &Name| events.iter().position(|event| event.name == name);
-        let mask = |names: &[Name]| {
-            names.iter().filter_map(number).fold(0, |mask, event| mask | one(event))
-        };
-        let on: Vec<u128> = parts.iter().map(|part| mask(part.on)).collect();
-        let undone_on = parts.iter().map(|part| mask(part.undone_on())).collect();
+        let numbers = |names: &[Name]| -> EventSet { names.iter().filter_map(number).collect() };
+        let on: Vec<EventSet> = parts.iter().map(|part| numbers(part.on)).collect();
+        let undone_on = parts.iter().map(|part| numbers(part.undone_on())).collect();
         let ancestors = ancestors(&on, &events);
         let pivot = parts.iter().position(|part| part.pivot);
         Wiring { parts, events, on, undone_on, ancestors, pivot, overdue: plan.overdue.as_ref() }
@@ -53,9 +54,9 @@ impl<'a> Wiring<'a> {
     }
 
     /// Returns all events in this role.
-    pub(super) fn with_role(&self, role: Role) -> u128 {
+    pub(super) fn with_role(&self, role: Role) -> EventSet {
         let events = self.events.iter().enumerate().filter(|(_, event)| event.role == role);
-        events.fold(0, |mask, (number, _)| mask | one(number))
+        events.map(|(number, _)| number).collect()
     }
 
     /// Returns whether the part comes after the pivot.
@@ -65,8 +66,8 @@ impl<'a> Wiring<'a> {
 }
 
 /// Iterates to a fixed point. It terminates because no part is its own ancestor.
-fn ancestors(on: &[u128], events: &[Event]) -> Vec<StepSet> {
-    let before = |on: &u128| each(*on).map(|event| events[event].part).collect();
+fn ancestors(on: &[EventSet], events: &[Event]) -> Vec<StepSet> {
+    let before = |on: &EventSet| on.iter().map(|event| events[event].part).collect();
     let mut ancestors: Vec<StepSet> = on.iter().map(before).collect();
     loop {
         let with_theirs = |known: &StepSet| {
@@ -78,18 +79,4 @@ fn ancestors(on: &[u128], events: &[Event]) -> Vec<StepSet> {
         }
         ancestors = further;
     }
-}
-
-/// Returns the bit mask of one event.
-pub(super) fn one(event: usize) -> u128 {
-    1 << event
-}
-
-/// Iterates over the events in a bit mask, lowest first.
-pub(super) fn each(mut events: u128) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let lowest = (events != 0).then(|| events.trailing_zeros() as usize)?;
-        events &= events - 1;
-        Some(lowest)
-    })
 }
