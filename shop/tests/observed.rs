@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sagamore::core::message::Event;
 use sagamore::core::plan::Wait;
 use sagamore::core::{Body, Direction, Name, SagaId, StepKey, Timestamp};
+use sagamore::database::testing::skipped;
 use sagamore::engine::{ChainStatus, Chains, Observer, ObserverOptions};
 use sagamore::kafka::{Kafka, Options};
 use sagamore::sdk::{
@@ -168,8 +169,7 @@ async fn on_each<F: Future<Output = ()>>(fault: impl Fn(Arc<dyn Transport>) -> F
         Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("the disk is empty");
     fault(Arc::new(log)).await;
     let Ok(brokers) = std::env::var("SAGAMORE_TEST_KAFKA") else {
-        eprintln!("skipped on Kafka: SAGAMORE_TEST_KAFKA is not set (cargo xtask services up)");
-        return;
+        return skipped("on Kafka: SAGAMORE_TEST_KAFKA is not set (cargo xtask services env)");
     };
     let namespace = Some(format!("observed-{}-{:x}", std::process::id(), fastrand::u32(..)));
     let kafka =

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use sagamore::database::testing::skipped;
+
 /// The part of a line without a problem.
 const FINE: &str = ": ";
 
@@ -12,10 +14,7 @@ const FINE: &str = ": ";
 fn folder() -> Option<PathBuf> {
     let folder = std::env::var_os("SAGAMORE_TEST_SECURE").map(PathBuf::from);
     if folder.is_none() {
-        eprintln!(
-            "skipped: SAGAMORE_TEST_SECURE is not set (cargo xtask services up; eval \"$(cargo \
-             xtask services env)\")"
-        );
+        skipped("SAGAMORE_TEST_SECURE is not set (cargo xtask services env)");
     }
     folder
 }

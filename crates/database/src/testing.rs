@@ -1,16 +1,20 @@
 //! The database of another crate's tests: in memory, or a new schema on the PostgreSQL server in
 //! `SAGAMORE_TEST_POSTGRES`.
 
+mod skipped;
+
 use std::cell::RefCell;
-use std::io::Write;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::database::Database;
 use crate::error::Error;
 use crate::postgres::Options;
+pub use skipped::skipped;
 
+/// The variable with the URL of the server.
 const VARIABLE: &str = "SAGAMORE_TEST_POSTGRES";
+/// The reason why a test that needs a server is skipped.
+pub const NO_SERVER: &str = "SAGAMORE_TEST_POSTGRES is not set (cargo xtask services env)";
 
 /// The schemas of one test, removed when its thread ends.
 #[derive(Default)]
@@ -29,9 +33,9 @@ pub async fn whole_table_walks(
     database: &Database,
     tables: &[&str],
 ) -> Result<(usize, Vec<String>), Error> {
-    let ask = "SELECT name, statement FROM pg_prepared_statements WHERE NOT from_sql";
+    let list = "SELECT name, statement FROM pg_prepared_statements WHERE NOT from_sql";
     let (mut checked, mut walks) = (0, Vec::new());
-    for row in database.query(ask, ()).await? {
+    for row in database.query(list, ()).await? {
         let (name, statement): (String, String) = (row.get(0)?, row.get(1)?);
         let word = statement.split_whitespace().next().unwrap_or_default().to_uppercase();
         if !["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"].contains(&word.as_str()) {
@@ -60,26 +64,17 @@ fn walk(line: &str, table: &str) -> bool {
     after.is_some_and(|after| after.split_whitespace().next() == Some(table))
 }
 
-/// Returns whether [`database`] uses a server, where statements take longer. If not, it prints a
-/// note, and a test may skip server-only parts.
+/// Returns whether [`database`] uses a server, where statements take longer.
 pub fn is_remote() -> bool {
-    let remote = std::env::var_os(VARIABLE).is_some();
-    if !remote {
-        print_what_is_skipped();
-    }
-    remote
+    std::env::var_os(VARIABLE).is_some()
 }
 
-fn print_what_is_skipped() {
-    static TOLD: Once = Once::new();
-    TOLD.call_once(|| {
-        // not `eprintln!`, whose output is hidden when tests pass
-        let _ = writeln!(
-            std::io::stderr(),
-            "\nLEFT OUT: these tests on PostgreSQL, because {VARIABLE} is not set; SQLite in memory takes its place.\n\
-             To run it: cargo xtask services up && eval \"$(cargo xtask services env)\" && cargo test ..\n"
-        );
-    });
+/// Returns whether [`database`] uses a server. If not, it reports that the current test is skipped.
+pub fn needs_server() -> bool {
+    if !is_remote() {
+        skipped(NO_SERVER);
+    }
+    is_remote()
 }
 
 /// Creates a new, empty database.
@@ -91,12 +86,14 @@ pub fn database() -> Database {
 pub fn database_with(limits: impl FnOnce(Options) -> Options) -> Database {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let Ok(url) = std::env::var(VARIABLE) else {
-        print_what_is_skipped();
+        skipped::substituted(
+            "on PostgreSQL, SQLite in memory takes its place: SAGAMORE_TEST_POSTGRES is not set",
+        );
         return Database::memory();
     };
     let schema = format!("test_{:x}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     SCHEMAS.with_borrow_mut(|schemas| schemas.0.push(schema.clone()));
-    Database::postgres(limits(Options::new(url).in_schema(schema))).expect("the address is one")
+    Database::postgres(limits(Options::new(url).in_schema(schema))).expect("the URL is valid")
 }
 
 impl Drop for Schemas {
@@ -109,7 +106,7 @@ impl Drop for Schemas {
                 .build()
                 .expect("a runtime");
             runtime.block_on(async {
-                let server = Database::postgres(Options::new(url)).expect("the address is one");
+                let server = Database::postgres(Options::new(url)).expect("the URL is valid");
                 for schema in schemas {
                     let open = server.begin().await.expect("begin");
                     open.tx()

@@ -11,6 +11,7 @@ use common::{Namespace, brokers};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use sagamore_database::testing::skipped;
 use sagamore_transport::{Consumer, Error, Record, Resource, Subscription, Transport};
 
 /// Timeout of a wait.
@@ -21,13 +22,14 @@ fn record(topic: &str, bytes: usize) -> Record {
     Record { topic: topic.into(), partition: Some(0), key, headers: Vec::new(), body }
 }
 
-/// Denies an operation on the brokers. Returns false if they have no authorizer.
+/// Denies an operation on the brokers. Reports a skipped test if they have no authorizer, and
+/// returns false.
 fn denied(on: On<'_>, operation: Operation) -> bool {
     let Some(brokers) = brokers() else { return false };
     let broker = brokers.split(',').next().expect("an address");
     match raw::deny(broker, on, operation) {
         raw::SECURITY_DISABLED => {
-            common::left_out("the tests of rights, because the brokers have no authorizer");
+            skipped("the brokers have no authorizer");
             false
         }
         error => {

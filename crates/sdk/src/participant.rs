@@ -57,8 +57,9 @@ impl Participant {
         self.state.migrate().await
     }
 
-    /// Brings the schema up to date and subscribes, before the first turn. From then on the embedded
-    /// log retains what the service has not consumed, even if its database is unavailable for long.
+    /// Brings the schema up to date and subscribes, before the first turn. From then on the
+    /// embedded log retains what the service has not consumed, even if its database is unavailable
+    /// for long.
     pub async fn subscribe(&mut self) -> Result<(), Error> {
         self.state.subscribe().await
     }
@@ -131,9 +132,13 @@ impl Participant {
             match &turned {
                 Err(error) if error.is_transient() || is_missing_topic(error) => {
                     if is_missing_topic(error) {
-                        self.state.consumer = None; // the next turn creates the topic and subscribes
+                        // the next turn creates the topic and subscribes
+                        self.state.consumer = None;
                     }
-                    tracing::warn!(service = %self.state.service.name(), %error, pause = ?self.pause, "turn failed");
+                    tracing::warn!(
+                        service = %self.state.service.name(), %error, pause = ?self.pause,
+                        "turn failed"
+                    );
                 }
                 Err(_) => return turned.map(drop),
                 Ok(_) => {}
@@ -158,7 +163,8 @@ impl Participant {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%service, %error, "cannot mark published rows"),
             Err(_) => {
-                tracing::warn!(%service, limit = ?FINISH_MAX, "published rows were not synced in time")
+                tracing::warn!(%service, limit = ?FINISH_MAX, "published rows were not synced in \
+                                                               time")
             }
         }
     }
@@ -209,7 +215,7 @@ mod tests {
         let postgres =
             sagamore_database::postgres::Options::new("postgres://nobody@127.0.0.1:1/none");
         assert!(HANDLER_LIMIT < postgres.idle_in_transaction_timeout);
-        let database = Database::postgres(postgres).expect("the address is one");
+        let database = Database::postgres(postgres).expect("the URL is valid");
         let disk = Arc::new(sagamore_transport::MemoryDisk::new());
         let log = sagamore_transport::Log::on(disk, sagamore_transport::log::Options::default())
             .expect("an empty disk");

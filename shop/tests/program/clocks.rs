@@ -3,11 +3,11 @@
 //! libfaketime does not affect the boot clock, which the program reads by a system call. So these
 //! tests change only the clock that an administrator or a time server can change.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use sagamore::database::testing::skipped;
 use serde_json::Value;
 
 use crate::support::{Server, an_order, change, data_with_failing_charges};
@@ -28,12 +28,7 @@ impl FakeTime {
             .unwrap_or_default();
         let library = output.lines().find_map(|line| line.strip_prefix("LD_PRELOAD="));
         if library.is_none() {
-            // `eprintln!` is captured when tests pass
-            let _ = writeln!(
-                std::io::stderr(),
-                "\nLEFT OUT: a test of wrong clocks, because `faketime` is not installed (apt-get \
-                 install faketime).\n"
-            );
+            skipped("`faketime` is not installed (apt-get install faketime)");
         }
         Some(FakeTime { library: library?.to_owned() })
     }

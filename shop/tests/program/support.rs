@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
+use sagamore::database::testing::skipped;
 use serde_json::{Value, json};
 
 /// A `shop dev` on its own port, killed on drop.
@@ -318,13 +319,7 @@ pub fn northwind() -> Option<PathBuf> {
     let folder = std::env::var_os("SAGAMORE_NORTHWIND").map_or(beside, PathBuf::from);
     let found = folder.join("orders.jsonl").is_file();
     if !found {
-        // `eprintln!` is captured when tests pass
-        let _ = writeln!(
-            std::io::stderr(),
-            "\nLEFT OUT: a test on real orders, which are not at {}; set SAGAMORE_NORTHWIND to \
-             their folder.\n",
-            folder.display()
-        );
+        skipped("SAGAMORE_NORTHWIND does not name the folder of the real orders");
     }
     found.then_some(folder)
 }

@@ -147,8 +147,8 @@ const TABLES: [&str; 7] =
 
 #[tokio::test]
 async fn no_statement_scans_a_whole_table_on_postgresql() {
-    if !sagamore::database::testing::is_remote() {
-        return; // the databases report that PostgreSQL is missing
+    if !sagamore::database::testing::needs_server() {
+        return;
     }
     let mut market = a_market().await;
     market.start([an_order("1", 3, sample::COUNTRY), an_order("2", 3, "Atlantis")]).await;

@@ -1,9 +1,10 @@
 //! The files of the Northwind orders, in `SAGAMORE_NORTHWIND` or beside the repository.
 
 use std::fs::File;
-use std::io::{BufReader, Write as _};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
+use sagamore::database::testing::skipped;
 use sagamore_shop::Order;
 use sagamore_shop::import::{Record, lines};
 
@@ -21,12 +22,7 @@ pub fn folder() -> Option<PathBuf> {
     };
     let folder = set.or_else(beside).filter(|folder| folder.join(Order::FILE).exists());
     if folder.is_none() {
-        // `eprintln!` is captured when tests pass
-        let _ = writeln!(
-            std::io::stderr(),
-            "\nLEFT OUT: a test on real orders; set SAGAMORE_NORTHWIND to the folder that has the \
-             Northwind files.\n"
-        );
+        skipped("SAGAMORE_NORTHWIND does not name the folder of the real orders");
     }
     folder
 }

@@ -22,7 +22,8 @@ async fn with_table(options: Options) -> Database {
 
 /// Waits until `count` connections of this database wait for a lock.
 pub async fn until_waiting(db: &Database, application: &str, count: i64) {
-    let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'";
+    let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = $1 AND \
+                   wait_event_type = 'Lock'";
     while db.query(waiting, (application,)).await.unwrap()[0].get::<i64>(0).unwrap() < count {}
 }
 

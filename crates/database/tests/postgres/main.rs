@@ -3,6 +3,7 @@
 mod connections;
 mod locks;
 mod server;
+mod skipping;
 mod statements;
 
 sagamore_database::contract_suite!(if there server::fresh());

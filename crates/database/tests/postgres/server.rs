@@ -1,14 +1,13 @@
 //! The server for the tests, with a new schema for each database.
 
 use std::cell::RefCell;
-use std::io::Write;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sagamore_database::Database;
 use sagamore_database::postgres::Options;
+use sagamore_database::testing::{NO_SERVER, skipped};
 
-const VARIABLE: &str = "SAGAMORE_TEST_POSTGRES";
+pub const VARIABLE: &str = "SAGAMORE_TEST_POSTGRES";
 
 /// A server for one test. Its schemas are removed at the end.
 pub struct Server {
@@ -16,27 +15,19 @@ pub struct Server {
     schemas: RefCell<Vec<String>>,
 }
 
-/// Returns a function that creates empty databases; `None` without a server, which is printed once.
+/// Returns a function that creates empty databases; `None` without a server, which is reported.
 pub fn fresh() -> Option<impl Fn() -> Database> {
     Server::there().map(|server| move || server.database())
 }
 
 impl Server {
-    /// Returns the server, if one is configured.
+    /// Returns the server, if one is configured. Otherwise reports a skipped test.
     pub fn there() -> Option<Server> {
-        static TOLD: Once = Once::new();
-        if let Ok(url) = std::env::var(VARIABLE) {
-            return Some(Server { url, schemas: RefCell::default() });
-        }
-        TOLD.call_once(|| {
-            // not `eprintln!`, whose output is hidden when tests pass
-            let _ = writeln!(
-                std::io::stderr(),
-                "\nLEFT OUT: the tests on PostgreSQL, because {VARIABLE} is not set.\n\
-                 To run them: cargo xtask services up && eval \"$(cargo xtask services env)\" && cargo test -p sagamore-database\n"
-            );
-        });
-        None
+        let Ok(url) = std::env::var(VARIABLE) else {
+            skipped(NO_SERVER);
+            return None;
+        };
+        Some(Server { url, schemas: RefCell::default() })
     }
 
     /// Returns the options of a new, empty schema.

@@ -87,7 +87,8 @@ async fn arrays_carry_many_rows() {
     let texts = [Some(""), None, Some("NULL"), Some("a \"b\" \\ {c}, 'd'\n"), Some("Grüße 🦀")];
     let bytes: [Option<Vec<u8>>; 5] =
         [None, Some(vec![]), Some(vec![0, 255]), Some(b"\\x".to_vec()), Some(vec![7; 9])];
-    let sql = "INSERT INTO thing (id, t, d, b, x) SELECT * FROM UNNEST(CAST($1 AS BIGINT[]), CAST($2 AS TEXT[]),
+    let sql = "INSERT INTO thing (id, t, d, b, x) SELECT * FROM UNNEST(CAST($1 AS BIGINT[]), \
+               CAST($2 AS TEXT[]),
         CAST($3 AS DOUBLE PRECISION[]), CAST($4 AS BOOLEAN[]), CAST($5 AS BYTEA[]))";
     let doubles = [0.1, -1.5e300, f64::INFINITY, f64::MIN_POSITIVE, 3.0];
     let params = vec![
@@ -132,7 +133,8 @@ async fn writes_of_statement_parts_and_batches_are_counted() {
         .await
         .unwrap();
     assert_eq!(tx.rows_written(), 3);
-    let parts = "WITH changed AS (UPDATE thing SET a = 2 WHERE id < $1 RETURNING id) SELECT id FROM changed";
+    let parts = "WITH changed AS (UPDATE thing SET a = 2 WHERE id < $1 RETURNING id) SELECT id \
+                 FROM changed";
     assert_eq!(tx.query(parts, (3_i64,)).await.unwrap().len(), 2);
     assert_eq!(tx.rows_written(), 5);
     let hidden = "WITH changed AS (UPDATE thing SET a = 3 WHERE id < $1) SELECT 1 WHERE 1 = 2";

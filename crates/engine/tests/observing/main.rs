@@ -15,7 +15,7 @@ use sagamore_core::message::{Event, Horizon};
 use sagamore_core::plan::Plan;
 use sagamore_core::{Body, Direction, ReplyTo, SagaId, StepKey, Timestamp};
 use sagamore_database::Database;
-use sagamore_database::testing::{database, is_remote, whole_table_walks};
+use sagamore_database::testing::{database, needs_server, whole_table_walks};
 use sagamore_engine::{ChainStatus, Chains, Filter, Observer, ObserverOptions, ResolveError};
 use sagamore_transport::torn::{TORN, Torn};
 use sagamore_transport::wire::{HORIZON_TOPIC, decode_event, decode_horizon, encode_event};
@@ -564,8 +564,8 @@ async fn a_resolved_chain_is_over_until_its_next_event() {
 /// Even with plans made for empty tables.
 #[tokio::test]
 async fn no_statement_of_the_observer_scans_a_whole_table() {
-    if !is_remote() {
-        return; // reported where the database is created
+    if !needs_server() {
+        return;
     }
     let mut rig = Rig::new().await;
     for key in ["1", "2", "3"] {

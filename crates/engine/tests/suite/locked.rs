@@ -12,7 +12,7 @@ use sagamore_core::saga::{Rescue, Status, Verb};
 use sagamore_core::{Allowed, Body, Command, Outcome};
 use sagamore_database::database::Open;
 use sagamore_database::postgres;
-use sagamore_database::testing::{database_with, is_remote};
+use sagamore_database::testing::{database_with, needs_server};
 use sagamore_engine::{Filter, Options, VerbError};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -87,7 +87,7 @@ fn retry() -> Rescue {
 
 #[tokio::test]
 async fn a_saga_with_a_locked_row_is_set_aside_alone_and_shown_with_verbs() {
-    if !is_remote() {
+    if !needs_server() {
         return;
     }
     let mut rig = rig(Options::default()).await;
@@ -129,7 +129,7 @@ async fn a_saga_with_a_locked_row_is_set_aside_alone_and_shown_with_verbs() {
 /// A turn tries sixteen of them again.
 #[tokio::test]
 async fn locked_sagas_beyond_a_turns_tries_do_not_block_others_and_all_continue() {
-    if !is_remote() {
+    if !needs_server() {
         return;
     }
     let mut rig = rig(Options::default()).await;
@@ -167,7 +167,7 @@ async fn locked_sagas_beyond_a_turns_tries_do_not_block_others_and_all_continue(
 
 #[tokio::test]
 async fn an_operators_verb_takes_effect_as_soon_as_the_row_is_free() {
-    if !is_remote() {
+    if !needs_server() {
         return;
     }
     let mut rig = rig(Options::default()).await;
@@ -187,7 +187,7 @@ async fn an_operators_verb_takes_effect_as_soon_as_the_row_is_free() {
 
 #[tokio::test]
 async fn a_new_owner_takes_over_the_fault_of_its_predecessor() {
-    if !is_remote() {
+    if !needs_server() {
         return;
     }
     let mut rig = rig(Options::default()).await;

@@ -5,7 +5,7 @@ use crate::common::{Rig, id, no, nothing, wish, written};
 use sagamore_core::message::Swept;
 use sagamore_core::saga::Status;
 use sagamore_core::{ReplyTo, Timestamp};
-use sagamore_database::testing::{is_remote, whole_table_walks};
+use sagamore_database::testing::{needs_server, whole_table_walks};
 use sagamore_engine::{Filter, Options};
 use sagamore_transport::{Transport, wire};
 use std::time::Duration;
@@ -15,8 +15,8 @@ const TABLES: [&str; 4] = ["saga", "journal", "idempotency", "handed"];
 
 #[tokio::test]
 async fn no_statement_of_the_engine_scans_a_whole_table() {
-    if !is_remote() {
-        return; // reported where the database is created
+    if !needs_server() {
+        return;
     }
     let second = Duration::from_secs(1);
     let options = Options {

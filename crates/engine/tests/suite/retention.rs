@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::common::{Rig, id, nothing, wish, written};
 use sagamore_core::message::{Horizon, Swept};
 use sagamore_core::{ReplyTo, Timestamp};
-use sagamore_database::testing::is_remote;
+use sagamore_database::testing::needs_server;
 use sagamore_engine::Options;
 use sagamore_transport::{Subscription, Transport, wire};
 
@@ -113,7 +113,7 @@ async fn a_sagas_row_is_removed_only_after_every_participant_has_removed_its_row
 
 #[tokio::test]
 async fn a_locked_row_does_not_block_the_removal_of_others() {
-    if !is_remote() {
+    if !needs_server() {
         return;
     }
     let mut rig = rig().await;

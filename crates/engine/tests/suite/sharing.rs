@@ -10,7 +10,7 @@ use crate::common::{Rig, id, nothing, wish, written};
 use sagamore_core::Timestamp;
 use sagamore_core::saga::{IgnoreReason, Status};
 use sagamore_database::Database;
-use sagamore_database::testing::is_remote;
+use sagamore_database::testing::{is_remote, needs_server};
 use sagamore_engine::{
     Error, Handle, Options, Orchestrator, Probe, Renewal, StartError, TurnReport, VerbError,
 };
@@ -101,16 +101,16 @@ async fn until_owned(rig: &mut Rig, members: &mut [&mut Member], owned: &[usize]
     .await;
 }
 
-/// Runs `ask` while all members turn.
+/// Runs `request` while all members turn.
 async fn while_all_turn<T: Send + 'static>(
     rig: &mut Rig,
     members: &mut [&mut Member],
-    ask: impl Future<Output = T> + Send + 'static,
+    request: impl Future<Output = T> + Send + 'static,
 ) -> T {
-    let asking = tokio::spawn(ask);
+    let request = tokio::spawn(request);
     for _ in 0..TURNS_MAX {
-        if asking.is_finished() {
-            return asking.await.expect("no panic");
+        if request.is_finished() {
+            return request.await.expect("no panic");
         }
         tokio::task::yield_now().await;
         rig.passes(Duration::from_millis(20));
@@ -154,8 +154,8 @@ async fn orchestrators_share_the_partitions_and_joins_and_exits_change_the_share
 /// Leases depend on the server's clock alone. (SQLite uses the clock of its process.)
 #[tokio::test]
 async fn an_orchestrator_whose_clock_is_ahead_claims_only_its_share_and_completes_its_sagas() {
-    if !is_remote() {
-        return; // reported where the database is created
+    if !needs_server() {
+        return;
     }
     let mut rig = rig().await;
     let mut one = Member::join(&rig, "one", 4).await;
@@ -243,7 +243,7 @@ async fn an_orchestrator_that_reclaims_its_partitions_resubscribes() {
     let mut one = Member::join(&rig, "one", 1).await;
     until_owned(&mut rig, &mut [&mut one], &[1]).await;
     let handle = one.handle.clone();
-    let _asking = tokio::spawn(async move { handle.start(wish("1", "a")).await });
+    let _request = tokio::spawn(async move { handle.start(wish("1", "a")).await });
     tokio::task::yield_now().await;
     knobs.commits_unknown.store(1, Ordering::Relaxed);
     let unknown = one.try_turn(rig.now).await.expect_err("the outcome of the commit is unknown");
@@ -393,12 +393,12 @@ async fn a_handed_verb_is_answered_and_remote_waiters_get_the_outcome() {
         .await
         .expect("accepted");
     let write = rig.command().await;
-    let (elsewhere, asking) = (two.handle.clone(), two.handle.clone());
+    let (elsewhere, canceller) = (two.handle.clone(), two.handle.clone());
     let waiting =
         tokio::spawn(async move { elsewhere.wait(id("1"), Duration::from_secs(30)).await });
     let all: &mut [&mut Member] = &mut [&mut one, &mut two];
     let cancelled =
-        while_all_turn(&mut rig, all, async move { asking.cancel(id("1")).await }).await;
+        while_all_turn(&mut rig, all, async move { canceller.cancel(id("1")).await }).await;
     assert_eq!(cancelled.expect("taken"), Status::Compensating);
     rig.reply(&write, written(1)).await;
     let all: &mut [&mut Member] = &mut [&mut one, &mut two];
@@ -414,9 +414,9 @@ async fn a_handed_verb_is_answered_and_remote_waiters_get_the_outcome() {
     let summary =
         while_all_turn(&mut rig, all, async move { waiting.await.expect("no panic") }).await;
     assert_eq!(summary.expect("known").map(|summary| summary.status), Some(Status::Compensated));
-    let asking = two.handle.clone();
+    let canceller = two.handle.clone();
     let all: &mut [&mut Member] = &mut [&mut one, &mut two];
-    let again = while_all_turn(&mut rig, all, async move { asking.cancel(id("1")).await }).await;
+    let again = while_all_turn(&mut rig, all, async move { canceller.cancel(id("1")).await }).await;
     let again = again.expect_err("the saga is already compensated");
     assert!(matches!(again, VerbError::Ignored(IgnoreReason::Ended)), "{again:?}");
 }

@@ -5,10 +5,10 @@
 pub mod group;
 pub mod raw;
 
-use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Once};
 
+use sagamore_database::testing::skipped;
 use sagamore_kafka::{Kafka, Options};
 use sagamore_transport::Transport;
 
@@ -20,29 +20,13 @@ pub struct Namespace {
     name: String,
 }
 
-/// Returns the brokers' addresses; `None` without brokers, which is printed once.
+/// Returns the brokers' addresses. Reports a skipped test without brokers.
 pub fn brokers() -> Option<String> {
-    static TOLD: Once = Once::new();
     let brokers = std::env::var(VARIABLE).ok();
     if brokers.is_none() {
-        TOLD.call_once(|| {
-            // not `eprintln!`, whose output is hidden when tests pass
-            let _ = writeln!(
-                std::io::stderr(),
-                "\nLEFT OUT: the tests on Kafka, because {VARIABLE} is not set.\n\
-                 To run them: cargo xtask services up && eval \"$(cargo xtask services env)\" && cargo test -p sagamore-kafka\n"
-            );
-        });
+        skipped("SAGAMORE_TEST_KAFKA is not set (cargo xtask services env)");
     }
     brokers
-}
-
-/// Prints once what is skipped.
-pub fn left_out(what: &str) {
-    static TOLD: Once = Once::new();
-    TOLD.call_once(|| {
-        let _ = writeln!(std::io::stderr(), "\nLEFT OUT: {what}.\n");
-    });
 }
 
 /// Returns options with a new namespace.

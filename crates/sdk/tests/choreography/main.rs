@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use sagamore_core::message::{Event, Horizon};
 use sagamore_core::{Body, Direction, Timestamp};
-use sagamore_database::testing::is_remote;
+use sagamore_database::testing::needs_server;
 use sagamore_sdk::facts::remembered;
 use sagamore_sdk::{Options, StartOutcome};
 use sagamore_transport::Record;
@@ -89,7 +89,7 @@ async fn a_repeated_event_has_one_effect_and_emits_the_same_event() {
     for event in &again {
         assert!(once.contains(event), "{event:?} is new");
     }
-    // once from the test, and again from its emitter, except for the first events of chains
+    // the test publishes each event once, and its emitter sends all but the first again
     for event in &once {
         let count = again.iter().filter(|told| told == &event).count();
         let expected = if event.causation.is_none() { 1 } else { 2 };
@@ -504,8 +504,8 @@ async fn an_event_that_cannot_be_sent_blocks_no_other_and_is_retried() {
 /// The statement plans must also hold if they were made for empty tables.
 #[tokio::test]
 async fn no_statement_about_events_scans_a_whole_table() {
-    if !is_remote() {
-        return; // reported where the database is made
+    if !needs_server() {
+        return;
     }
     let mut toy = Toy::new().await;
     for (key, mood) in [("1", Mood::Calm), ("2", Mood::WritesAndRefuses), ("3", Mood::Calm)] {

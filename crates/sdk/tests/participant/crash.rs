@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sagamore_core::Reply;
 use sagamore_database::Error as DatabaseError;
-use sagamore_database::testing::is_remote;
+use sagamore_database::testing::needs_server;
 use sagamore_sdk::{Error, Migration, Options, TurnReport};
 
 use crate::toy::Mood;
@@ -259,8 +259,8 @@ async fn a_running_participant_survives_failures_and_stops_on_request() {
 /// On SQLite a single process has the file, so its transaction ends with it.
 #[tokio::test]
 async fn a_process_paused_in_a_transaction_does_not_block_its_successor() {
-    if !is_remote() {
-        return; // reported where the database is made
+    if !needs_server() {
+        return;
     }
     let mut world = World::new().await;
     world.send([add_in("10248", Mood::WritesAndIsPaused, Mood::Calm)]).await;
