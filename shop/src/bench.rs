@@ -37,7 +37,12 @@ pub struct BenchArgs {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
     sagas: Option<u64>,
     /// Set the number of clients, each with one saga at a time
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000), value_name = "C")]
+    #[arg(
+        long,
+        default_value_t = 64,
+        value_parser = clap::value_parser!(u16).range(1..=10_000),
+        value_name = "C"
+    )]
     clients: u16,
     /// Refuse every saga at this step
     #[arg(long, value_enum, value_name = "STEP")]
@@ -46,7 +51,12 @@ pub struct BenchArgs {
     #[arg(long, value_enum, default_value_t = Via::Http)]
     via: Via,
     /// Set the partitions of each topic, with --config
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), value_name = "N")]
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=64),
+        value_name = "N"
+    )]
     partitions: u32,
     /// Create the data directory under this one, and remove it afterwards
     #[arg(long, value_name = "DIR")]

@@ -123,5 +123,6 @@ events! {
     "The reservation was released, if there was one." InventoryReleased "inventory.released" {}
     "The order is cancelled." OrderCancelled "order.cancelled" {}
     "The order is confirmed." OrderConfirmed "order.confirmed" {}
-    "The order is overdue: a shipment that is not scheduled yet never will be." OrderOverdue "fulfilment.overdue" {}
+    "The order is overdue: a shipment that is not scheduled yet never will be."
+    OrderOverdue "fulfilment.overdue" {}
 }

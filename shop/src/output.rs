@@ -5,7 +5,9 @@ macro_rules! outln {
 }
 
 macro_rules! errln {
-    ($($text:tt)*) => { ::sagamore::output::complain(format_args!("{}\n", format_args!($($text)*))) };
+    ($($text:tt)*) => {
+        ::sagamore::output::complain(format_args!("{}\n", format_args!($($text)*)))
+    };
 }
 
 pub(crate) use {errln, outln};

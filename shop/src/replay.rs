@@ -53,7 +53,12 @@ pub struct ReplayArgs {
     #[arg(long)]
     choreography: bool,
     /// Set the number of concurrent orders
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000), value_name = "N")]
+    #[arg(
+        long,
+        default_value_t = 64,
+        value_parser = clap::value_parser!(u16).range(1..=10_000),
+        value_name = "N"
+    )]
     concurrency: u16,
     #[command(flatten)]
     format: FormatArgs,

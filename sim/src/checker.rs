@@ -58,7 +58,7 @@ pub struct Checker {
     /// Idempotency keys of refused requests.
     refused_keys: BTreeSet<String>,
     /// The tick at which the latest request for each command was committed.
-    asked: BTreeMap<String, u64>,
+    decided: BTreeMap<String, u64>,
     /// The tick at which each command was last acknowledged by the transport.
     sent: BTreeMap<String, u64>,
     patience: Patience,
@@ -113,7 +113,7 @@ impl Checker {
                 self.publishing_reply(world, record);
                 continue;
             };
-            if !self.asked.contains_key(&id) {
+            if !self.decided.contains_key(&id) {
                 world.violate(
                     "sent-before-commit",
                     format!("{id} is published, but no committed entry requests it"),
@@ -197,8 +197,8 @@ impl Checker {
                 .filter(|_| shadow.belongs_to_crowd())
                 .unwrap_or(0);
             for id in shadow.outstanding() {
-                let asked = self.asked.get(&id).copied().unwrap_or(0);
-                if self.sent.get(&id).is_none_or(|sent| *sent < asked.max(since)) {
+                let decided = self.decided.get(&id).copied().unwrap_or(0);
+                if self.sent.get(&id).is_none_or(|sent| *sent < decided.max(since)) {
                     world.violate(
                         "unsent-command",
                         format!("{id} is requested and committed, but was not sent"),

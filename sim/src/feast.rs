@@ -55,7 +55,7 @@ pub struct Menu {
     pub menu: String,
 }
 
-macro_rules! asks {
+macro_rules! sends {
     (
         $action:ident $({ $($field:ident: $type:ty),* })?
         $(yields $output:ident)?
@@ -82,13 +82,13 @@ macro_rules! asks {
     };
 }
 
-asks!(WriteMenu { menu_bytes: usize, pen: Pen } yields Menu undone by TearMenu { pen: Pen });
-asks!(
+sends!(WriteMenu { menu_bytes: usize, pen: Pen } yields Menu undone by TearMenu { pen: Pen });
+sends!(
     PrintMenu { menu: String, speech: String }
     undone by PulpMenu { menu: String, speech: String, echo: String }
 );
-asks!(Cook { menu: String, refused: bool });
-asks!(Serve { menu: String, speech: String });
+sends!(Cook { menu: String, refused: bool });
+sends!(Serve { menu: String, speech: String });
 
 /// Returns the definition: four steps in sequence.
 pub fn feast() -> Result<Definition, definition::Error> {

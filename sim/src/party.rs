@@ -107,7 +107,7 @@ pub struct Booking {
     pub mood: Mood,
 }
 
-macro_rules! asks {
+macro_rules! sends {
     ($action:ident $to:literal $(yields $output:ident)? $(undone by $undo:ident)?) => {
         #[doc = "A command of a step."]
         #[derive(Clone, Debug, Message)]
@@ -130,12 +130,12 @@ macro_rules! asks {
     };
 }
 
-asks!(BookHall "hall" yields Booking undone by FreeHall);
-asks!(HireBand "guild" undone by SendBandHome);
-asks!(OrderFood "guild" yields Booking undone by CancelFood);
-asks!(PayAll "hall");
-asks!(SendCards "guild");
-asks!(TidyUp "hall");
+sends!(BookHall "hall" yields Booking undone by FreeHall);
+sends!(HireBand "guild" undone by SendBandHome);
+sends!(OrderFood "guild" yields Booking undone by CancelFood);
+sends!(PayAll "hall");
+sends!(SendCards "guild");
+sends!(TidyUp "hall");
 
 /// Returns the definition. Band and food run in parallel, as do cards and tidying.
 pub fn party() -> Result<Definition, definition::Error> {

@@ -40,8 +40,8 @@ pub struct Hub {
     /// Whether acknowledged records are lost only with the machine, and only before they are
     /// synced.
     keeps: bool,
-    /// Whether the members of a group share the partitions. Otherwise each new one takes all of
-    /// them.
+    /// Whether the members of a group share the partitions. Otherwise a new
+    /// member takes all partitions.
     shares: bool,
     disk: MemoryDisk,
     inner: Arc<Mutex<Inner>>,

@@ -50,14 +50,14 @@ const REACHED: &[&str] = &[
     "turned back: given up",
     "turned back: refused",
     "undo refused",
-    "unknown, asked again",
+    "unknown, resent",
     "unknown, given up",
     "action refused after its compensation",
     "reply to a command that is resolved",
     "reply to a saga that has ended",
     "stored answer sent again",
-    "barrier forgot what had ended",
-    "saga open for longer than barriers remember",
+    "barrier rows of ended sagas removed",
+    "saga open for longer than the retention of barriers",
     "tombstone left",
 ];
 

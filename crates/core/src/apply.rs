@@ -157,7 +157,9 @@ pub enum Illegal {
     #[error("the saga has already started")]
     StartedBefore,
     /// The journal lacks a revision or repeats one.
-    #[error("the entry after revision {revision} must have revision {}, not {entry}", .revision + 1)]
+    #[error(
+        "the entry after revision {revision} must have revision {}, not {entry}", .revision + 1
+    )]
     #[expect(missing_docs, reason = "the message names both fields")]
     Gap { revision: u64, entry: u64 },
 }

@@ -84,7 +84,7 @@ struct WrittenContract {
 }
 
 /// A step with a name and, so far, without an action.
-#[must_use = "a step asks for an action: .sends(..)"]
+#[must_use = "a step sends an action: .sends(..)"]
 pub struct Named<'a> {
     steps: &'a mut Vec<Written>,
 }
@@ -420,12 +420,12 @@ impl Written {
         problems: &mut Vec<Problem>,
     ) -> Option<Step> {
         if self.action.is_none() {
-            problems.push(Problem::AsksNothing { step: self.name.clone() });
+            problems.push(Problem::SendsNothing { step: self.name.clone() });
         }
         let after =
             self.after.map(|after| after.iter().filter_map(|name| named(name, problems)).collect());
-        let action = self.action.and_then(|asked| asked.lower(&self.name, names, problems));
-        let compensation = self.compensation.map(|asked| asked.lower(&self.name, names, problems));
+        let action = self.action.and_then(|action| action.lower(&self.name, names, problems));
+        let compensation = self.compensation.map(|undo| undo.lower(&self.name, names, problems));
         Some(Step {
             name: name?,
             kind: self.kind,

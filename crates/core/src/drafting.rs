@@ -57,7 +57,8 @@ impl<'a> DecisionBuilder<'a> {
         DecisionBuilder { saga, changes: Vec::new(), changed_at, now, rng, bound }
     }
 
-    /// Completes the decision on `input`. Repeats alone leave the saga's revision as it is.
+    /// Completes the decision on `input`. A decision with only resends does not change the saga's
+    /// revision.
     pub(crate) fn build(self, input: &Input) -> Decision {
         let DecisionBuilder { mut saga, changes, changed_at, .. } = self;
         let mut trace = None;

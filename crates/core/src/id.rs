@@ -56,7 +56,8 @@ pub struct StepKey {
 pub enum Malformed {
     /// Not a [`Name`].
     #[error(
-        "'{0}' is not a name: use a-z, 0-9, '-' and '.', a letter first, at most {NAME_BYTES_MAX} bytes"
+        "'{0}' is not a name: use a-z, 0-9, '-' and '.', a letter first, at most {NAME_BYTES_MAX} \
+         bytes"
     )]
     Name(String),
     /// Not a business key.
@@ -71,7 +72,8 @@ pub enum Malformed {
     Dots(String),
     /// Not an idempotency key.
     #[error(
-        "'{0}' is not an idempotency key: use 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes without control characters"
+        "'{0}' is not an idempotency key: use 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes without \
+         control characters"
     )]
     Idempotency(String),
     /// Not a [`SagaId`].

@@ -227,7 +227,7 @@ impl Refusal {
 /// #[derive(Debug, sagamore::Refusal)]
 /// enum Declined {
 ///     #[refusal(message = "the account holds too little")]
-///     NotEnoughMoney, // `NotEnoughMoney` has no refusal code: write `#[refusal(code = "..")]` above it
+///     NotEnoughMoney, // it has no refusal code: write `#[refusal(code = "..")]` above it
 /// }
 /// ```
 /// The SDK's own codes are reserved:

@@ -56,7 +56,8 @@ pub(crate) fn rescue(
 }
 
 impl Saga {
-    /// Returns the actions that an operator may take now. Any other one returns an [`IgnoreReason`].
+    /// Returns the actions that an operator may take now. Any other one returns an
+    /// [`IgnoreReason`].
     pub fn allowed_actions(&self, now: Timestamp) -> Vec<Allowed> {
         let mut allowed = Vec::new();
         if self.cause.is_none() && !self.status.has_ended() && !self.is_past_return() {

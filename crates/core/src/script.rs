@@ -31,7 +31,8 @@
 //!
 //! let mut saga = Definition::named("trip");
 //! let trip = saga.input::<Trip>();
-//! let booked = saga.step("book").sends(BookFrom { city: trip.city }).undone_by::<Unbook>().yields();
+//! let book = BookFrom { city: trip.city };
+//! let booked = saga.step("book").sends(book).undone_by::<Unbook>().yields();
 //! saga.pivot("pay").sends(PayFrom { price: booked.price });
 //!
 //! Script::given(saga.build().unwrap(), Trip { city: "Lahti".into() })
@@ -108,15 +109,15 @@ impl Script {
     /// automatically.
     #[track_caller]
     pub fn sends<M: Action>(self) -> SentAction<M> {
-        self.asks_all([M::NAME]).answering()
+        self.sends_all([M::NAME]).answering()
     }
 
     /// Asserts that the action `M` with exactly these fields is the only outstanding command.
     #[track_caller]
     pub fn sends_exactly<M: Action>(self, message: M) -> SentAction<M> {
-        let asked = self.sends::<M>();
-        asked.script.carries(&asked.command, &message);
-        asked
+        let sent = self.sends::<M>();
+        sent.script.carries(&sent.command, &message);
+        sent
     }
 
     /// Asserts that this compensation with exactly these fields is the only outstanding command. A
@@ -131,7 +132,7 @@ impl Script {
     /// Asserts that these actions, by message name, are outstanding in parallel, and no other
     /// command. Continue with [`Script::answering`].
     #[track_caller]
-    pub fn asks_all<const N: usize>(self, messages: [&str; N]) -> Script {
+    pub fn sends_all<const N: usize>(self, messages: [&str; N]) -> Script {
         self.waits_for(Direction::Action, &messages)
     }
 
@@ -163,7 +164,7 @@ impl Script {
         let steps = &self.saga.definition.steps;
         let Some(step) = steps.iter().position(|step| step.action.message.as_str() == M::NAME)
         else {
-            self.fail(&format!("a step that asks for '{}'", M::NAME))
+            self.fail(&format!("a step that sends '{}'", M::NAME))
         };
         let command = self.saga.command(step, Direction::Action);
         let reply = Reply { key: command.key, outcome: done(&output), trace: None };
@@ -410,16 +411,16 @@ impl Script {
         self.pass_pauses();
         let mut wanted: Vec<_> =
             messages.iter().map(|message| (direction, (*message).to_owned())).collect();
-        let mut asked: Vec<_> = self
+        let mut sent: Vec<_> = self
             .commands()
             .map(|command| (command.key.direction, command.name.to_string()))
             .collect();
         wanted.sort();
-        asked.sort();
-        if wanted != asked {
+        sent.sort();
+        if wanted != sent {
             let verb = match direction {
-                Direction::Action => "asked",
-                Direction::Compensation => "asked as a compensation",
+                Direction::Action => "sent",
+                Direction::Compensation => "sent as a compensation",
             };
             self.fail(&format!("{}, and nothing else, to be {verb}", messages.join(" and ")));
         }
@@ -466,7 +467,7 @@ impl Script {
     #[track_caller]
     fn fail(&self, expected: &str) -> ! {
         let mut text =
-            format!("expected {expected}\n\nthe saga is {}, and asks:", self.saga.status.as_str());
+            format!("expected {expected}\n\nthe saga is {}, and sends:", self.saga.status.as_str());
         let indent = |text: &mut String, line: &str| text.extend(["\n  ", line]);
         if self.commands().next().is_none() {
             indent(&mut text, "nothing");

@@ -80,7 +80,8 @@ pub fn document() -> String {
         "# Transitions\n\n\
          Generated from the tables in `crates/core/src/apply.rs`; refresh with\n\
          `cargo run -q -p sagamore-core --example transitions > docs/transitions.md`.\n\n\
-         A column is the current status, a row is a change, a cell is the status after it. An empty cell is illegal:\n\
+         A column is the current status, a row is a change, a cell is the status after it. An \
+         empty cell is illegal:\n\
          such a change is never made, and a journal that holds it is rejected.\n",
     );
     let saga_columns = SAGA_COLUMNS.map(|(status, back)| saga_name(status, back));

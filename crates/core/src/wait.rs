@@ -2,7 +2,8 @@
 
 use crate::time::Timestamp;
 
-/// The event that a step waits for, and its times. Every time comes from the clock that applied the change.
+/// The event that a step waits for, and its times. Every time comes from the clock that applied the
+/// change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names of common fields say it")]
 pub enum Wait {

@@ -41,7 +41,8 @@ pub enum Error {
     InUse(String),
     /// The schema requires a newer program.
     #[error(
-        "the schema requires program version {needed} or newer, but this is version {have}: upgrade the program"
+        "the schema requires program version {needed} or newer, but this is version {have}: \
+         upgrade the program"
     )]
     ProgramTooOld {
         /// The version that the schema requires.

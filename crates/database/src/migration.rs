@@ -16,7 +16,8 @@ pub struct Migration {
 
 /// The migrations that each owner has run, and the minimum program version of each owner's schema.
 const BOOKS: &str = "
-    CREATE TABLE IF NOT EXISTS schema_migration (owner TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (owner, id));
+    CREATE TABLE IF NOT EXISTS schema_migration (owner TEXT NOT NULL, id TEXT NOT NULL, PRIMARY \
+    KEY (owner, id));
     CREATE TABLE IF NOT EXISTS schema_program (owner TEXT PRIMARY KEY, needed BIGINT NOT NULL);
 ";
 
@@ -75,7 +76,8 @@ impl Database {
         tx.batch(BOOKS).await?;
         fits(program, needed(&tx, owner).await?)?;
         for migration in migrations {
-            let note = "INSERT INTO schema_migration (owner, id) VALUES ($1, $2) ON CONFLICT (owner, id) DO NOTHING";
+            let note = "INSERT INTO schema_migration (owner, id) VALUES ($1, $2) ON CONFLICT \
+                        (owner, id) DO NOTHING";
             if tx.execute(note, (owner, migration.id)).await? == 0 {
                 continue;
             }
@@ -111,7 +113,8 @@ async fn needed(tx: &Tx, owner: &str) -> Result<u32, Error> {
 
 async fn state(tx: &Tx, owner: &str, needed: u32) -> Result<(), Error> {
     let sql = "INSERT INTO schema_program (owner, needed) VALUES ($1, $2)
-        ON CONFLICT (owner) DO UPDATE SET needed = excluded.needed WHERE schema_program.needed < excluded.needed";
+        ON CONFLICT (owner) DO UPDATE SET needed = excluded.needed WHERE schema_program.needed < \
+        excluded.needed";
     tx.execute(sql, (owner, needed)).await?;
     Ok(())
 }

@@ -24,7 +24,7 @@ use crate::store::{Detail, Filter, Header, Page, Standing, Store};
 
 /// The pause before a wait that a failed turn dropped is repeated.
 const WAIT_PAUSE: Duration = Duration::from_millis(20);
-/// The pause that a busy engine asks its callers for.
+/// The pause after which a caller of a busy engine may retry.
 const RETRY_AFTER_S: u32 = 1;
 
 /// A client of an orchestrator, cheap to clone.

@@ -212,8 +212,8 @@ impl LiveSagas {
         self.due.insert((now, id.clone()));
     }
 
-    /// Removes the saga's timers until it is put again. Its next reading starts the deadlines of
-    /// all outstanding commands, even of one that was rejected and is no longer in flight.
+    /// Removes the saga's timers until it is inserted again. Its next reading starts the deadlines
+    /// of all outstanding commands, even of one that was rejected and is no longer in flight.
     pub fn unschedule(&mut self, id: &SagaId) {
         self.remove(id);
         let Some(unended) = self.unended.get_mut(id) else { return };

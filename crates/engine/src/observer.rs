@@ -389,8 +389,8 @@ fn is_missing_topic(error: &Error) -> bool {
 impl EndOffsets {
     /// Whether the ends were read of exactly these partitions.
     fn is_of(&self, marks: &[Mark]) -> bool {
-        let asked = |mark: &Mark| self.reaches.iter().any(|reach| reach.is_at(mark));
-        marks.len() == self.reaches.len() && marks.iter().all(asked)
+        let is_read = |mark: &Mark| self.reaches.iter().any(|reach| reach.is_at(mark));
+        marks.len() == self.reaches.len() && marks.iter().all(is_read)
     }
 
     /// Whether everything before the ends is committed.

@@ -36,7 +36,8 @@ impl Reads {
     }
 
     /// Returns whether replies cannot be consumed, as far as known. The first failures count for
-    /// half a lease only: after an outage of the brokers, the last member to recover is not evicted.
+    /// half a lease only: after an outage of the brokers, the last member to recover is not
+    /// evicted.
     pub fn fail(&self, now: Timestamp, lease: Duration) -> bool {
         let doublings = self.spells.saturating_sub(1).min(DOUBLINGS_MAX);
         self.failed_at.is_some_and(|at| now.since(at) < lease / 2 * 2_u32.pow(doublings))

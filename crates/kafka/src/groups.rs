@@ -21,7 +21,7 @@ pub struct Group {
 }
 
 /// Queries a group's offsets in these topics, each with its number of partitions.
-pub(crate) fn ask(
+pub(crate) fn query(
     options: &Options,
     names: &Names,
     group: &str,

@@ -69,10 +69,10 @@ impl Kafka {
             );
         }
         let (kafka, group) = (self.clone(), group.to_owned());
-        let asked = tokio::task::spawn_blocking(move || {
-            groups::ask(&kafka.inner.options, &kafka.inner.names, &group, &divided)
+        let group = tokio::task::spawn_blocking(move || {
+            groups::query(&kafka.inner.options, &kafka.inner.names, &group, &divided)
         });
-        asked.await.map_err(|error| Error::Unavailable(error.to_string()))?
+        group.await.map_err(|error| Error::Unavailable(error.to_string()))?
     }
 
     /// Returns the partitions of this client's consumers that do not advance although they are
@@ -162,8 +162,8 @@ impl Transport for Kafka {
         })
     }
 
-    /// Resolves at once: a record is acknowledged by all in-sync replicas, which is what survives a
-    /// power loss here.
+    /// Resolves at once. A published record has been acknowledged by all in-sync replicas, so it
+    /// survives the power loss of one broker.
     fn synced(&self) -> BoxFuture<'static, Result<(), Error>> {
         Box::pin(std::future::ready(Ok(())))
     }

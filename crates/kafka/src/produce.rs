@@ -71,8 +71,8 @@ impl Producer {
         outcomes
     }
 
-    /// Refreshes the client's view of a new topic. A client that considers the topic missing rejects
-    /// its records without a request to the brokers.
+    /// Refreshes the client's view of a new topic. A client that considers the topic missing
+    /// rejects its records without a request to the brokers.
     pub async fn refresh(&self, topic: &str) {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(producer) = current else { return };
@@ -83,8 +83,8 @@ impl Producer {
         }
     }
 
-    /// Publishes records once. A client without a receipt after twice its delivery timeout is replaced.
-    /// Its threads wait by the machine's clock, and may hang when that clock is set back.
+    /// Publishes records once. A client without a receipt after twice its delivery timeout is
+    /// replaced. Its threads wait by the machine's clock, and may hang when that clock is set back.
     async fn attempt(&self, records: &[&Record]) -> Vec<Result<(), Error>> {
         self.attempt_within(self.options.delivered_within * 2, records).await
     }
@@ -177,7 +177,8 @@ impl Producer {
     }
 }
 
-/// Drops a client that hangs on a thread of its own: the drop joins the client's threads, which may wait for long.
+/// Drops a client that hangs on a thread of its own: the drop joins the client's threads, which may
+/// wait for long.
 fn retire(producer: Arc<ThreadedProducer<Receipts>>) {
     let thread = std::thread::Builder::new().name("kafka-retire".into());
     if let Err(error) = thread.spawn(move || drop(producer)) {

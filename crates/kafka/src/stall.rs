@@ -35,7 +35,8 @@ impl fmt::Display for Stall {
         let seconds = lasts.as_secs();
         write!(
             formatter,
-            "{topic}[{partition}] has not advanced for {seconds} s: group {group} is at {position} of {end}"
+            "{topic}[{partition}] has not advanced for {seconds} s: group {group} is at {position} \
+             of {end}"
         )
     }
 }

@@ -183,7 +183,9 @@ impl Taker {
         let finding = self.doubts.look(&self.names.there(&key.0), key.1, offset);
         match finding {
             Ok(Finding::Unreadable(code)) => {
-                tracing::error!(topic = %key.0, partition = key.1, offset, %code, "cannot read a record, setting it aside");
+                tracing::error!(topic = %key.0, partition = key.1, offset, %code, "cannot read a \
+                                                                                   record, setting \
+                                                                                   it aside");
                 metrics::counter!("sagamore_kafka_unreadable_total").increment(1);
                 let reason = format!("the Kafka client cannot read it: {code}");
                 self.shared.intake().push_unreadable(key, offset, &reason);
@@ -255,7 +257,8 @@ impl Taker {
             if self.stuck.compare(&key, first, end) {
                 let (topic, partition) = (&key.0, key.1);
                 let next = fetched.get(&key).copied().flatten();
-                tracing::warn!(%topic, partition, next, end, "the client fetches nothing, reopening the consumer");
+                tracing::warn!(%topic, partition, next, end, "the client fetches nothing, \
+                                                              reopening the consumer");
                 metrics::counter!("sagamore_kafka_consumers_reopened_total").increment(1);
                 let why =
                     format!("{topic}[{partition}] ends at {end}, and the client fetches nothing");
@@ -272,8 +275,10 @@ impl Taker {
             return;
         };
         let gap = find_gap(&self.consumer, self.topics.keys());
-        let gap =
-            gap.inspect_err(|error| tracing::debug!(%error, "cannot compare the group's assignments with its topics"));
+        let gap = gap.inspect_err(|error| {
+            tracing::debug!(%error, "cannot compare the group's \
+                                                             assignments with its topics")
+        });
         let gap = gap.unwrap_or_default();
         if coverage.compare(gap.is_some(), now)
             && let Some((topic, partition)) = gap
@@ -302,19 +307,19 @@ impl Taker {
             return Ok(ends);
         }
         let config = config::consumer(&self.options, &self.consumer.context().group)?;
-        let asking = BaseConsumer::from_config_and_context(&config, QueryContext);
-        let asking: BaseConsumer<QueryContext> =
-            asking.map_err(|error| unavailable("create a consumer", &error))?;
-        keys.iter().map(|key| self.watermarks(&asking, key)).collect()
+        let client = BaseConsumer::from_config_and_context(&config, QueryContext);
+        let client: BaseConsumer<QueryContext> =
+            client.map_err(|error| unavailable("create a consumer", &error))?;
+        keys.iter().map(|key| self.watermarks(&client, key)).collect()
     }
 
     fn watermarks<C: ConsumerContext>(
         &self,
-        asking: &BaseConsumer<C>,
+        client: &BaseConsumer<C>,
         key: &Key,
     ) -> Result<(Key, u64, u64), Error> {
         let partition = i32::try_from(key.1).unwrap_or(-1);
-        let marks = asking.fetch_watermarks(&self.names.there(&key.0), partition, QUERY_TIMEOUT);
+        let marks = client.fetch_watermarks(&self.names.there(&key.0), partition, QUERY_TIMEOUT);
         let (first, end) =
             marks.map_err(|error| unavailable("query the ends of the partitions", &error))?;
         Ok((key.clone(), u64::try_from(first).unwrap_or(0), u64::try_from(end).unwrap_or(0)))
@@ -462,7 +467,7 @@ impl Taker {
         Ok(offsets)
     }
 
-    /// Handles an error. The library recovers from most; a fatal one ends this consumer.
+    /// Handles an error. The library recovers from most errors; a fatal error ends this consumer.
     fn note(&mut self, error: &KafkaError) {
         let watch = self.consumer.context();
         let group = &watch.group;

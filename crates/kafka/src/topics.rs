@@ -115,7 +115,7 @@ impl Topics {
         let topic = self.names.there(topic);
         match self.known(&topic) {
             Some(partitions) => Ok(Some(partitions)),
-            None => self.ask(&topic).await,
+            None => self.query(&topic).await,
         }
     }
 
@@ -228,9 +228,9 @@ impl Topics {
             metadata.topics().iter().filter_map(|topic| self.read(topic)).collect();
         topics.sort_by(|one, other| one.name.cmp(&other.name));
         let named: Vec<_> = topics.iter().map(|topic| self.names.there(&topic.name)).collect();
-        let asked: Vec<ResourceSpecifier<'_>> =
+        let resources: Vec<ResourceSpecifier<'_>> =
             named.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
-        if let Ok(answers) = self.admin.describe_configs(&asked, &self.admin_options()).await {
+        if let Ok(answers) = self.admin.describe_configs(&resources, &self.admin_options()).await {
             for (topic, answer) in topics.iter_mut().zip(answers) {
                 let Ok(answer) = answer else { continue };
                 let value = |name: &str| answer.get(name)?.value.as_deref();
@@ -264,7 +264,7 @@ impl Topics {
 
     /// Returns the number of a topic's partitions; `None` if it does not exist. A topic with a
     /// leaderless partition exists.
-    async fn ask(&self, topic: &str) -> Result<Option<u32>, Error> {
+    async fn query(&self, topic: &str) -> Result<Option<u32>, Error> {
         self.find(topic).await?.partitions(topic)
     }
 
@@ -292,13 +292,13 @@ impl Topics {
 
     async fn metadata(&self, topic: Option<String>) -> Result<Metadata, Error> {
         let (admin, options) = (self.admin.clone(), self.options.clone());
-        let asked = tokio::task::spawn_blocking(move || {
+        let answer = tokio::task::spawn_blocking(move || {
             let answer = admin.inner().fetch_metadata(topic.as_deref(), options.answered_within);
             answer.map_err(|error| {
                 unavailable(&format!("query the topics of {}", options.brokers), &error)
             })
         });
-        asked.await.map_err(|error| Error::Unavailable(error.to_string()))?
+        answer.await.map_err(|error| Error::Unavailable(error.to_string()))?
     }
 
     /// Returns why the brokers reject the connection, if that is the cause of the failure.

@@ -1,9 +1,9 @@
 //! The derives: `#[derive(Message)]` for what services exchange, `#[derive(Refusal)]` for reasons
 //! to refuse.
 //!
-//! The generated code names `::sagamore::__private` only. Crates that `sagamore` itself is built
-//! from state their own root once (`extern crate sagamore_sdk as sagamore;`). `crate = ..` names
-//! the root where `sagamore` was renamed.
+//! The generated code names `::sagamore::__private` only. A crate that
+//! `sagamore` depends on declares its own root once (`extern crate sagamore_sdk as sagamore;`). A
+//! crate that renames `sagamore` names the root with `crate = ..`.
 
 mod message;
 mod refusal;
@@ -14,8 +14,10 @@ use proc_macro::TokenStream;
 /// Implements `Message` for a struct with named fields or a unit struct. Its name on the wire is in
 /// kebab-case.
 ///
-/// - `#[message(to = "payment", yields = Charged)]`: an action of that participant, and its output (`()` by default).
-/// - `#[message(to = "payment", undoes = Charge)]`: the compensation of that action of the same participant.
+/// - `#[message(to = "payment", yields = Charged)]`: an action of that participant, and its output
+///   (`()` by default).
+/// - `#[message(to = "payment", undoes = Charge)]`: the compensation of that action of the same
+///   participant.
 /// - `#[message(name = "payment.charge.v2")]`: another name on the wire.
 /// - `#[message(crate = money::sagamore)]`: where the crate `sagamore` is, if not at `::sagamore`.
 ///
@@ -31,11 +33,13 @@ pub fn message(input: TokenStream) -> TokenStream {
 
 /// Implements `IntoRefusal` for an enum with a code on each variant, or a struct with a code.
 ///
-/// - `#[refusal(code = "not-enough-money")]`: the stable code on the wire. The name of a variant never determines it.
+/// - `#[refusal(code = "not-enough-money")]`: the stable code on the wire. The name of a variant
+///   never determines it.
 /// - `#[refusal(code = "not-free", message = "seat {0} is taken")]`: also implements `Display` and
-///   `Error`. Placeholders name fields: `{0}`, `{seat}`, `{seat:?}`. Without a `message` on any variant, `Display`
-///   comes from elsewhere (thiserror, or by hand), and is the message.
-/// - `#[refusal(crate = money::sagamore)]` on the type: where the crate `sagamore` is, if not at `::sagamore`.
+///   `Error`. Placeholders name fields: `{0}`, `{seat}`, `{seat:?}`. Without a `message` on any
+///   variant, `Display` comes from elsewhere (thiserror, or by hand), and is the message.
+/// - `#[refusal(crate = money::sagamore)]` on the type: where the crate `sagamore` is, if not at
+///   `::sagamore`.
 #[proc_macro_derive(Refusal, attributes(refusal))]
 pub fn refusal(input: TokenStream) -> TokenStream {
     refusal::expand(syn::parse_macro_input!(input))

@@ -57,7 +57,8 @@ impl Options {
                     Some("undoes") => options.undoes = Some(meta.value()?.parse()?),
                     _ => {
                         let wanted =
-                            "write `to = \"..\"`, `yields = ..`, `undoes = ..`, `name = \"..\"` or `crate = ..`";
+                            "write `to = \"..\"`, `yields = ..`, `undoes = ..`, `name = \"..\"` or \
+                             `crate = ..`";
                         return Err(meta.error(wanted));
                     }
                 }
@@ -67,7 +68,7 @@ impl Options {
         Ok(options)
     }
 
-    /// Returns `payment.charge`, or `charge` for a message without a receiver.
+    /// Returns `payment.charge`, or `charge` for a message without a participant.
     fn name(&self, message: &Ident) -> Result<String> {
         let own = kebab_case(&message.unraw().to_string());
         let name = match (&self.name, &self.to) {
@@ -105,7 +106,7 @@ fn members(input: &DeriveInput) -> Result<Vec<Member<'_>>> {
     let Data::Struct(data) = &input.data else {
         return Err(Error::new_spanned(
             &input.ident,
-            format!("{wanted}: put the enum into a field of one"),
+            format!("{wanted}: put the enum into a field of a message"),
         ));
     };
     match &data.fields {
@@ -145,14 +146,19 @@ fn serde(message: &Ident, members: &[Member<'_>], root: &Root) -> TokenStream {
 
             #[automatically_derived]
             impl serde::Serialize for #message {
-                fn serialize<S: serde::Serializer>(&self, serializer: S) -> ::core::result::Result<S::Ok, S::Error> {
+                fn serialize<S: serde::Serializer>(
+                    &self,
+                    serializer: S,
+                ) -> ::core::result::Result<S::Ok, S::Error> {
                     Wire::serialize(self, serializer)
                 }
             }
 
             #[automatically_derived]
             impl<'de> serde::Deserialize<'de> for #message {
-                fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> ::core::result::Result<Self, D::Error> {
+                fn deserialize<D: serde::Deserializer<'de>>(
+                    deserializer: D,
+                ) -> ::core::result::Result<Self, D::Error> {
                     Wire::deserialize(deserializer)
                 }
             }

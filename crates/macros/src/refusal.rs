@@ -103,7 +103,7 @@ impl Options {
     }
 }
 
-/// Checks a code at compile time, because a participant would send any text.
+/// Checks a code at compile time. A participant sends the code without another check.
 fn legal(code: LitStr) -> Result<LitStr> {
     let text = code.value();
     let first = text.starts_with(|letter: char| letter.is_ascii_lowercase());

@@ -1,5 +1,5 @@
-//! Tools for tests: [`Script`] runs a saga's definition, [`TestService`] runs one service in memory,
-//! and `TestProgram` runs a whole program in a temporary directory.
+//! Tools for tests: [`Script`] runs a saga's definition, [`TestService`] runs one service in
+//! memory, and `TestProgram` runs a whole program in a temporary directory.
 
 #[cfg(feature = "server")]
 mod program;

@@ -148,6 +148,8 @@ impl ChunkContext<'_> {
 fn alarm(item: &WorkItem, answer: &Answer) {
     if let (Outcome::Fault(reason), false) = (&answer.outcome, answer.waits) {
         let key = &item.key;
-        tracing::error!(saga = %key.saga, step = %key.step, direction = %key.direction, reason, "fault");
+        tracing::error!(
+            saga = %key.saga, step = %key.step, direction = %key.direction, reason, "fault"
+        );
     }
 }

@@ -17,7 +17,8 @@ pub enum Error {
     Transport(#[from] sagamore_transport::Error),
     /// The database would end a handler's transaction before the handler's limit stops it.
     #[error(
-        "a handler may take {limit:?}, but the database ends a transaction that is idle for {idle:?}: lower \
+        "a handler may take {limit:?}, but the database ends a transaction that is idle for \
+         {idle:?}: lower \
          `handler_limit`, or raise `idle_in_transaction_timeout`"
     )]
     #[expect(missing_docs, reason = "the message names both fields")]

@@ -14,7 +14,8 @@ use crate::error::Error;
 macro_rules! page {
     ($more:literal) => {
         concat!(
-            "SELECT saga, step, direction, generation, status, stored_at FROM barrier WHERE saga > $1",
+            "SELECT saga, step, direction, generation, status, stored_at FROM barrier WHERE saga > \
+             $1",
             $more,
             " ORDER BY saga, step, direction, generation LIMIT $2"
         )

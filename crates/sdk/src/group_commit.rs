@@ -23,7 +23,7 @@ use crate::decided::Fault;
 /// # async fn main() -> Result<(), sagamore_sdk::Fault> {
 /// let squares = GroupCommit::of(500, |batch: Vec<Submission<u64, u64>>| async move {
 ///     for submission in batch {
-///         let square = submission.request * submission.request; // a real batch shares one transaction
+///         let square = submission.request * submission.request; // usually one transaction
 ///         submission.answer(square);
 ///     }
 /// });
@@ -35,7 +35,8 @@ pub struct GroupCommit<T, R> {
     submissions: mpsc::Sender<Submission<T, R>>,
 }
 
-/// The request of one caller. The caller gets a fault if it is dropped without an answer.
+/// The request of one caller. A submission that is dropped without an answer gives its caller a
+/// fault.
 pub struct Submission<T, R> {
     /// The content of the request.
     pub request: T,

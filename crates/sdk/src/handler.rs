@@ -45,7 +45,8 @@ pub(crate) enum Handler {
 /// The trait makes `.compensation::<Refund>(refund)` need only one type argument.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler of the compensation `{U}`",
-    note = "write `async fn(Tx, Output) -> Decided<(), R>`, with the output of the action that `{U}` undoes"
+    note = "write `async fn(Tx, Output) -> Decided<(), R>`, with the output of the action that \
+            `{U}` undoes"
 )]
 pub trait CompensationHandler<U: Undoes>: Send + Sync + 'static {
     /// Calls the handler when the future is polled.

@@ -18,7 +18,9 @@
 //! #[message(to = "greeter", undoes = Greet)]
 //! struct Apologize;
 //!
-//! async fn greet(_: Tx, Greet { name }: Greet) -> Decided<Greeted, Never> { done(Greeted { text: format!("Hello, {name}!") }) }
+//! async fn greet(_: Tx, Greet { name }: Greet) -> Decided<Greeted, Never> {
+//!     done(Greeted { text: format!("Hello, {name}!") })
+//! }
 //! async fn apologize(_: Tx, _: Greeted) -> Decided<(), Never> { done(()) }
 //!
 //! #[tokio::main(flavor = "current_thread")]

@@ -58,8 +58,8 @@ impl Meter {
         ];
         for (outcome, count) in outcomes.into_iter().filter(|(_, count)| *count > 0) {
             let service = service.to_owned();
-            counter!("sagamore_participant_messages_total", "service" => service, "outcome" => outcome)
-                .increment(count);
+            let messages = "sagamore_participant_messages_total";
+            counter!(messages, "service" => service, "outcome" => outcome).increment(count);
         }
         let totals = [
             ("sagamore_participant_dead_letters_total", self.dead_letters),

@@ -15,7 +15,8 @@ pub struct Options {
     /// Attempts of a chunk when the database reports conflicts, at least 2.
     pub attempts_max: u32,
     /// The time limit of a handler, shorter than a transaction may be idle. Requires tokio's timer.
-    /// `None`: [`Participant::run`](crate::Participant::run) chooses one, and a single turn has none.
+    /// `None`: [`Participant::run`](crate::Participant::run) chooses one, and a single turn has
+    /// none.
     pub handler_limit: Option<Duration>,
     /// Partitions of topics that the participant creates.
     pub partitions: u32,
@@ -26,8 +27,8 @@ pub struct Options {
     /// Retention of barrier rows after a saga's end. Every message of the saga that may still be
     /// delivered, dead letters included, must be younger.
     pub barrier_retention: Duration,
-    /// Maximum time that an event waits for another one that its reaction needs. After that it becomes
-    /// a dead letter.
+    /// Maximum time that an event waits for another one that its reaction needs. After that it
+    /// becomes a dead letter.
     pub early_max: Duration,
     /// The plans that this program knows, each with its version. An event of a later version
     /// becomes a dead letter. Versions of other plans are not compared.

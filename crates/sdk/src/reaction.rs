@@ -62,7 +62,8 @@ pub enum FailureEvent {}
 #[diagnostic::on_unimplemented(
     message = "this reaction may be refused with `{Self}`, and no event reports that",
     label = "the chain would be stuck after a refusal",
-    note = "add `.fails::<Event>()`, or return `Decided<_, Never>` and turn each rejection into a fault"
+    note = "add `.fails::<Event>()`, or return `Decided<_, Never>` and turn each rejection into a \
+            fault"
 )]
 pub trait RefusalReport: Sealed {}
 

@@ -60,7 +60,10 @@ impl Relay<'_> {
             unsynced.follow(self.transport, SettledRows { sent, ..SettledRows::default() });
             self.postpone(&rejected, RETRY_AFTER).await?;
             if let Some(error) = failure {
-                tracing::warn!(service = %self.service, events = unsent.len(), %error, "some events were not sent");
+                tracing::warn!(
+                    service = %self.service, events = unsent.len(), %error,
+                    "some events were not sent"
+                );
                 self.postpone(&unsent, LEASE).await?; // the other events are marked all the same
             }
             unsynced.leased.clear();
@@ -133,7 +136,8 @@ async fn publish(events: Vec<Event>, service: &Name, transport: &dyn Transport) 
                 published.sent.push(event.key)
             }
             Err(error) if error.is_rejection() => {
-                tracing::error!(%service, chain = %event.chain(), %error, "cannot start a chain, retrying later");
+                tracing::error!(%service, chain = %event.chain(), %error, "cannot start a chain, \
+                                                                           retrying later");
                 published.rejected.push(event.key);
             }
             Err(error) => {

@@ -97,7 +97,8 @@ impl Service {
     /// # #[derive(Message)] #[message(to = "payment", undoes = Charge)] struct Refund;
     /// async fn release(_: Tx, _: Reserved) -> Decided<(), Never> { done(()) }
     ///
-    /// Service::named("payment").compensation::<Refund>(release); // the output of `Charge` is `Charged`
+    /// // the output of `Charge` is `Charged`
+    /// Service::named("payment").compensation::<Refund>(release);
     /// ```
     ///
     /// # Panics
@@ -176,7 +177,8 @@ impl Service {
     /// # async fn charge(_: Tx, order: OrderCreated) -> Decided<PaymentSuccess, Refusal> {
     /// #     done(PaymentSuccess { order_id: order.order_id })
     /// # }
-    /// Service::named("payment").reaction(Reaction::named("charge").to(charge)); // .fails::<PaymentFailed>() is missing
+    /// // .fails::<PaymentFailed>() is missing
+    /// Service::named("payment").reaction(Reaction::named("charge").to(charge));
     /// ```
     ///
     /// # Panics

@@ -68,8 +68,8 @@ pub trait StartsChain: Clone + Send + Sync + 'static {
     const REACTION: &'static str;
     /// Whether the starts of one batch may be interleaved in their transaction, which saves round
     /// trips. True only if each start is one guarded statement (`INSERT .. ON CONFLICT DO NOTHING`)
-    /// and a refused start writes nothing. Otherwise they run one after another, and a refused start
-    /// is rolled back.
+    /// and a refused start writes nothing. Otherwise they run one after another, and a refused
+    /// start is rolled back.
     const INTERLEAVES: bool = false;
 
     /// Returns the business key of the chain.
@@ -187,7 +187,8 @@ impl Alone {
     fn start<S: StartsChain>(&self, database: &Database, outbox: &Outbox, waiting: Waiting<S>) {
         let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {
             return waiting.answer(Err(Fault::passing(
-                "too many starts wait for transactions of their own, and this one did nothing: repeat it",
+                "too many starts wait for transactions of their own, and this one did nothing: \
+                 repeat it",
             )));
         };
         let (database, outbox, running) =

@@ -40,7 +40,8 @@ impl Sweep {
         now: Timestamp,
     ) -> Option<Sweep> {
         if horizon.ended_before > now.minus(retention).plus(SKEW_MAX) {
-            let why = "sagas that ended within the retention would be forgotten: give orchestrators and services the same";
+            let why = "sagas that ended within the retention would be forgotten: give \
+                       orchestrators and services the same";
             tracing::warn!(%horizon.ended_before, ?retention, why);
             return None;
         }

@@ -1,8 +1,8 @@
 //! One turn of a participant. [`TurnState::turn`] lists its phases, and each is a file here.
 //!
-//! **Invariant:** a chunk is committed before its answers are published. Offsets are committed after
-//! the transport has acknowledged the answers. A crash between two phases redelivers records, and
-//! the barrier answers them.
+//! **Invariant:** a chunk is committed before its answers are published. Offsets are committed
+//! after the transport has acknowledged the answers. A crash between two phases redelivers records,
+//! and the barrier answers them.
 
 mod queue;
 

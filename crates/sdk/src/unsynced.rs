@@ -50,7 +50,9 @@ impl Alarms {
         for UnreadableRow { place, why } in rows {
             let key = place.join("/");
             if !self.0.contains(place) {
-                tracing::error!(%service, table, key, %why, "cannot read a row, which is set aside");
+                tracing::error!(
+                    %service, table, key, %why, "cannot read a row, which is set aside"
+                );
             }
             if self.0.len() < Alarms::ROWS_MAX {
                 self.0.insert(place.clone());

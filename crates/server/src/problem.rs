@@ -131,8 +131,8 @@ impl Problem {
         Problem { place, ..Problem::new(Code::BodyIsNoJson, why) }
     }
 
-    /// The problem of a body that lacks its shape. `pointer` is the field's JSON pointer, empty for
-    /// the whole body.
+    /// The problem of a body with an unexpected shape. `pointer` is the field's JSON pointer, empty
+    /// for the whole body.
     pub fn misfit(pointer: &str, why: &str, place: Position) -> Problem {
         let what = if pointer.is_empty() { "the body" } else { pointer };
         let problem = Problem::new(Code::BodyDoesNotFit, format!("{what} {why}"));

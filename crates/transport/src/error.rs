@@ -77,7 +77,8 @@ pub enum Unknown {
     Topic(String),
     /// The topic has fewer partitions.
     #[error(
-        "topic '{topic}' has no partition {partition}, only {partitions} of them, from 0 on: the sender was configured \
+        "topic '{topic}' has no partition {partition}, only {partitions} of them, from 0 on: the \
+         sender was configured \
          with more. Compare the configuration with the topics: the verb `topics check`"
     )]
     #[expect(missing_docs, reason = "the message names the fields")]

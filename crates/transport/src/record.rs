@@ -31,7 +31,7 @@ pub struct Delivery {
     /// Its offset in the partition.
     pub offset: u64,
     /// The reason why the transport cannot read the record, which then has no key, headers or body.
-    /// The consumer makes the place a dead letter and continues after it.
+    /// The consumer publishes a dead letter for this offset and continues after it.
     pub unreadable: Option<Arc<str>>,
 }
 

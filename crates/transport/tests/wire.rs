@@ -1,4 +1,4 @@
-//! The wire format: round trips, and errors that name what is wrong.
+//! The wire format: round trips, and errors that name the invalid part.
 
 use std::sync::Arc;
 
@@ -45,7 +45,8 @@ fn trace() -> impl Strategy<Value = Option<TraceContext>> {
 
 prop_compose! {
     fn command()(
-        (key, version, attempt, participant, name, body) in (key(), any::<u32>(), any::<u32>(), name(), name(), body()),
+        (key, version, attempt, participant, name, body)
+            in (key(), any::<u32>(), any::<u32>(), name(), name(), body()),
         (topic, partition) in (name(), any::<u32>()),
         expires_at in option::of(any::<i64>().prop_map(Timestamp)),
         trace in trace(),
@@ -74,7 +75,9 @@ proptest! {
     }
 
     #[test]
-    fn a_reply_survives_a_round_trip(key in key(), outcome in outcome(), trace in trace(), source in name()) {
+    fn a_reply_survives_a_round_trip(
+        key in key(), outcome in outcome(), trace in trace(), source in name()
+    ) {
         let reply = Reply { key, outcome, trace };
         let reply_to = ReplyTo { topic: "sagamore.replies".to_owned(), partition: 7 };
         let record = encode_reply(&reply, &reply_to, &source, Timestamp(0));
@@ -85,18 +88,28 @@ proptest! {
 
     #[test]
     fn any_bytes_are_decoded_or_rejected_without_a_panic(
-        command in command(), which in any::<prop::sample::Index>(), value in any::<Vec<u8>>(), drop_it in any::<bool>(),
+        command in command(), which in any::<prop::sample::Index>(),
+        value in any::<Vec<u8>>(), drop_it in any::<bool>(),
     ) {
         let mut record = encode_command(&command, Timestamp(0));
         let at = which.index(record.headers.len());
-        if drop_it { record.headers.remove(at); } else { record.headers[at].1 = Bytes::from(value); }
+        if drop_it {
+            record.headers.remove(at);
+        } else {
+            record.headers[at].1 = Bytes::from(value);
+        }
         let _any = (decode_command(&record), decode_reply(&record));
     }
 
     #[test]
-    fn a_dead_letter_can_be_redriven(command in command(), partition in any::<u32>(), offset in any::<u64>(), reason in any::<String>()) {
-        let record = Record { partition: Some(partition), ..encode_command(&command, Timestamp(0)) };
-        let dead = dead_letter(&Delivery { record: record.clone(), partition, offset, unreadable: None }, &reason);
+    fn a_dead_letter_can_be_redriven(
+        command in command(), partition in any::<u32>(), offset in any::<u64>(),
+        reason in any::<String>()
+    ) {
+        let record =
+            Record { partition: Some(partition), ..encode_command(&command, Timestamp(0)) };
+        let delivery = Delivery { record: record.clone(), partition, offset, unreadable: None };
+        let dead = dead_letter(&delivery, &reason);
         prop_assert_eq!(&*dead.topic, format!("{}-dlt", record.topic));
         prop_assert_eq!(redrive(&dead), Some(record));
     }

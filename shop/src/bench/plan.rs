@@ -42,7 +42,9 @@ pub fn definition() -> Result<Definition> {
                     "participant": "order",
                     "message": "order.create",
                     "fields": {
-                        "orderId": "input.orderId", "customerId": "input.customerId", "lines": "input.lines"
+                        "orderId": "input.orderId",
+                        "customerId": "input.customerId",
+                        "lines": "input.lines"
                     }
                 },
                 "compensation": { "participant": "order", "message": "order.cancel" },
@@ -135,7 +137,13 @@ pub fn input(key: &str, n: u64, refuse_at: Option<RefuseAt>) -> String {
         None => {}
     }
     format!(
-        r#"{{"orderId":"{key}","customerId":"{customer}","lines":[{{"sku":"{sku}","quantity":2,"unitPriceCents":1250}}],"shipTo":{{"name":"A","address":"Street 1","city":"B","region":null,"postalCode":"1","country":"{country}"}}}}"#
+        concat!(
+            r#"{{"orderId":"{}","customerId":"{}","#,
+            r#""lines":[{{"sku":"{}","quantity":2,"unitPriceCents":1250}}],"#,
+            r#""shipTo":{{"name":"A","address":"Street 1","city":"B","region":null,"#,
+            r#""postalCode":"1","country":"{}"}}}}"#
+        ),
+        key, customer, sku, country
     )
 }
 

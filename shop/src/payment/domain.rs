@@ -82,7 +82,8 @@ pub async fn charge(tx: Tx, charge: Charge) -> Decided<Charged, Declined> {
     }
     let noted = tx
         .execute(
-            "INSERT INTO charge (order_id, customer_id, amount_cents, refunded) VALUES ($1, $2, $3, FALSE)
+            "INSERT INTO charge (order_id, customer_id, amount_cents, refunded) VALUES ($1, $2, \
+             $3, FALSE)
              ON CONFLICT (order_id) DO NOTHING",
             (&order_id, &customer_id, amount_cents),
         )

@@ -338,7 +338,9 @@ mod tests {
         let ids = asked.clone();
         let unknown = move |Path(id): Path<String>| {
             ids.lock().unwrap().push(id);
-            let told = json!({ "type": "/", "title": "x", "status": 404, "detail": "no event", "code": "SAGA-0200" });
+            let told = json!({
+                "type": "/", "title": "x", "status": 404, "detail": "no event", "code": "SAGA-0200"
+            });
             async { (StatusCode::NOT_FOUND, Json(told)) }
         };
         let placed = || async { Json(json!({})) };

@@ -125,7 +125,9 @@ proptest! {
     })]
 
     #[test]
-    fn money_and_stock_are_conserved_by_random_operations(all in prop::collection::vec(work(), 1..40)) {
+    fn money_and_stock_are_conserved_by_random_operations(
+        all in prop::collection::vec(work(), 1..40)
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let shop = small().await;

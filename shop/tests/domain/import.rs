@@ -49,7 +49,8 @@ fn invalid_orders_are_bad_lines() {
     let check = |lines: &str, country: &str, reason: &str| {
         let text = format!(
             r#"{{"orderId": "1", "customerId": "A", "placedOn": "1996-07-04", "lines": {lines},
-                "shipTo": {{"name": "", "address": "", "city": "", "region": null, "country": "{country}"}}}}"#
+                "shipTo": {{"name": "", "address": "", "city": "", "region": null,
+                    "country": "{country}"}}}}"#
         );
         let (good, bad) = read::<Order>(&text.replace('\n', " "));
         match reason {

@@ -145,8 +145,8 @@ fn each_problem_of_a_plan_is_reported_with_its_fix() {
         PLAN,
         "on: [shipping.scheduled]",
         "on: [shipping.failed]",
-        &["'confirm' of order goes forward on 'shipping.failed', with which 'schedule' of \
-             shipping goes back: let only undos react to it"],
+        &["'confirm' of order acts on 'shipping.failed', with which 'schedule' of shipping fails \
+             or is undone: let only undos react to it"],
     );
     check(
         PLAN,
@@ -282,7 +282,7 @@ fn a_file_is_drawn_in_every_format() {
     assert!(printed(&run(&["graph"], &doc(PLAN))).0.contains("schedule (shipping), the pivot\n"));
     assert!(
         drawn(DEFINITION, "text")
-            .contains("charge-payment (payment)\n  after create-order\n  asks payment.charge\n")
+            .contains("charge-payment (payment)\n  after create-order\n  sends payment.charge\n")
     );
     for file in [PLAN, DEFINITION] {
         assert!(drawn(file, "mermaid").starts_with("flowchart LR\n"));

@@ -166,7 +166,8 @@ async fn the_trace_of_a_request_reaches_every_command_and_reply_of_its_saga() {
     let mut shop = RecordedShop::start(false).await;
     shop.post("/orders", an_order("t1", 1).to_string()).await;
     shop.records_of("t1", 10).await.iter().for_each(is_of_the_trace);
-    let body = serde_json::json!({ "definition": "checkout", "key": "t2", "input": an_unpayable_order("t2") });
+    let input = an_unpayable_order("t2");
+    let body = serde_json::json!({ "definition": "checkout", "key": "t2", "input": input });
     shop.post("/api/v1/sagas", body.to_string()).await;
     let records = shop.records_of("t2", 6).await;
     records.iter().for_each(is_of_the_trace);

@@ -64,7 +64,8 @@ impl Chains {
     pub(super) fn committed(&mut self, world: &World, number: usize, database: &Database) {
         let watched = self.services.entry(number).or_default();
         let sql = format!(
-            "SELECT saga, step, direction, event, version, causation, hop, told_at, body, rowid FROM emitted
+            "SELECT saga, step, direction, event, version, causation, hop, told_at, body, rowid \
+             FROM emitted
              WHERE rowid > {} ORDER BY rowid",
             watched.last
         );

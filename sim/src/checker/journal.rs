@@ -201,7 +201,7 @@ impl Checker {
                         if let Some((step, direction)) = change.command() {
                             let generation =
                                 generation(&shadow.saga, step.as_str(), direction, &entry);
-                            self.asked
+                            self.decided
                                 .insert(format!("{id}/{step}/{direction}/{generation}"), self.tick);
                         }
                         if let Change::Step { step, change: StepChange::Rescued { .. } } = change {
@@ -313,7 +313,7 @@ fn of_step(
             _ => "refused elsewhere",
         },
         StepChange::Faulted { .. } => "fault answered",
-        StepChange::Silent { due: Some(_) } => "unknown, asked again",
+        StepChange::Silent { due: Some(_) } => "unknown, resent",
         StepChange::Silent { due: None } => "unknown, given up",
         StepChange::Undone => "step undone",
         StepChange::UndoRefused { .. } => "undo refused",

@@ -39,7 +39,8 @@ impl Patience {
             let is_set_aside = |change: &Change| {
                 matches!(
                     change,
-                    Change::Step { step: other, change: StepChange::SetAside { .. } } if other == step
+                    Change::Step { step: other, change: StepChange::SetAside { .. } }
+                        if other == step
                 )
             };
             if entry.changes.iter().any(is_set_aside) {

@@ -56,10 +56,10 @@ impl Run {
             }
             Month::Forgetting { until, rows } if now >= until => {
                 if site.barrier_rows() < rows {
-                    self.world.count("barrier forgot what had ended");
+                    self.world.count("barrier rows of ended sagas removed");
                 }
                 if !self.world.checker().is_at_rest() {
-                    self.world.count("saga open for longer than barriers remember");
+                    self.world.count("saga open for longer than the retention of barriers");
                 }
                 site.send_operator_away(false);
                 self.heals_at = now;

@@ -53,7 +53,7 @@ pub fn text(definition: &Definition) -> String {
             [] => lines.push("  begins".to_owned()),
             before => lines.push(format!("  after {}", before.join(" and "))),
         }
-        lines.push(format!("  asks {}", step.action.message));
+        lines.push(format!("  sends {}", step.action.message));
         if !step.yields.is_empty() {
             lines.push(format!("  yields {}", step.yields.join(", ")));
         }
@@ -62,7 +62,7 @@ pub fn text(definition: &Definition) -> String {
     if let Some(deadline_ms) = definition.deadline_ms {
         lines.extend([
             String::new(),
-            format!("goes back when the pivot is not asked for after {deadline_ms} ms"),
+            format!("compensates if its pivot is not sent within {deadline_ms} ms"),
         ]);
     }
     lines.join("\n") + "\n"

@@ -10,18 +10,20 @@ use crate::time::Timestamp;
 pub enum Anomaly {
     /// The plan has no such event.
     #[error(
-        "'{event}' was emitted, but is not an event of the plan: does a service run another version of it?"
+        "'{event}' was emitted, but is not an event of the plan: does a service run another \
+         version of it?"
     )]
     Unexpected { event: Name },
     /// Two ids of one event were observed.
     #[error(
-        "'{event}' was emitted with two ids, so its service acted twice: check that service's barrier"
+        "'{event}' was emitted with two ids, so its service acted twice: check that service's \
+         barrier"
     )]
     Double { event: Name },
     /// A reaction emitted two outcomes.
     #[error("'{reaction}' emitted both '{first}' and '{second}', but may emit only one of them")]
     BothOutcomes { reaction: Name, first: Name, second: Name },
-    /// The pivot acted, and the chain goes back nevertheless.
+    /// The pivot acted, and the chain compensates nevertheless.
     #[error("'{back}' was emitted, although '{pivot}' is past the point of no return")]
     BackAfterPivot { pivot: Name, back: Name },
     /// The cause of an event is missing. Reported only once the chain is late, because the cause

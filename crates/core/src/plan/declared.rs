@@ -42,17 +42,20 @@ pub struct Declared {
 pub enum Difference {
     /// The service lacks a reaction of the plan.
     #[error(
-        "plan '{plan}' has {reaction}, which the service does not declare: implement it, or remove it from the plan"
+        "plan '{plan}' has {reaction}, which the service does not declare: implement it, or remove \
+         it from the plan"
     )]
     Missing { plan: Name, reaction: Who },
     /// The plan lacks a reaction of the service.
     #[error(
-        "the service declares {reaction}, which plan '{plan}' does not have: remove it, or add it to the plan"
+        "the service declares {reaction}, which plan '{plan}' does not have: remove it, or add it \
+         to the plan"
     )]
     Unplanned { plan: Name, reaction: Who },
     /// The plan assigns the service's reaction to another service.
     #[error(
-        "the service declares {reaction}, which in plan '{plan}' is {owner}: declare it in one service only"
+        "the service declares {reaction}, which in plan '{plan}' is {owner}: declare it in one \
+         service only"
     )]
     OfAnother { plan: Name, reaction: Who, owner: Who },
     /// The service declares a reaction twice.
@@ -60,7 +63,8 @@ pub enum Difference {
     Twice { plan: Name, reaction: Who },
     /// The service declares a pivot that is not the plan's.
     #[error(
-        "the service declares {reaction} as the pivot, and plan '{plan}' does not: make it the pivot in both"
+        "the service declares {reaction} as the pivot, and plan '{plan}' does not: make it the \
+         pivot in both"
     )]
     NotThePivot { plan: Name, reaction: Who },
     /// Plan and service declare the reaction differently.

@@ -112,7 +112,7 @@ impl Chain {
         if let Some(anomaly) = self.anomalies(now).into_iter().next() {
             return State::Anomalous(anomaly);
         }
-        match (self.goes_back(), self.is_settled(), self.due(now)) {
+        match (self.compensates(), self.is_settled(), self.due(now)) {
             (true, true, _) => State::Compensated,
             (true, false, false) => State::Compensating,
             (true, false, true) => State::HalfCompensated,
@@ -124,8 +124,8 @@ impl Chain {
 
     /// Returns when the chain becomes late; `None` if it is over or its plan has no deadline.
     ///
-    /// The time is counted from the first observed event. While the chain goes back, it is counted
-    /// from the oldest outstanding undo.
+    /// The time is counted from the first observed event. While the chain compensates, it is
+    /// counted from the oldest outstanding undo.
     pub fn deadline(&self) -> Option<Timestamp> {
         let allowed = Duration::from_millis(self.plan.as_ref().ok()?.deadline_ms?);
         let start = self.seen.iter().map(|seen| seen.seen_at).min()?;
@@ -138,7 +138,7 @@ impl Chain {
             .map(|wait| wait.since)
             .chain(self.orphans().map(|orphan| orphan.seen_at))
             .min();
-        let from = if self.goes_back() { open } else { None };
+        let from = if self.compensates() { open } else { None };
         Some(from.unwrap_or(start).plus(allowed))
     }
 
@@ -186,7 +186,7 @@ impl Chain {
     }
 
     /// Returns whether any part failed or was undone.
-    pub(super) fn goes_back(&self) -> bool {
+    pub(super) fn compensates(&self) -> bool {
         let roles = self.parts().flat_map(|part| part.events());
         roles
             .filter(|(_, role)| *role != Role::Success)

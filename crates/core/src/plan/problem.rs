@@ -56,13 +56,15 @@ pub enum Problem {
     NoReactions { start: Who, event: Name },
     /// More than [`REACTIONS_MAX`] reactions, or [`EVENTS_MAX`] events.
     #[error(
-        "the plan has {reactions} reactions with {events} events, but at most {REACTIONS_MAX} with {EVENTS_MAX} are allowed: \
+        "the plan has {reactions} reactions with {events} events, but at most {REACTIONS_MAX} with \
+         {EVENTS_MAX} are allowed: \
          split the plan"
     )]
     TooLarge { reactions: usize, events: usize },
     /// Two reactions of the same name.
     #[error(
-        "{first} and {second} have the same name, but a name keys the effects of one: rename one of them"
+        "{first} and {second} have the same name, but a name keys the effects of one: rename one \
+         of them"
     )]
     SameName { first: Who, second: Who },
     /// An event with two emitters.
@@ -70,22 +72,26 @@ pub enum Problem {
     TwoEmitters { event: Name, first: Who, second: Who },
     /// An event without an emitter.
     #[error(
-        "{by} waits for '{event}', but no reaction emits it: name an event of this plan, or let a reaction emit it"
+        "{by} waits for '{event}', but no reaction emits it: name an event of this plan, or let a \
+         reaction emit it"
     )]
     NotEmitted { event: Name, by: Who },
     /// A success event before the pivot that no reaction waits for.
     #[error(
-        "no reaction waits for '{event}' of {by}, but the chain must go on to {pivot}: let a reaction wait for it"
+        "no reaction waits for '{event}' of {by}, but the chain must go on to {pivot}: let a \
+         reaction wait for it"
     )]
     Unheard { event: Name, by: Who, pivot: Who },
     /// A reaction that waits for no event.
     #[error(
-        "{0} waits for no event, but only the start begins without one: name the events that it reacts to"
+        "{0} waits for no event, but only the start begins without one: name the events that it \
+         reacts to"
     )]
     WaitsForNothing(Who),
     /// An undo without a triggering event.
     #[error(
-        "no event triggers the undo of {by} that emits '{event}': name the failures that do, or remove it"
+        "no event triggers the undo of {by} that emits '{event}': name the failures that do, or \
+         remove it"
     )]
     NeverTriggered { event: Name, by: Who },
     /// Events that cause one another in a cycle.
@@ -101,7 +107,8 @@ pub enum Problem {
     TwoPivots { first: Who, second: Who },
     /// A pivot with an undo.
     #[error(
-        "{pivot} is the pivot, but has an undo that emits '{event}': remove the undo, or make another reaction the pivot"
+        "{pivot} is the pivot, but has an undo that emits '{event}': remove the undo, or make \
+         another reaction the pivot"
     )]
     PivotUndone { pivot: Who, event: Name },
     /// An undo of a reaction after the pivot.
@@ -111,12 +118,13 @@ pub enum Problem {
     UndoneAfterPivot { event: Name, by: Who, pivot: Who },
     /// A reaction that its own failure would undo.
     #[error(
-        "{by} fails with '{event}' and is undone on it, but a failed reaction did nothing: remove '{event}' from its undo"
+        "{by} fails with '{event}' and is undone on it, but a failed reaction did nothing: remove \
+         '{event}' from its undo"
     )]
     OwnFailure { event: Name, by: Who },
     /// A reaction that waits for a failure or an undo.
     #[error(
-        "{by} goes forward on '{event}', with which {origin} goes back: let only undos react to it"
+        "{by} acts on '{event}', with which {origin} fails or is undone: let only undos react to it"
     )]
     ForwardOnFailure { event: Name, by: Who, origin: Who },
     /// An undo that a success triggers.
@@ -126,7 +134,8 @@ pub enum Problem {
     UndoneOnSuccess { event: Name, by: Who, origin: Who },
     /// A `never_after` event that is not a failure or an undo.
     #[error(
-        "{by} never runs after '{event}', which no reaction emits as its failure or undo: name such an event"
+        "{by} never runs after '{event}', which no reaction emits as its failure or undo: name \
+         such an event"
     )]
     NeverAfter { event: Name, by: Who },
     /// A reaction that emits the deadline's event.
@@ -134,14 +143,16 @@ pub enum Problem {
     OverdueEmitted { event: Name, by: Who },
     /// A reaction that waits for the deadline's event and is not the pivot.
     #[error(
-        "{by} reacts to '{event}', which is for the owner of the pivot alone{}: else money goes back and the goods go \
+        "{by} reacts to '{event}', which is for the owner of the pivot alone{}: else money goes \
+         back and the goods go \
          out; let it react to the failure that the pivot emits then",
         pivot.as_ref().map(|pivot| format!(", {pivot}")).unwrap_or_default()
     )]
     OverdueHeard { event: Name, by: Who, pivot: Option<Who> },
     /// A deadline's event in a plan without a pivot.
     #[error(
-        "no pivot answers '{event}' when a chain that {start} began is overdue: make one reaction the pivot"
+        "no pivot answers '{event}' when a chain that {start} began is overdue: make one reaction \
+         the pivot"
     )]
     OverdueWithoutPivot { event: Name, start: Who },
     /// A deadline's event in a plan without a deadline.
@@ -151,17 +162,20 @@ pub enum Problem {
     OverdueWithoutDeadline { event: Name, pivot: Who },
     /// A pivot without the success or the failure that answers the deadline's event.
     #[error(
-        "{pivot} answers '{event}' with its success or its failure, but has no {lacks}: let it emit one"
+        "{pivot} answers '{event}' with its success or its failure, but has no {lacks}: let it \
+         emit one"
     )]
     OverdueUnanswered { event: Name, pivot: Who, lacks: &'static str },
     /// A part that stays done after a failure, because it has no undo.
     #[error(
-        "{by} has no undo, so it stays done when {failing} fails with '{failure}': add an undo on '{failure}' ({run})"
+        "{by} has no undo, so it stays done when {failing} fails with '{failure}': add an undo on \
+         '{failure}' ({run})"
     )]
     NoUndo { by: Who, failing: Who, failure: Name, run: Run },
     /// A part that stays done after a failure, because its undo does not react to it.
     #[error(
-        "{by} stays done when {failing} fails with '{failure}': let its undo react to '{failure}' ({run})"
+        "{by} stays done when {failing} fails with '{failure}': let its undo react to '{failure}' \
+         ({run})"
     )]
     NotUndone { by: Who, failing: Who, failure: Name, run: Run },
     /// A reaction after the pivot that can fail.
@@ -171,17 +185,20 @@ pub enum Problem {
     FailsAfterPivot { failing: Who, failure: Name, pivot: Who, run: Run },
     /// A reaction that can fail concurrently with the pivot.
     #[error(
-        "{failing} may fail with '{failure}' after the pivot {pivot} has acted: let the pivot wait for it ({run})"
+        "{failing} may fail with '{failure}' after the pivot {pivot} has acted: let the pivot wait \
+         for it ({run})"
     )]
     FailsBesidePivot { failing: Who, failure: Name, pivot: Who, run: Run },
     /// A reaction that waits for an event that can no longer arrive.
     #[error(
-        "{by} waits indefinitely for '{lacking}' of {origin}: let it wait for an event that always arrives ({run})"
+        "{by} waits indefinitely for '{lacking}' of {origin}: let it wait for an event that always \
+         arrives ({run})"
     )]
     WaitsForEver { by: Who, lacking: Name, origin: Who, run: Run },
     /// More interleavings than the check explores.
     #[error(
-        "the {reactions} reactions from {start} on lead to more than {STATES_MAX} states, more than are \
+        "the {reactions} reactions from {start} on lead to more than {STATES_MAX} states, more \
+         than are \
          checked: let fewer reactions run in parallel"
     )]
     TooManyStates { reactions: usize, start: Who },

@@ -18,13 +18,13 @@ pub struct Wait {
 }
 
 impl Chain {
-    /// Returns the services that must still emit an event. While the chain goes back, these owe an
-    /// undo; otherwise they can act next.
+    /// Returns the services that must still emit an event. While the chain compensates, these owe
+    /// an undo; otherwise they can act next.
     ///
     /// In both cases the list includes emitters of events that were lost: a later event shows that
     /// they were emitted.
     pub fn waits_for(&self) -> Vec<Wait> {
-        let mut waits = if self.goes_back() { self.owed() } else { self.ready() };
+        let mut waits = if self.compensates() { self.owed() } else { self.ready() };
         for missing in self.missing() {
             if !is_awaited(&waits, &missing.events[0]) {
                 waits.push(missing);

@@ -23,10 +23,11 @@ pub enum Problem {
     Malformed(#[from] Malformed),
     /// A step without an action. Only the builder can produce it.
     #[error("step '{step}' has no action: add one with .sends(..)")]
-    AsksNothing { step: String },
+    SendsNothing { step: String },
     /// A reference to a step of another definition. Only the builder can produce it.
     #[error(
-        "step '{step}' refers to a step of another definition for '{field}': refer to a step of this one"
+        "step '{step}' refers to a step of another definition for '{field}': refer to a step of \
+         this one"
     )]
     Foreign { step: String, field: String },
     /// A key that is a field of a step. Only the builder can produce it.
@@ -40,7 +41,8 @@ pub enum Problem {
     NoTime,
     /// A field name that no reference can express.
     #[error(
-        "no reference can name the field '{field}' of {of}: use a name that is not empty and has no '.'"
+        "no reference can name the field '{field}' of {of}: use a name that is not empty and has \
+         no '.'"
     )]
     Unnameable { of: String, field: String },
     /// A key that is not a field of the input.
@@ -48,7 +50,8 @@ pub enum Problem {
     UnknownKey { field: String, known: Vec<String> },
     /// A compensation with the message of its action.
     #[error(
-        "step '{step}' is undone by '{message}', which is also its action: the participant would do it twice, so name \
+        "step '{step}' is undone by '{message}', which is also its action: the participant would \
+         do it twice, so name \
          the message that undoes it"
     )]
     UndoneByItself { step: Name, message: Name },
@@ -57,7 +60,8 @@ pub enum Problem {
     NoSteps,
     /// More than [`STEPS_MAX`] steps.
     #[error(
-        "the definition has {count} steps, but at most {STEPS_MAX} are allowed: split it, or join steps of one participant"
+        "the definition has {count} steps, but at most {STEPS_MAX} are allowed: split it, or join \
+         steps of one participant"
     )]
     TooManySteps { count: usize },
     /// Two steps of the same name.
@@ -68,7 +72,8 @@ pub enum Problem {
     Reserved,
     /// A predecessor that does not exist.
     #[error(
-        "step '{step}' comes after '{after}', but no step has that name: name a step of this definition"
+        "step '{step}' comes after '{after}', but no step has that name: name a step of this \
+         definition"
     )]
     UnknownPredecessor { step: Name, after: Name },
     /// Steps that wait for one another.
@@ -79,57 +84,69 @@ pub enum Problem {
     },
     /// Two pivots.
     #[error(
-        "'{first}' and '{second}' are both pivots: a definition has at most one, so change the kind of one"
+        "'{first}' and '{second}' are both pivots: a definition has at most one, so change the \
+         kind of one"
     )]
     TwoPivots { first: Name, second: Name },
     /// A compensatable step without a compensation.
     #[error(
-        "step '{step}' is compensatable but has no compensation: add one, or make it the pivot or retriable"
+        "step '{step}' is compensatable but has no compensation: add one, or make it the pivot or \
+         retriable"
     )]
     NoCompensation { step: Name },
     /// A pivot or retriable step with a compensation.
     #[error(
-        "step '{step}' is {kind} and never undone, but has a compensation: remove it, or make the step compensatable"
+        "step '{step}' is {kind} and never undone, but has a compensation: remove it, or make the \
+         step compensatable"
     )]
     NeverUndone { step: Name, kind: Kind },
     /// A compensation that another participant executes.
     #[error(
-        "step '{step}' is executed by '{action}' but undone by '{compensation}': only the executing participant knows \
+        "step '{step}' is executed by '{action}' but undone by '{compensation}': only the \
+         executing participant knows \
          whether there is something to undo, so let '{action}' undo it"
     )]
     OtherParticipant { step: Name, action: Name, compensation: Name },
     /// A compensatable step that the pivot does not wait for.
     #[error(
-        "step '{step}' is compensatable, but the pivot '{pivot}' does not wait for it: let '{pivot}' come after it"
+        "step '{step}' is compensatable, but the pivot '{pivot}' does not wait for it: let \
+         '{pivot}' come after it"
     )]
     NotBeforePivot { step: Name, pivot: Name },
     /// A retriable step that does not wait for the pivot.
     #[error(
-        "step '{step}' is retriable but does not wait for the pivot '{pivot}': let it come after '{pivot}'"
+        "step '{step}' is retriable but does not wait for the pivot '{pivot}': let it come after \
+         '{pivot}'"
     )]
     NotAfterPivot { step: Name, pivot: Name },
     /// A retriable step in a definition without a pivot.
     #[error(
-        "step '{step}' is retriable but the definition has no pivot: add one, or give '{step}' a compensation"
+        "step '{step}' is retriable but the definition has no pivot: add one, or give '{step}' a \
+         compensation"
     )]
     NoPivot { step: Name },
     /// A reference to a step that does not exist.
     #[error(
-        "step '{step}' takes '{field}' from '{reference}', but no step has that name: name a step of this definition"
+        "step '{step}' takes '{field}' from '{reference}', but no step has that name: name a step \
+         of this definition"
     )]
     UnknownSource { step: Name, field: String, reference: Reference },
     /// A reference to a step that is not an ancestor.
     #[error(
-        "step '{step}' takes '{field}' from '{reference}' but does not wait for that step: let it come after that step"
+        "step '{step}' takes '{field}' from '{reference}' but does not wait for that step: let it \
+         come after that step"
     )]
     NotAnAncestor { step: Name, field: String, reference: Reference },
     /// A compensation that refers to the output of its own action.
     #[error(
-        "the compensation of '{step}' takes '{field}' from its own action: remove it, because the participant has stored that output"
+        "the compensation of '{step}' takes '{field}' from its own action: remove it, because the \
+         participant has stored that output"
     )]
     OwnOutput { step: Name, field: String },
     /// A reference to a field that its source lacks.
-    #[error("step '{step}' takes '{field}' from '{reference}', which has only: {}", known.join(", "))]
+    #[error(
+        "step '{step}' takes '{field}' from '{reference}', which has only: {}", known.join(", ")
+    )]
     UnknownField {
         step: Name,
         field: String,
@@ -157,12 +174,14 @@ pub enum Problem {
     NoAttempts { step: Name },
     /// A limit of attempts on a step that cannot be given up.
     #[error(
-        "step '{step}' is {kind} and repeated until it is done: remove the limit of {attempts} attempts"
+        "step '{step}' is {kind} and repeated until it is done: remove the limit of {attempts} \
+         attempts"
     )]
     NeverGivenUp { step: Name, kind: Kind, attempts: u32 },
     /// A saga's deadline that is shorter than a step's timeout.
     #[error(
-        "the saga's deadline of {deadline} ms is shorter than the {timeout} ms that step '{step}' may take to reply: \
+        "the saga's deadline of {deadline} ms is shorter than the {timeout} ms that step '{step}' \
+         may take to reply: \
          lengthen it, or shorten that timeout"
     )]
     DeadlineBeforeTimeout {
@@ -174,7 +193,8 @@ pub enum Problem {
     },
     /// A saga's deadline that is shorter than the attempts that its steps allow.
     #[error(
-        "the saga's deadline of {deadline} ms is shorter than the {needed} ms that all attempts of {} may take: \
+        "the saga's deadline of {deadline} ms is shorter than the {needed} ms that all attempts of \
+         {} may take: \
          lengthen it, or lower the attempts or timeouts",
         chain(steps)
     )]

@@ -10,7 +10,10 @@ fn order_with(changes: &[(&str, Value)]) -> Vec<Declared> {
     let mut declared = json!([
         {
             "reaction": "create", "emits": ["order.created"],
-            "undo": {"on": ["shipping.failed", "inventory.failed", "payment.failed"], "emits": "order.cancelled"}
+            "undo": {
+                "on": ["shipping.failed", "inventory.failed", "payment.failed"],
+                "emits": "order.cancelled"
+            }
         },
         {"reaction": "confirm", "on": ["shipping.scheduled"], "emits": ["order.confirmed"]}
     ]);
@@ -95,7 +98,8 @@ fn a_difference_names_both_sides() {
     check(
         &[("/0/undo/on", json!(["payment.failed"]))],
         &["'create' of order is undone on 'inventory.failed', 'payment.failed', \
-             'shipping.failed' in plan 'shop' and 'payment.failed' in the service: make them agree"],
+             'shipping.failed' in plan 'shop' and 'payment.failed' in the service: make them \
+         agree"],
     );
     check(
         &[("/0/undo/emits", json!("order.dropped"))],
@@ -111,7 +115,10 @@ fn a_difference_names_both_sides() {
              service: make them agree",
         ],
     );
-    let fails = json!({"reaction": "confirm", "on": ["shipping.scheduled"], "emits": ["order.confirmed"], "fails": ["order.lost"]});
+    let fails = json!({
+        "reaction": "confirm", "on": ["shipping.scheduled"], "emits": ["order.confirmed"],
+        "fails": ["order.lost"]
+    });
     check(
         &[("/1", fails)],
         &["'confirm' of order fails with nothing in plan 'shop' and 'order.lost' in the service: \

@@ -152,8 +152,7 @@ fn a_declared_pivot_must_be_the_pivot_of_the_plan() {
     let differences = plan::declared(&plan, &bank.service, &bank.reactions);
     assert_eq!(
         differences.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        [
-            "the service declares 'charge' of bank as the pivot, and plan 'trip' does not: make it the pivot in both"
-        ]
+        ["the service declares 'charge' of bank as the pivot, and plan 'trip' does not: make it \
+             the pivot in both"]
     );
 }

@@ -118,7 +118,7 @@ fn a_chain_goes_forward_until_no_service_can_act() {
 }
 
 #[test]
-fn a_chain_goes_back_until_no_undo_is_owed() {
+fn a_chain_compensates_until_no_undo_is_owed() {
     check(&[CREATED, PAID, NOT_RESERVED], State::Compensating, State::HalfCompensated);
     check(&[CREATED, PAID, NOT_RESERVED, CANCELLED], State::Compensating, State::HalfCompensated);
     check(

@@ -269,13 +269,19 @@ fn plan_of(reactions: usize, on: impl Fn(usize) -> Vec<String>) -> Plan {
     };
     let reaction = |index: usize| {
         json!({
-            "name": format!("r{index}"), "service": "worker", "on": on(index - 1), "emits": [format!("done.{index}")],
-            "fails": [format!("failed.{index}")], "undo": {"on": failures(index), "emits": format!("undone.{index}")}
+            "name": format!("r{index}"), "service": "worker", "on": on(index - 1),
+                "emits": [format!("done.{index}")],
+            "fails": [format!("failed.{index}")],
+                "undo": {"on": failures(index), "emits": format!("undone.{index}")}
         })
     };
     serde_json::from_value(json!({
         "name": "many", "version": 1,
-        "begins": {"name": "r0", "service": "worker", "event": "done.0", "undo": {"on": failures(0), "emits": "undone.0"}},
+        "begins": {
+            "name": "r0", "service": "worker", "event": "done.0",
+            "undo": {"on": failures(0), "emits": "undone.0"}
+        },
         "reactions": (1..=reactions).map(reaction).collect::<Vec<_>>()
-    })).unwrap()
+    }))
+    .unwrap()
 }

@@ -28,7 +28,9 @@ fn a_plan_has_reactions_and_not_too_many() {
         &["no reaction waits for 'order.created' of 'create' of order: add at least one reaction"],
     );
     let crowd: Vec<Value> = (0..64)
-        .map(|index| json!({"name": format!("r{index}"), "service": "crowd", "on": ["order.created"]}))
+        .map(|index| {
+            json!({"name": format!("r{index}"), "service": "crowd", "on": ["order.created"]})
+        })
         .collect();
     check(
         &[("/reactions", json!(crowd)), ("/overdue", json!(null)), ("/begins/undo", json!(null))],
@@ -160,13 +162,13 @@ fn reactions_go_forward_and_undos_back() {
     );
     check(
         &[("/reactions/3/on", json!(["shipping.failed"]))],
-        &["'confirm' of order goes forward on 'shipping.failed', with which 'ship' of shipping \
-             goes back: let only undos react to it"],
+        &["'confirm' of order acts on 'shipping.failed', with which 'ship' of shipping fails or \
+             is undone: let only undos react to it"],
     );
     check(
         &[("/reactions/3/on", json!(["order.cancelled"]))],
-        &["'confirm' of order goes forward on 'order.cancelled', with which 'create' of order \
-             goes back: let only undos react to it"],
+        &["'confirm' of order acts on 'order.cancelled', with which 'create' of order fails or \
+             is undone: let only undos react to it"],
     );
     check(
         &[("/reactions/0/undo/on/-", json!("inventory.updated"))],
@@ -179,10 +181,9 @@ fn reactions_go_forward_and_undos_back() {
 fn the_deadlines_event_is_for_the_pivots_owner_alone() {
     check(
         &[("/overdue", json!("order.confirmed"))],
-        &[
-            "'order.confirmed' is the deadline's event, but 'confirm' of order emits it too: rename \
-         the event of 'confirm' of order",
-        ],
+        &["'order.confirmed' is the deadline's event, but 'confirm' of order emits it too: \
+             rename \
+         the event of 'confirm' of order"],
     );
     check(
         &[("/reactions/0/undo/on/-", json!("shop.overdue"))],

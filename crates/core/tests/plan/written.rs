@@ -13,7 +13,8 @@ fn toy() -> Value {
             "undo": {"on": ["nobody.home"], "emits": "guest.gone"}
         },
         "reactions": [{
-            "name": "open", "service": "host", "on": ["bell.rung"], "emits": ["door.opened"], "fails": ["nobody.home"]
+            "name": "open", "service": "host", "on": ["bell.rung"], "emits": ["door.opened"],
+                "fails": ["nobody.home"]
         }]
     })
 }

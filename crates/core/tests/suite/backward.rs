@@ -17,7 +17,7 @@ fn impatient() -> sagamore_core::definition::Draft {
 fn a_step_given_up_is_compensated_like_a_done_one() {
     let mut play = Play::with_done(impatient(), &["flight"]);
     assert_eq!(play.tick(), ["hotel silent"]);
-    assert_eq!(play.tick(), ["ask hotel"]);
+    assert_eq!(play.tick(), ["send hotel"]);
     assert_eq!(play.tick(), ["hotel silent", "turnedBack", "undo hotel"]);
     assert_eq!(play.saga.cause, Some(Cause::GivenUp(name("hotel"))));
     assert_eq!(play.undone("hotel"), ["hotel undone", "undo flight"]);
@@ -30,7 +30,7 @@ fn a_step_given_up_after_a_fault_is_compensated_too() {
     let mut play = Play::of(impatient());
     play.start();
     assert_eq!(play.action("flight", fault()).unwrap(), ["flight faulted"]);
-    assert_eq!(play.tick(), ["ask flight"]);
+    assert_eq!(play.tick(), ["send flight"]);
     assert_eq!(
         play.action("flight", fault()).unwrap(),
         ["flight faulted", "turnedBack", "undo flight"]
@@ -267,7 +267,7 @@ fn cancel_and_the_reply_before_the_pivot_are_settled_by_order() {
     play.cancel().unwrap();
     assert_eq!(play.done("hotel"), ["hotel done", "undo hotel"]);
     let mut play = Play::with_done(trip(), &["flight"]);
-    assert_eq!(play.done("hotel"), ["hotel done", "ask pay"]);
+    assert_eq!(play.done("hotel"), ["hotel done", "send pay"]);
     assert_eq!(play.cancel(), Err(IgnoreReason::TooLate));
 }
 

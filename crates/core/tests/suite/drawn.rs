@@ -7,22 +7,26 @@ use serde_json::{Value, json};
 
 /// Two rooms in parallel, then the train as the pivot.
 fn trip() -> Definition {
-    let ask = |participant: &str, message: &str| json!({ "participant": participant, "message": message });
+    let command = |to: &str, message: &str| json!({ "participant": to, "message": message });
     let room = |name: &str, participant: &str| {
         json!({
-            "name": name, "kind": "compensatable", "after": [], "action": ask(participant, "room.book"),
-            "compensation": ask(participant, "room.free"), "yields": ["room", "price"]
+            "name": name, "kind": "compensatable", "after": [],
+            "action": command(participant, "room.book"),
+            "compensation": command(participant, "room.free"), "yields": ["room", "price"]
         })
     };
     let steps: Vec<Value> = vec![
         room("inn", "village"),
         room("hotel", "city"),
         json!({
-            "name": "train", "kind": "pivot", "after": ["inn", "hotel"], "action": ask("railway", "seat.buy")
+            "name": "train", "kind": "pivot", "after": ["inn", "hotel"],
+            "action": command("railway", "seat.buy")
         }),
-        json!({ "name": "tell", "kind": "retriable", "action": ask("post", "letter.send") }),
+        json!({ "name": "tell", "kind": "retriable", "action": command("post", "letter.send") }),
     ];
-    let trip = json!({ "name": "trip", "version": 2, "deadlineMs": 60000, "input": ["who"], "steps": steps });
+    let trip = json!({
+        "name": "trip", "version": 2, "deadlineMs": 60000, "input": ["who"], "steps": steps
+    });
     serde_json::from_value(trip).unwrap()
 }
 
@@ -33,25 +37,25 @@ trip, version 2
 
 inn (village)
   begins
-  asks room.book
+  sends room.book
   yields price, room
   undone by room.free
 
 hotel (city)
   begins
-  asks room.book
+  sends room.book
   yields price, room
   undone by room.free
 
 train (railway), the pivot
   after inn and hotel
-  asks seat.buy
+  sends seat.buy
 
 tell (post), repeated until it is done
   after train
-  asks letter.send
+  sends letter.send
 
-goes back when the pivot is not asked for after 60000 ms
+compensates if its pivot is not sent within 60000 ms
 ";
     assert_eq!(text(&trip()), drawn);
 }

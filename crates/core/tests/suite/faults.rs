@@ -83,7 +83,7 @@ fn a_verb_on_a_step_with_faults_sets_it_aside_first() {
     let mut play = Play::with_done(trip(), &["flight", "hotel"]);
     faults(&mut play, "pay", Direction::Action);
     let attempts = play.commands.len();
-    assert_eq!(play.rescue("pay", Verb::Retry).unwrap(), ["pay setAside", "retry pay", "ask pay"]);
+    assert_eq!(play.rescue("pay", Verb::Retry).unwrap(), ["pay setAside", "retry pay", "send pay"]);
     let command = play.commands.last().unwrap();
     assert_eq!(
         (command.id().as_str(), command.attempt),
@@ -97,7 +97,7 @@ fn a_verb_on_a_step_with_faults_sets_it_aside_first() {
         "its faults are counted again from zero"
     );
     assert_eq!(play.cancel(), Err(IgnoreReason::TooLate), "it may have happened");
-    assert_eq!(play.done("pay"), ["pay done", "ask letter"]);
+    assert_eq!(play.done("pay"), ["pay done", "send letter"]);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_rejected_command_backs_off_at_once_and_shows_the_reason() {
     assert_eq!(play.input(&rejected).unwrap(), ["flight faulted"]);
     assert_eq!(play.saga.open_fault(0).unwrap().text, "denied");
     assert_eq!(play.input(&rejected), Err(IgnoreReason::Stale), "that attempt is over");
-    assert_eq!(play.tick(), ["ask flight"]);
+    assert_eq!(play.tick(), ["send flight"]);
 }
 
 #[test]
@@ -248,13 +248,16 @@ fn other_steps_continue_beside_an_oversized_command() {
     let done = reply(&play, "plan", Direction::Action, ticket("plan"));
     assert_eq!(
         too_large(&mut play, "hotel.do", &done),
-        ["plan done", "ask flight", "hotel setAside", "ask car"]
+        ["plan done", "send flight", "hotel setAside", "send car"]
     );
     play.stands(Status::Running);
     play.acknowledge();
     play.done("flight");
     assert_eq!(play.done("car"), ["car done", "stuck"]);
-    assert_eq!(play.rescue("hotel", Verb::Retry).unwrap(), ["retry hotel", "resumed", "ask hotel"]);
+    assert_eq!(
+        play.rescue("hotel", Verb::Retry).unwrap(),
+        ["retry hotel", "resumed", "send hotel"]
+    );
 }
 
 #[test]

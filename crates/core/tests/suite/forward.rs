@@ -8,10 +8,10 @@ use sagamore_core::{Allowed, Body, Direction, Outcome, Timestamp};
 #[test]
 fn steps_are_sent_in_order_until_the_saga_completes() {
     let mut play = Play::of(trip());
-    assert_eq!(play.start(), ["started", "ask flight"]);
-    assert_eq!(play.done("flight"), ["flight done", "ask hotel"]);
-    assert_eq!(play.done("hotel"), ["hotel done", "ask pay"]);
-    assert_eq!(play.done("pay"), ["pay done", "ask letter"]);
+    assert_eq!(play.start(), ["started", "send flight"]);
+    assert_eq!(play.done("flight"), ["flight done", "send hotel"]);
+    assert_eq!(play.done("hotel"), ["hotel done", "send pay"]);
+    assert_eq!(play.done("pay"), ["pay done", "send letter"]);
     assert_eq!(play.done("letter"), ["letter done", "completed"]);
     play.stands(Status::Completed);
     assert_eq!(play.saga.revision, 5);
@@ -22,14 +22,14 @@ fn steps_are_sent_in_order_until_the_saga_completes() {
 #[test]
 fn parallel_steps_are_sent_together_and_the_join_once() {
     let mut play = Play::of(wide_trip());
-    assert_eq!(play.start(), ["started", "ask plan"]);
-    assert_eq!(play.done("plan"), ["plan done", "ask flight", "ask hotel", "ask car"]);
+    assert_eq!(play.start(), ["started", "send plan"]);
+    assert_eq!(play.done("plan"), ["plan done", "send flight", "send hotel", "send car"]);
     assert_eq!(play.done("car"), ["car done"]);
     assert_eq!(play.done("flight"), ["flight done"]);
-    assert_eq!(play.done("hotel"), ["hotel done", "ask pay"]);
-    assert_eq!(play.done("pay"), ["pay done", "ask letter", "ask points"]);
+    assert_eq!(play.done("hotel"), ["hotel done", "send pay"]);
+    assert_eq!(play.done("pay"), ["pay done", "send letter", "send points"]);
     assert_eq!(play.done("points"), ["points done"]);
-    assert_eq!(play.done("letter"), ["letter done", "ask survey"]);
+    assert_eq!(play.done("letter"), ["letter done", "send survey"]);
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn siblings_that_reply_at_once_lead_to_the_same_join_in_any_order() {
         let mut play = Play::with_done(wide_trip(), &["plan"]);
         assert_eq!(play.done(order[0]).len(), 1);
         assert_eq!(play.done(order[1]).len(), 1);
-        assert_eq!(play.done(order[2])[1..], ["ask pay"]);
+        assert_eq!(play.done(order[2])[1..], ["send pay"]);
     }
 }
 
@@ -67,7 +67,7 @@ fn a_late_success_counts_while_the_saga_goes_forward() {
     play.start();
     assert_eq!(play.tick(), ["flight silent"]);
     assert_eq!(play.state("flight").status, StepStatus::Unknown);
-    assert_eq!(play.done("flight"), ["flight done", "ask hotel"]);
+    assert_eq!(play.done("flight"), ["flight done", "send hotel"]);
     assert_eq!(play.state("flight").wait.due(), None);
 }
 
@@ -76,8 +76,8 @@ fn a_late_success_counts_while_the_resend_is_in_flight() {
     let mut play = Play::of(trip());
     play.start();
     play.tick();
-    assert_eq!(play.tick(), ["ask flight"]);
-    assert_eq!(play.done("flight"), ["flight done", "ask hotel"]);
+    assert_eq!(play.tick(), ["send flight"]);
+    assert_eq!(play.done("flight"), ["flight done", "send hotel"]);
     assert_eq!(
         play.action("flight", ticket("flight")),
         Err(IgnoreReason::Stale),
@@ -92,12 +92,12 @@ fn a_step_without_a_reply_is_resent_with_the_same_id() {
     play.start();
     for attempt in 2..50 {
         assert_eq!(play.tick(), ["flight silent"]);
-        assert_eq!(play.tick(), ["ask flight"]);
+        assert_eq!(play.tick(), ["send flight"]);
         let command = play.commands.last().unwrap();
         assert_eq!((command.id().as_str(), command.attempt), ("trip:7/flight/action/1", attempt));
     }
     play.stands(Status::Running);
-    assert_eq!(play.done("flight"), ["flight done", "ask hotel"]);
+    assert_eq!(play.done("flight"), ["flight done", "send hotel"]);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_reply_of_another_generation_is_rejected() {
     play.refused("letter");
     assert_eq!(
         play.rescue("letter", Verb::Retry).unwrap(),
-        ["retry letter", "resumed", "ask letter"]
+        ["retry letter", "resumed", "send letter"]
     );
     assert_eq!(play.commands.last().unwrap().id(), "trip:7/letter/action/2");
     assert_eq!(play.reply_of("letter", Direction::Action, 1, no()), Err(IgnoreReason::Stale));
@@ -180,7 +180,7 @@ fn a_fault_is_resent_after_a_growing_pause_and_never_refused() {
             Err(IgnoreReason::Stale),
             "the same fault twice"
         );
-        assert_eq!(play.tick(), ["ask flight"]);
+        assert_eq!(play.tick(), ["send flight"]);
     }
 }
 
@@ -222,14 +222,14 @@ fn from_the_pivot_on_a_saga_goes_forward_only() {
     let mut play = Play::with_done(draft, &["flight", "hotel"]);
     for _ in 0..100 {
         assert_eq!(play.tick(), ["pay silent"]);
-        assert_eq!(play.tick(), ["ask pay"]);
+        assert_eq!(play.tick(), ["send pay"]);
     }
     assert!(play.now.since(play.saga.started_at).as_millis() > 60_000);
     assert_eq!(play.cancel(), Err(IgnoreReason::TooLate));
-    assert_eq!(play.done("pay"), ["pay done", "ask letter"]);
+    assert_eq!(play.done("pay"), ["pay done", "send letter"]);
     for _ in 0..100 {
         assert_eq!(play.tick(), ["letter silent"]);
-        assert_eq!(play.tick(), ["ask letter"]);
+        assert_eq!(play.tick(), ["send letter"]);
     }
     assert_eq!(play.cancel(), Err(IgnoreReason::TooLate));
     assert_eq!(play.done("letter"), ["letter done", "completed"]);
@@ -254,7 +254,7 @@ fn an_output_without_a_promised_field_is_accepted_and_reported() {
     play.start();
     assert_eq!(
         play.action("flight", Outcome::Done(Body::empty())).unwrap(),
-        ["flight done", "ask hotel"]
+        ["flight done", "send hotel"]
     );
     let told = play.state("flight").fault.as_deref();
     assert_eq!(told, Some("the output of 'flight' lacks the field 'ticket' that it yields"));
@@ -262,18 +262,18 @@ fn an_output_without_a_promised_field_is_accepted_and_reported() {
 
 /// Returns flight -> hotel -> pay -> letter, where the hotel's action or undo needs the flight's
 /// ticket.
-fn hotel_of_flight(ask: &str) -> sagamore_core::definition::Draft {
+fn hotel_of_flight(command: &str) -> sagamore_core::definition::Draft {
     let mut draft = serde_json::to_value(trip()).unwrap();
-    draft["steps"][1][ask]["fields"]["flight"] = "flight.ticket".into();
+    draft["steps"][1][command]["fields"]["flight"] = "flight.ticket".into();
     serde_json::from_value(draft).unwrap()
 }
 
 /// The same holds for a step whose undo lacks an input.
 #[test]
 fn a_step_whose_input_is_missing_waits_for_a_person() {
-    for ask in ["action", "compensation"] {
+    for command in ["action", "compensation"] {
         let stuck = || {
-            let mut play = Play::of(hotel_of_flight(ask));
+            let mut play = Play::of(hotel_of_flight(command));
             play.start();
             assert_eq!(
                 play.action("flight", Outcome::Done(Body::empty())).unwrap(),
@@ -288,11 +288,11 @@ fn a_step_whose_input_is_missing_waits_for_a_person() {
         assert_eq!(stuck().rescue("hotel", Verb::Retry), Err(IgnoreReason::NotStuck));
         assert_eq!(
             stuck().rescue("hotel", Verb::Skip).unwrap(),
-            ["skip hotel", "resumed", "ask pay"]
+            ["skip hotel", "resumed", "send pay"]
         );
         assert_eq!(
             stuck().rescue("hotel", Verb::Resolve).unwrap(),
-            ["resolve hotel", "resumed", "ask pay"]
+            ["resolve hotel", "resumed", "send pay"]
         );
         assert_eq!(stuck().cancel().unwrap(), ["resumed", "turnedBack", "undo flight"]);
     }
@@ -337,7 +337,7 @@ fn due_times_are_restored_from_the_journal() {
     let due = play.saga.next_due();
     play.saga = play.folded();
     assert_eq!(play.saga.next_due(), due, "a pause goes on");
-    assert_eq!(play.tick(), ["ask flight"]);
+    assert_eq!(play.tick(), ["send flight"]);
     play.saga = play.folded();
     assert_eq!(
         (play.saga.next_due(), play.saga.outstanding()),

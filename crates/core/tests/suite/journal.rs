@@ -10,7 +10,7 @@ fn an_unanswered_command_writes_few_entries() {
     play.start();
     for _ in 0..10_000 {
         assert_eq!(play.tick(), ["flight silent"]);
-        assert_eq!(play.tick(), ["ask flight"]);
+        assert_eq!(play.tick(), ["send flight"]);
     }
     assert_eq!(
         (play.state("flight").attempts, play.commands.len()),
@@ -19,7 +19,7 @@ fn an_unanswered_command_writes_few_entries() {
     );
     assert!(play.journal.len() < 40, "{} entries", play.journal.len());
     assert_eq!(play.saga.revision, play.journal.len() as u64);
-    assert_eq!(play.done("flight"), ["flight done", "ask hotel"]);
+    assert_eq!(play.done("flight"), ["flight done", "send hotel"]);
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn endless_faults_and_undos_write_few_entries() {
     let mut play = Play::with_done(draft, &["flight"]);
     for _ in 0..2_000 {
         play.action("hotel", fault()).unwrap();
-        assert_eq!(play.tick(), ["ask hotel"]);
+        assert_eq!(play.tick(), ["send hotel"]);
     }
     play.refused("hotel");
     for _ in 0..2_000 {
@@ -58,7 +58,7 @@ fn after_a_crash_attempts_continue_from_the_last_one_in_the_journal() {
     play.saga = folded;
     play.acknowledge();
     assert_eq!(play.tick(), ["flight silent"]);
-    assert_eq!(play.tick(), ["ask flight"]);
+    assert_eq!(play.tick(), ["send flight"]);
     assert_eq!(play.commands.last().unwrap().id(), "trip:7/flight/action/1");
     assert_eq!(play.commands.last().unwrap().attempt, 17);
 }
@@ -77,7 +77,7 @@ fn a_repeat_changes_neither_revision_nor_time_of_the_last_change() {
         assert_eq!((play.saga.revision, play.saga.changed_at), (revision, changed_at));
     }
     play.tick();
-    assert_eq!(play.tick(), ["ask flight"], "the sixteenth time");
+    assert_eq!(play.tick(), ["send flight"], "the sixteenth time");
     assert_eq!((play.saga.revision, play.saga.changed_at), (revision + 1, play.now));
 }
 

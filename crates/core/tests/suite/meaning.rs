@@ -151,16 +151,25 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_number_has_one_meaning_in_all_its_spellings(number in parts(), zeros in 0_usize..5, point in 0_usize..25) {
+    fn a_number_has_one_meaning_in_all_its_spellings(
+        number in parts(), zeros in 0_usize..5, point in 0_usize..25
+    ) {
         let (one, other) = (body(&spelt(number, 0, 0)), body(&spelt(number, zeros, point)));
         prop_assert!(one.means_the_same(&other), "{one:?} {other:?}");
         prop_assert_eq!(one.meaning_hash(), other.meaning_hash());
     }
 
     #[test]
-    fn numbers_with_the_least_difference_are_unequal(number in parts(), zeros in 0_usize..5, point in 0_usize..25) {
+    fn numbers_with_the_least_difference_are_unequal(
+        number in parts(), zeros in 0_usize..5, point in 0_usize..25
+    ) {
         let (negative, digits, exponent) = number;
-        for other in [(!negative, digits, exponent), (negative, digits + 1, exponent), (negative, digits, exponent + 1)] {
+        let others = [
+            (!negative, digits, exponent),
+            (negative, digits + 1, exponent),
+            (negative, digits, exponent + 1),
+        ];
+        for other in others {
             let (one, other) = (body(&spelt(number, 0, 0)), body(&spelt(other, zeros, point)));
             prop_assert!(!one.means_the_same(&other), "{one:?} {other:?}");
         }

@@ -9,7 +9,11 @@ use sagamore_core::saga::Status;
 use sagamore_core::transitions::{Cell, cells, document};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 2_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// Every saga ends in exactly one of completed, compensated and stuck. Every effect and every
     /// undo happens once. Undos run in reverse order of dependency, and none after the pivot. Ended
@@ -46,6 +50,7 @@ fn the_transitions_document_is_up_to_date() {
     let written = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
         written == document(),
-        "docs/transitions.md is out of date: cargo run -q -p sagamore-core --example transitions > docs/transitions.md"
+        "docs/transitions.md is out of date: cargo run -q -p sagamore-core --example transitions > \
+         docs/transitions.md"
     );
 }

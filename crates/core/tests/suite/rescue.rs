@@ -89,9 +89,9 @@ fn a_verb_need_not_wait_until_the_saga_is_stuck() {
     let mut play = Play::with_done(wide_trip(), &["plan", "flight", "hotel", "car", "pay"]);
     play.refused("letter");
     offered(&play, "letter", &EVERY_VERB);
-    assert_eq!(play.rescue("letter", Verb::Retry).unwrap(), ["retry letter", "ask letter"]);
+    assert_eq!(play.rescue("letter", Verb::Retry).unwrap(), ["retry letter", "send letter"]);
     assert_eq!(play.done("letter"), ["letter done"]);
-    assert_eq!(play.done("points"), ["points done", "ask survey"]);
+    assert_eq!(play.done("points"), ["points done", "send survey"]);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_refused_retriable_step_that_is_skipped_counts_as_done_for_what_follows() {
     offered(&play, "letter", &EVERY_VERB);
     assert_eq!(
         play.rescue("letter", Verb::Skip).unwrap(),
-        ["skip letter", "resumed", "ask survey"]
+        ["skip letter", "resumed", "send survey"]
     );
     assert_eq!(play.done("survey"), ["survey done", "completed"]);
 }

@@ -80,7 +80,7 @@ fn given() -> Script {
 
 /// Returns the script after both commands were sent and the fetch was done.
 fn fetched() -> Script {
-    given().asks_all([Boil::NAME, Fetch::NAME]).answering::<Fetch>().done(())
+    given().sends_all([Boil::NAME, Fetch::NAME]).answering::<Fetch>().done(())
 }
 
 #[test]
@@ -123,9 +123,9 @@ fn a_step_without_a_reply_is_resent_then_given_up_and_undone() {
 #[test]
 fn an_unsent_command_is_not_given_up() {
     let script = fetched().sends::<Boil>().silence().brokers_become_unavailable();
-    let script = script.time_passes(Duration::from_secs(30)).asks_all([Boil::NAME]);
+    let script = script.time_passes(Duration::from_secs(30)).sends_all([Boil::NAME]);
     let script =
-        script.brokers_recover().time_passes(Duration::from_secs(4)).asks_all([Boil::NAME]);
+        script.brokers_recover().time_passes(Duration::from_secs(4)).sends_all([Boil::NAME]);
     script.time_passes(Duration::from_secs(1)).undoes_all([Pour::NAME, PutBack::NAME]);
 }
 
@@ -232,10 +232,10 @@ fn panic_of(story: impl FnOnce() + std::panic::UnwindSafe) -> String {
 fn a_failed_line_reports_outstanding_commands_and_journal() {
     let text = panic_of(|| drop(fetched().sends::<Serve>()));
     let (expected, rest) = text.split_once("\n\n").unwrap();
-    assert_eq!(expected, "expected table.serve, and nothing else, to be asked");
+    assert_eq!(expected, "expected table.serve, and nothing else, to be sent");
     assert!(
         rest.starts_with(
-            "the saga is running, and asks:\n  kettle.boil {\"cups\":2} (boil, action)\n"
+            "the saga is running, and sends:\n  kettle.boil {\"cups\":2} (boil, action)\n"
         ),
         "{rest}"
     );
@@ -247,7 +247,7 @@ fn every_line_rejects_other_outstanding_commands() {
     let expected = |text: String| text.lines().next().unwrap().to_owned();
     assert_eq!(
         expected(panic_of(|| drop(given().sends::<Boil>()))),
-        "expected kettle.boil, and nothing else, to be asked"
+        "expected kettle.boil, and nothing else, to be sent"
     );
     assert_eq!(
         expected(panic_of(|| given().ends(Completed))),

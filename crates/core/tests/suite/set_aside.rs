@@ -58,7 +58,7 @@ fn a_step_that_was_set_aside_by_a_clock_ahead_has_its_verbs_at_once() {
     );
     assert_eq!(
         play.rescue("hotel", Verb::Resolve).unwrap(),
-        ["resolve hotel", "resumed", "ask pay"]
+        ["resolve hotel", "resumed", "send pay"]
     );
 }
 
@@ -105,7 +105,7 @@ fn other_steps_finish_before_the_saga_is_stuck() {
 #[test]
 fn a_late_reply_that_can_be_stored_is_accepted() {
     let mut play = held_hotel();
-    assert_eq!(play.done("hotel"), ["resumed", "hotel done", "ask pay"]);
+    assert_eq!(play.done("hotel"), ["resumed", "hotel done", "send pay"]);
     let mut play = held_hotel();
     assert_eq!(play.refused("hotel"), ["resumed", "hotel refused", "turnedBack", "undo flight"]);
     let mut play = held_undo();
@@ -126,10 +126,13 @@ fn a_retry_resends_with_the_same_id_and_attempts_from_zero() {
     let mut play = Play::with_done(trip(), &["flight"]);
     (0..5).for_each(|_| drop(play.tick()));
     play.set_aside("hotel", Direction::Action).unwrap();
-    assert_eq!(play.rescue("hotel", Verb::Retry).unwrap(), ["retry hotel", "resumed", "ask hotel"]);
+    assert_eq!(
+        play.rescue("hotel", Verb::Retry).unwrap(),
+        ["retry hotel", "resumed", "send hotel"]
+    );
     let command = play.commands.last().unwrap();
     assert_eq!((command.id().as_str(), command.attempt), ("trip:7/hotel/action/1", 1));
-    assert_eq!(play.done("hotel"), ["hotel done", "ask pay"]);
+    assert_eq!(play.done("hotel"), ["hotel done", "send pay"]);
 
     let mut play = held_undo();
     assert_eq!(
@@ -145,7 +148,7 @@ fn a_retry_resends_with_the_same_id_and_attempts_from_zero() {
 fn a_step_that_is_set_aside_is_skipped_or_done_by_hand() {
     for (verb, status) in [(Verb::Skip, StepStatus::Skipped), (Verb::Resolve, StepStatus::Done)] {
         let mut play = held_hotel();
-        assert_eq!(play.rescue("hotel", verb).unwrap()[1..], ["resumed", "ask pay"]);
+        assert_eq!(play.rescue("hotel", verb).unwrap()[1..], ["resumed", "send pay"]);
         assert_eq!(
             (play.state("hotel").status, play.state("hotel").wait.is_held()),
             (status, false)
@@ -178,7 +181,7 @@ fn cancel_is_too_late_when_the_pivot_is_set_aside() {
     assert_eq!(play.set_aside("pay", Direction::Action).unwrap(), ["pay setAside", "stuck"]);
     assert_eq!(play.cancel(), Err(IgnoreReason::TooLate));
     assert_eq!(play.saga.allowed_actions(play.now), verbs("pay"));
-    assert_eq!(play.done("pay"), ["resumed", "pay done", "ask letter"]);
+    assert_eq!(play.done("pay"), ["resumed", "pay done", "send letter"]);
 }
 
 /// The undo settles the step, so no person is needed.

@@ -139,7 +139,8 @@ fn a_plan_in_rust_is_the_plan_in_json() {
         "name": "trip", "version": 1, "input": ["nights", "tripId", "type"],
         "steps": [
             {
-                "name": "book-room", "kind": "compensatable", "yields": ["roomNumber", "priceInCents"],
+                "name": "book-room", "kind": "compensatable",
+                "yields": ["roomNumber", "priceInCents"],
                 "action": {
                     "participant": "hotel", "message": "hotel.book-room",
                     "fields": {"tripId": "input.tripId", "nights": "input.nights"}
@@ -149,10 +150,14 @@ fn a_plan_in_rust_is_the_plan_in_json() {
             {
                 "name": "charge", "kind": "pivot", "after": ["book-room"],
                 "action": {
-                    "participant": "bank", "message": "bank.charge.v2", "fields": {"cents": "book-room.priceInCents"}
+                    "participant": "bank", "message": "bank.charge.v2",
+                    "fields": {"cents": "book-room.priceInCents"}
                 }
             },
-            {"name": "greet", "kind": "retriable", "action": {"participant": "mail", "message": "mail.greet"}}
+            {
+                "name": "greet", "kind": "retriable",
+                "action": {"participant": "mail", "message": "mail.greet"}
+            }
         ]
     }"#;
     let written: Definition = serde_json::from_str(written).unwrap();
@@ -211,7 +216,7 @@ fn problems_of_the_builder_are_reported_by_build() {
         problems.contains(&Problem::Foreign { step: "charge".into(), field: "cents".into() }),
         "{problems:?}"
     );
-    assert!(problems.contains(&Problem::AsksNothing { step: "nothing".into() }), "{problems:?}");
+    assert!(problems.contains(&Problem::SendsNothing { step: "nothing".into() }), "{problems:?}");
 }
 
 #[test]
@@ -221,7 +226,8 @@ fn a_compensatable_step_needs_a_compensation() {
     let error = saga.build().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "definition 'trip' cannot run\n- step 'greet' is compensatable but has no compensation: add one, or make it the pivot or retriable"
+        "definition 'trip' cannot run\n- step 'greet' is compensatable but has no compensation: \
+         add one, or make it the pivot or retriable"
     );
 }
 

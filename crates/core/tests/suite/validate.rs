@@ -13,16 +13,22 @@ fn plan() -> Value {
         "steps": [
             {
                 "name": "create", "kind": "compensatable", "yields": ["total"],
-                "action": {"participant": "order", "message": "order.create", "fields": {"orderId": "input.orderId"}},
-                "compensation": {"participant": "order", "message": "order.cancel", "fields": {"orderId": "input.orderId"}}
+                "action": {"participant": "order", "message": "order.create",
+                    "fields": {"orderId": "input.orderId"}},
+                "compensation": {"participant": "order", "message": "order.cancel",
+                    "fields": {"orderId": "input.orderId"}}
             },
             {
                 "name": "charge", "kind": "compensatable", "yields": ["receipt"],
-                "action": {"participant": "payment", "message": "payment.charge", "fields": {"cents": "create.total"}},
-                "compensation": {"participant": "payment", "message": "payment.refund", "fields": {"cents": "create.total"}}
+                "action": {"participant": "payment", "message": "payment.charge",
+                    "fields": {"cents": "create.total"}},
+                "compensation": {"participant": "payment", "message": "payment.refund",
+                    "fields": {"cents": "create.total"}}
             },
-            {"name": "ship", "kind": "pivot", "action": {"participant": "shipping", "message": "shipping.schedule"}},
-            {"name": "confirm", "kind": "retriable", "action": {"participant": "order", "message": "order.confirm"}}
+            {"name": "ship", "kind": "pivot",
+             "action": {"participant": "shipping", "message": "shipping.schedule"}},
+            {"name": "confirm", "kind": "retriable",
+             "action": {"participant": "order", "message": "order.confirm"}}
         ]
     })
 }
@@ -73,9 +79,12 @@ fn steps_have_unique_names() {
         &["a step is named 'input', which in references means the saga's input: rename the step"],
     );
     let many = (0..65).map(|number| {
-        let ask = json!({"participant": "order", "message": "order.create"});
+        let action = json!({"participant": "order", "message": "order.create"});
         let undo = json!({"participant": "order", "message": "order.cancel"});
-        json!({"name": format!("s{number}"), "kind": "compensatable", "action": ask, "compensation": undo})
+        json!({
+            "name": format!("s{number}"), "kind": "compensatable", "action": action,
+            "compensation": undo
+        })
     });
     let many = many.collect::<Vec<_>>();
     Definition::check(with(&[("/steps", json!(many[..64]))])).unwrap();
@@ -130,10 +139,9 @@ fn exactly_the_compensatable_steps_have_a_compensation() {
 fn a_step_is_undone_by_the_participant_of_its_action() {
     check(
         &[("/steps/1/compensation/participant", json!("bank"))],
-        &[
-            "step 'charge' is executed by 'payment' but undone by 'bank': only the executing participant knows \
-             whether there is something to undo, so let 'payment' undo it",
-        ],
+        &["step 'charge' is executed by 'payment' but undone by 'bank': only the executing \
+             participant knows \
+             whether there is something to undo, so let 'payment' undo it"],
     );
 }
 
@@ -249,10 +257,9 @@ fn the_deadline_leaves_time_for_the_timeouts_and_attempts() {
     let limited = ("/steps/1/patience", json!({"timeoutMs": 5_000, "attemptsMax": 3}));
     check(
         &[limited.clone(), ("/deadlineMs", json!(44_999))],
-        &[
-            "the saga's deadline of 44999 ms is shorter than the 45000 ms that all attempts of 'create' -> 'charge' may take: \
-           lengthen it, or lower the attempts or timeouts",
-        ],
+        &["the saga's deadline of 44999 ms is shorter than the 45000 ms that all attempts of \
+             'create' -> 'charge' may take: \
+           lengthen it, or lower the attempts or timeouts"],
     );
     Definition::check(with(&[limited, ("/deadlineMs", json!(45_000))])).unwrap();
 }
@@ -267,7 +274,8 @@ fn all_problems_are_reported_at_once() {
     assert_eq!(
         error.unwrap_err().to_string(),
         "definition 'checkout' cannot run\n\
-         - step 'create' is compensatable but has no compensation: add one, or make it the pivot or retriable\n\
+         - step 'create' is compensatable but has no compensation: add one, or make it the pivot \
+         or retriable\n\
          - step 'charge' waits 0 ms for a reply: set a timeout\n\
          - step 'charge' takes 'cents' from 'create.sum', which has only: total"
     );
@@ -310,9 +318,11 @@ fn version_and_deadline_are_positive() {
         &[("/deadlineMs", json!(0))],
         &[
             "the saga's deadline is 0 ms, so no step could complete: lengthen it, or remove it",
-            "the saga's deadline of 0 ms is shorter than the 30000 ms that step 'create' may take to reply: lengthen it, or \
+            "the saga's deadline of 0 ms is shorter than the 30000 ms that step 'create' may take \
+             to reply: lengthen it, or \
              shorten that timeout",
-            "the saga's deadline of 0 ms is shorter than the 30000 ms that step 'charge' may take to reply: lengthen it, or \
+            "the saga's deadline of 0 ms is shorter than the 30000 ms that step 'charge' may take \
+             to reply: lengthen it, or \
              shorten that timeout",
         ],
     );

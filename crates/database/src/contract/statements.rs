@@ -199,7 +199,8 @@ pub async fn a_violated_constraint_is_distinguished_from_a_wrong_statement(
 ) -> Checked {
     let db = fresh();
     let schema = "CREATE TABLE parent (id BIGINT PRIMARY KEY);
-        CREATE TABLE child (id BIGINT PRIMARY KEY, parent BIGINT NOT NULL REFERENCES parent (id), age BIGINT CHECK (age >= 0));
+        CREATE TABLE child (id BIGINT PRIMARY KEY, parent BIGINT NOT NULL REFERENCES parent (id), \
+        age BIGINT CHECK (age >= 0));
         INSERT INTO parent (id) VALUES (1);
         INSERT INTO child (id, parent, age) VALUES (1, 1, 4);";
     committed(&db, schema).await?;

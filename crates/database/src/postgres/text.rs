@@ -77,7 +77,8 @@ fn effect_of(statement: &[Token<'_>]) -> Result<Option<Effect>, Error> {
         first.eq_ignore_ascii_case("SET") && !second.is_some_and(|word| is_one_of(word, SETTABLE));
     if sets || is_one_of(first, CONTROL) {
         return Err(Error::Statement(format!(
-            "{first} is not allowed in a statement: `Database` and `Open` open and end transactions, and settings \
+            "{first} is not allowed in a statement: `Database` and `Open` open and end \
+             transactions, and settings \
              must end with them (SET LOCAL)"
         )));
     }
@@ -226,7 +227,8 @@ mod tests {
             ("WITH a AS (SELECT 1) SELECT * FROM a FOR UPDATE", Effect::Reads),
             ("WITH a AS (UPDATE b SET c = 1 RETURNING c) SELECT c FROM a", Effect::Both),
             (
-                "WITH a AS (SELECT 1) INSERT INTO b SELECT * FROM a ON CONFLICT (c) DO UPDATE SET d = 1",
+                "WITH a AS (SELECT 1) INSERT INTO b SELECT * FROM a ON CONFLICT (c) DO UPDATE SET \
+                 d = 1",
                 Effect::Both,
             ),
             ("WITH a AS (SELECT '(DELETE', \"(UPDATE\", $x$(INSERT$x$) SELECT 1", Effect::Reads),

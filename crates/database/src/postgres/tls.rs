@@ -17,7 +17,8 @@ pub(super) fn manager(mut config: Config, tls: Option<&Tls>) -> Result<Manager, 
             by_tls(config, tls)
         }
         None if config.get_ssl_mode() == SslMode::Require => {
-            let why = "the database's address requires TLS (sslmode=require), but no authority is configured: set `tls` with `ca`";
+            let why = "the database's address requires TLS (sslmode=require), but no authority is \
+                       configured: set `tls` with `ca`";
             Err(Error::Unavailable(why.to_owned()))
         }
         None => Ok(Manager::from_config(config, NoTls, RECYCLING)),
@@ -117,7 +118,8 @@ mod client {
             }
         }
         if store.is_empty() {
-            let why = "this machine has no trusted authorities: set `ca` to the certificate file of the server's issuer";
+            let why = "this machine has no trusted authorities: set `ca` to the certificate file \
+                       of the server's issuer";
             return Err(Error::Unavailable(why.to_owned()));
         }
         Ok(store)

@@ -169,7 +169,8 @@ impl WriterGuard {
         self.writer.as_mut().expect("a guard has the writer until it ends")
     }
 
-    /// Commits the open transaction and consumes the guard. The answer arrives after the outer commit.
+    /// Commits the open transaction and consumes the guard. The answer arrives after the outer
+    /// commit.
     pub(super) fn commit(mut self) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
         let (answer, answered) = oneshot::channel();
         self.writer().join(answer)?;

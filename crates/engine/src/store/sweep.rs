@@ -98,7 +98,8 @@ impl Store {
         for row in &rows {
             let (seq, id, started_at): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
             if started_at < before.0 {
-                // a younger one before it was stamped by a clock that was ahead, and ends nothing
+                // a younger saga with a lower number has a start time of a clock that was ahead, so
+                // the search continues after it
                 last = Some(seq);
             }
             if row.get::<Option<i64>>(3)?.is_some_and(|ended_at| ended_at < before.0) {

@@ -40,8 +40,8 @@ pub(crate) struct BlockedSagas {
 
 struct BlockedSaga {
     fault: StorageFault,
-    /// The next attempt. `None` after an attempt with nothing to store: the next arrival triggers
-    /// one.
+    /// The time of the next attempt. `None` after an attempt with nothing to store: the next
+    /// arrival then triggers an attempt.
     retry_at: Option<Timestamp>,
     replies: Vec<Stray>,
 }

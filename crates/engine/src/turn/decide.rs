@@ -32,7 +32,7 @@ pub(crate) struct Draft {
     pub saga: Option<Saga>,
     pub entries: Vec<Entry>,
     /// The steps with a new command.
-    pub asked: Vec<(usize, Direction)>,
+    pub sent: Vec<(usize, Direction)>,
     /// Whether a takeover has not reached the saga, or skipped it as unreadable. All outstanding
     /// commands are then sent, not only new ones.
     pub is_ahead: bool,
@@ -111,7 +111,7 @@ impl Draft {
             read_revision: saga.as_ref().map_or(0, |saga| saga.revision),
             saga,
             entries: Vec::new(),
-            asked: Vec::new(),
+            sent: Vec::new(),
             is_ahead: false,
             idempotent: Vec::new(),
             verdicts: Vec::new(),
@@ -178,8 +178,8 @@ impl Draft {
         let Some(saga) = &self.saga else { return Vec::new() };
         let resends = self.is_ahead && !planted(Bug::NoResendOnTakeover);
         let outstanding = saga.outstanding().into_iter();
-        let sent = outstanding.filter(|outstanding| resends || self.asked.contains(outstanding));
-        sent.map(|(step, direction)| OutgoingCommand::of(saga, step, direction)).collect()
+        let due = outstanding.filter(|outstanding| resends || self.sent.contains(outstanding));
+        due.map(|(step, direction)| OutgoingCommand::of(saga, step, direction)).collect()
     }
 
     /// Starts a saga, or finds an existing one with the same input. The idempotency key is stored
@@ -330,7 +330,7 @@ impl Draft {
                     if let Some((step, direction)) = change.command()
                         && let Some(index) = decision.saga.definition.index_of(step)
                     {
-                        self.asked.push((index, direction));
+                        self.sent.push((index, direction));
                     }
                 }
                 let (saga, entry) = decision.into_parts();

@@ -25,7 +25,7 @@ const MAX: usize = 1_000;
 #[derive(Default)]
 pub(crate) struct RemoteSagas {
     /// Handed verbs by id, with the caller's channel and the deadline.
-    asked: BTreeMap<String, (oneshot::Sender<Result<Status, VerbError>>, Timestamp)>,
+    pending: BTreeMap<String, (oneshot::Sender<Result<Status, VerbError>>, Timestamp)>,
     next: Option<Timestamp>,
 }
 
@@ -38,7 +38,7 @@ impl RemoteSagas {
     /// Moves deadlines back after the clock was set back to `now`.
     pub fn redraw(&mut self, now: Timestamp) {
         self.next = self.next.map(|next| next.min(now));
-        self.asked.values_mut().for_each(|(_, until)| *until = (*until).min(now.plus(PATIENCE)));
+        self.pending.values_mut().for_each(|(_, until)| *until = (*until).min(now.plus(PATIENCE)));
     }
 
     /// Returns when the next poll is due.
@@ -56,22 +56,22 @@ impl Orchestrator {
         rng: &mut fastrand::Rng,
     ) -> Result<(), Error> {
         let mut handed = Vec::with_capacity(verbs.len());
-        let mut asked = Vec::with_capacity(verbs.len());
+        let mut pending = Vec::with_capacity(verbs.len());
         for (partition, VerbRequest { id: saga, input, recipient, absent: _ }) in verbs {
             // a handed verb's row waits for the new owner
             let Recipient::Here(done) = recipient else { continue };
-            if self.remote.asked.len() + asked.len() >= MAX {
+            if self.remote.pending.len() + pending.len() >= MAX {
                 // the caller may have dropped its receiver
                 let _ = done.send(Err(VerbError::Busy { retry_after_s: 1 }));
                 continue;
             }
             let id = format!("{:032x}", rng.u128(..));
-            asked.push((id.clone(), (done, now.plus(PATIENCE))));
+            pending.push((id.clone(), (done, now.plus(PATIENCE))));
             handed.push(HandedVerb { id, partition, saga, input });
         }
         if !handed.is_empty() {
             self.store.hand(&handed, now).await?; // on an error the caller sees a closed channel
-            self.remote.asked.extend(asked);
+            self.remote.pending.extend(pending);
             self.remote.poll_soon(now);
         }
         Ok(())
@@ -132,30 +132,31 @@ impl Orchestrator {
                 }
             }
         }
-        let waits = !waited.is_empty() || !self.remote.asked.is_empty();
+        let waits = !waited.is_empty() || !self.remote.pending.is_empty();
         self.remote.next = waits.then(|| now.plus(PAUSE));
         Ok(())
     }
 
     async fn read_answers(&mut self, now: Timestamp) -> Result<(), Error> {
-        if self.remote.asked.is_empty() {
+        if self.remote.pending.is_empty() {
             return Ok(());
         }
-        for (id, answer) in self.store.answers(self.remote.asked.keys().map(String::as_str)).await?
+        for (id, answer) in
+            self.store.answers(self.remote.pending.keys().map(String::as_str)).await?
         {
-            if let Some((done, _)) = self.remote.asked.remove(&id) {
+            if let Some((done, _)) = self.remote.pending.remove(&id) {
                 let _ = done.send(answer); // the caller may have dropped its receiver
             }
         }
         let late: Vec<String> = self
             .remote
-            .asked
+            .pending
             .iter()
             .filter(|(_, (_, until))| *until <= now)
             .map(|(id, _)| id.clone())
             .collect();
         for id in late {
-            if let Some((done, _)) = self.remote.asked.remove(&id) {
+            if let Some((done, _)) = self.remote.pending.remove(&id) {
                 let why = "the saga's owner has not answered in time".to_owned();
                 let _ = done.send(Err(VerbError::Unavailable(why)));
             }

@@ -443,7 +443,7 @@ fn handed(arrivals: &Arrivals) -> Vec<&str> {
 fn is_passed_over(draft: &Draft, arrivals: &Arrivals) -> bool {
     let counts = |arrival: &Arrival| matches!(arrival, Arrival::Reply(_) | Arrival::Verb(_));
     let unwritten = draft.saga.is_some() && draft.entries.is_empty();
-    let repeats = !draft.asked.is_empty();
+    let repeats = !draft.sent.is_empty();
     unwritten
         && (repeats || arrivals.get(&draft.id).is_some_and(|arrivals| arrivals.iter().any(counts)))
 }

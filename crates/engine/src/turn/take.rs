@@ -163,10 +163,10 @@ impl Orchestrator {
                 Err(_) => break, // empty, or no handle is left
             }
         }
-        let (waiting, asking): (Vec<Request>, Vec<Request>) =
+        let (waiting, rejected): (Vec<Request>, Vec<Request>) =
             self.inbox.drain(..).partition(|request| matches!(request, Request::Watch { .. }));
         self.inbox = waiting;
-        for request in asking {
+        for request in rejected {
             self.gauges.taken(&request);
             match request {
                 Request::Start(start) => {

@@ -29,7 +29,8 @@ const MIGRATIONS: &[Migration] = &[
     ),
     Migration::new(
         "0002-payment",
-        "CREATE TABLE payment (id TEXT PRIMARY KEY, account TEXT NOT NULL, repaid BOOLEAN NOT NULL)",
+        "CREATE TABLE payment (id TEXT PRIMARY KEY, account TEXT NOT NULL, \
+         repaid BOOLEAN NOT NULL)",
     ),
     Migration::new(
         "0003-money",
@@ -104,7 +105,8 @@ async fn pay(tx: Tx, Pay { id, account, cents }: Pay) -> Decided<Paid, Declined>
     if execute(&tx, TAKE, (&account, cents)).await? == 0 {
         return refused(Declined::TooLittle);
     }
-    let sql = "INSERT INTO payment (id, account, repaid) VALUES ($1, $2, FALSE) ON CONFLICT (id) DO NOTHING";
+    let sql = "INSERT INTO payment (id, account, repaid) VALUES ($1, $2, FALSE) ON CONFLICT (id) \
+               DO NOTHING";
     match execute(&tx, sql, (&id, &account)).await? {
         0 => refused(Declined::PaidBefore),
         _ => done(Paid { id, account, cents }),

@@ -99,8 +99,8 @@ impl ChunkContext<'_> {
         }
     }
 
-    /// Calls [`ChunkContext::begin`] and turns a panic into a fault: messages and keys are read by the
-    /// service's own code.
+    /// Calls [`ChunkContext::begin`] and turns a panic into a fault: messages and keys are read by
+    /// the service's own code.
     fn begin_unharmed(
         &self,
         item: &WorkItem,

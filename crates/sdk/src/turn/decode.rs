@@ -164,7 +164,8 @@ fn of_a_later_version(event: &Event, plans: &[(Name, u32)]) -> Option<String> {
         plans.iter().find(|(plan, _)| plan.as_str() == event.chain().definition())?;
     (event.version > *known).then(|| {
         format!(
-            "version: the event says version {} of the plan '{plan}', and this program has version {known}: upgrade it, \
+            "version: the event says version {} of the plan '{plan}', and this program has version \
+             {known}: upgrade it, \
              then have the events of the chain emitted again (reconcile --resend)",
             event.version
         )

@@ -84,8 +84,8 @@ impl<'a> Outgoing<'a> {
         outgoing
     }
 
-    /// Queues the answers to a chunk. Returns the items that the chunk did not reach, and the number
-    /// of the others.
+    /// Queues the answers to a chunk. Returns the items that the chunk did not reach, and the
+    /// number of the others.
     pub(super) fn answer_chunk(
         &mut self,
         chunk: Vec<WorkItem>,

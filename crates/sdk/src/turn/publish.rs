@@ -39,7 +39,10 @@ impl TurnState {
         now: Timestamp,
     ) -> Result<(), Error> {
         let entries = rejected.iter().map(|RejectedEvent { key, cause, why, .. }| {
-            tracing::warn!(service = %self.service.name(), chain = %key.saga, step = %key.step, why, "cannot send an event yet");
+            tracing::warn!(
+                service = %self.service.name(), chain = %key.saga, step = %key.step, why,
+                "cannot send an event yet"
+            );
             InboxEntry { key, event: cause, pause: inbox::AFTER_FAULT, why: Some(why) }
         });
         let entries: Vec<InboxEntry<'_>> = entries.collect();
@@ -128,7 +131,10 @@ impl Outgoing<'_> {
             match publish_letter(transport, self.letter(*place, reason)).await {
                 Err(error) if error.is_rejection() => {
                     let Delivery { record, partition, offset, .. } = &self.received.records[*place];
-                    tracing::error!(topic = %record.topic, partition, offset, reason, %error, "lost dead letter");
+                    tracing::error!(
+                        topic = %record.topic, partition, offset, reason, %error,
+                        "lost dead letter"
+                    );
                     self.lost += 1;
                 }
                 outcome => outcome?,

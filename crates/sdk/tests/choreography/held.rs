@@ -73,7 +73,8 @@ async fn an_unreadable_inbox_event_does_not_block_others() {
     toy.settle().await;
     assert_eq!(toy.prints().await, 0);
     let damaged =
-        "INSERT INTO inbox (saga, step, direction, event, telling_step, telling_direction, version, causation, hop,
+        "INSERT INTO inbox (saga, step, direction, event, telling_step, telling_direction, \
+         version, causation, hop,
             told_at, body, traceparent, due_at, since, why)
         SELECT 'book:0', step, direction, event, telling_step, 'sideways', version, causation, hop,
             told_at, body, traceparent, due_at - 1, since, why FROM inbox";

@@ -267,12 +267,17 @@ async fn carried_out(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if sagamore_database::testing::is_remote() { 8 } else { 100 }))]
+    #![proptest_config(ProptestConfig::with_cases(
+        if sagamore_database::testing::is_remote() { 8 } else { 100 }
+    ))]
 
     /// Compares the replies of each step in order, dead letters, barrier and tallies, literally.
     #[test]
-    fn every_chunk_equals_its_commands_one_by_one(asked in prop::collection::vec(anything(), 1..16)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    fn every_chunk_equals_its_commands_one_by_one(
+        asked in prop::collection::vec(anything(), 1..16)
+    ) {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().expect("a runtime");
         let (chunks, singles) = runtime.block_on(async {
             (carried_out(&asked, 1_000).await, carried_out(&asked, 1).await)
         });

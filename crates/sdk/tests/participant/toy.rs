@@ -228,7 +228,8 @@ async fn read_and_then_write(tx: Tx, name: &str, by: i64) -> Decided<(), Decline
     let value: i64 = rows.first().map_or(Ok(0), |row| row.get(0))?;
     tokio::task::yield_now().await;
     tx.execute(
-        "INSERT INTO tally (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        "INSERT INTO tally (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = \
+         excluded.value",
         (name, value + by),
     )
     .await?;

@@ -199,7 +199,8 @@ impl World {
 
     /// Returns the barrier and all tallies as text.
     pub async fn state(&self) -> Vec<String> {
-        let barrier = "SELECT saga, step, direction, generation, status, answer FROM barrier ORDER BY 1, 2, 3, 4";
+        let barrier = "SELECT saga, step, direction, generation, status, answer FROM barrier ORDER \
+                       BY 1, 2, 3, 4";
         let tallies = "SELECT name, value FROM tally ORDER BY name";
         let mut state = Vec::new();
         for sql in [barrier, tallies] {

@@ -22,7 +22,7 @@ pub struct Address {
 /// The parts of a request that an address reads, and its response type.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Contract {
-    /// The parameters that the address accepts. Others are a problem.
+    /// The parameters that the address accepts. Any other parameter is rejected.
     pub query: &'static [Parameter],
     /// The shape of the body, if the address reads one.
     pub body: Option<&'static Shape>,

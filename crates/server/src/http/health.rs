@@ -32,7 +32,8 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem
     }
     if let Some(turn_max) = app.handle.turn_hangs() {
         let why = format!(
-            "the orchestrator's turn has made no step for more than {} s: its leases are not renewed",
+            "the orchestrator's turn has made no step for more than {} s: its leases are not \
+             renewed",
             turn_max.as_secs()
         );
         return Err(Problem::new(Code::Unavailable, why).retry_after(1));

@@ -153,8 +153,10 @@ impl State {
                 let (topic, partition) =
                     (&self.index.topic_of(slot).name, self.index.partitions[slot].number);
                 return Err(Error::Damaged(format!(
-                    "records {floor} to {} of topic '{topic}', partition {partition}, are missing: a file of the log \
-                     was removed. Restore it, or move the whole directory away to start with an empty log",
+                    "records {floor} to {} of topic '{topic}', partition {partition}, are missing: \
+                     a file of the log \
+                     was removed. Restore it, or move the whole directory away to start with an \
+                     empty log",
                     first - 1
                 )));
             }
@@ -179,7 +181,8 @@ impl State {
 
     fn damaged(&self, number: u32, at: usize, what: &str) -> Error {
         Error::Damaged(format!(
-            "{}: the frame at byte {at} {what}. Restore the file from a copy, or move the whole directory away to \
+            "{}: the frame at byte {at} {what}. Restore the file from a copy, or move the whole \
+             directory away to \
              start with an empty log: the coordinator resends outstanding commands",
             self.disk.name(number)
         ))

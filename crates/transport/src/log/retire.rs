@@ -158,7 +158,8 @@ impl State {
         let (topic, size_max) = (&self.index.topic_of(slot).name, self.options.size_bytes_max);
         let behind = self.groups.slowest(slot).map_or("no group", |name| &**name);
         Error::Full(format!(
-            "{bytes} bytes of at most {size_max}, topic '{topic}' waits for group '{behind}': start its consumer, or raise the limit"
+            "{bytes} bytes of at most {size_max}, topic '{topic}' waits for group '{behind}': \
+             start its consumer, or raise the limit"
         ))
     }
 

@@ -48,7 +48,7 @@ const HOPS_MAX: u32 = 1_000;
 /// Decodes an event, whose headers must be consistent. The body may be any JSON.
 ///
 /// # Errors
-/// Names what is wrong.
+/// The invalid header or body.
 pub fn decode_event(record: &Record) -> Result<Event, Malformed> {
     let read = Read::over(record);
     read.once()?;

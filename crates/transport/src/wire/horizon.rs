@@ -43,7 +43,7 @@ pub fn encode_horizon(horizon: &Horizon, reply_to: Option<&ReplyTo>) -> Record {
 /// Decodes a horizon and the address for answers.
 ///
 /// # Errors
-/// Names what is wrong.
+/// The invalid header or body.
 pub fn decode_horizon(record: &Record) -> Result<(Horizon, Option<ReplyTo>), Malformed> {
     let horizon = serde_json::from_slice(&record.body).map_err(Malformed::body)?;
     let text = |name| record.header(name).and_then(|value| std::str::from_utf8(value).ok());

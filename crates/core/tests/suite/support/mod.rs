@@ -42,16 +42,16 @@ pub fn json(text: &str) -> Body {
 /// Returns a step of the toy. Its action is `{name}.do`, its undo `{name}.undo`, and it yields a
 /// `ticket`.
 pub fn step(text: &str, kind: Kind, after: &[&str]) -> serde_json::Value {
-    let ask = |verb: &str| {
+    let command = |verb: &str| {
         serde_json::json!({"participant": "toy", "message": format!("{text}.{verb}"),
         "fields": {"traveller": "input.traveller"}})
     };
     let mut step = serde_json::json!({
-        "name": text, "kind": kind, "after": after, "action": ask("do"), "yields": ["ticket"],
+        "name": text, "kind": kind, "after": after, "action": command("do"), "yields": ["ticket"],
         "patience": {"timeoutMs": 1000, "backoffMsMin": 100, "backoffMsMax": 800},
     });
     if kind == Kind::Compensatable {
-        step["compensation"] = ask("undo");
+        step["compensation"] = command("undo");
     }
     step
 }
@@ -314,14 +314,14 @@ pub fn fault() -> Outcome {
     Outcome::Fault("the disk is full".into())
 }
 
-/// Returns a change in words: `ask hotel`, `undo hotel`, `hotel done`, `turned back: cancelled`.
+/// Returns a change in words: `send hotel`, `undo hotel`, `hotel done`, `turned back: cancelled`.
 pub fn words(change: &Change) -> String {
     match change {
         Change::Step { step, change: StepChange::Rescued { verb, .. } } => {
             format!("{} {step}", verb.as_str())
         }
         other => match (other.command(), other.step()) {
-            (Some((step, Direction::Action)), _) => format!("ask {step}"),
+            (Some((step, Direction::Action)), _) => format!("send {step}"),
             (Some((step, Direction::Compensation)), _) => format!("undo {step}"),
             (None, Some(step)) => format!("{step} {}", other.as_str()),
             (None, None) => other.as_str().to_owned(),

@@ -180,9 +180,9 @@ impl Rig {
         started
     }
 
-    /// Runs `ask` while the orchestrator turns once.
-    pub async fn while_turning<T>(&mut self, ask: impl Future<Output = T>) -> T {
-        let (answer, turned) = tokio::join!(ask, async {
+    /// Runs `request` while the orchestrator turns once.
+    pub async fn while_turning<T>(&mut self, request: impl Future<Output = T>) -> T {
+        let (answer, turned) = tokio::join!(request, async {
             tokio::task::yield_now().await;
             self.orchestrator.turn(self.now, &mut self.rng).await
         });
