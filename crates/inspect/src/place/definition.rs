@@ -18,7 +18,7 @@ pub(crate) fn of(problem: &Problem, draft: &Draft) -> Pointer {
         | Problem::DeadlineBeforeAttempts { .. } => root.key("deadlineMs"),
         Problem::UnknownKey { .. } | Problem::KeyOfStep { .. } => root.key("key"),
         Problem::NoSteps | Problem::TooManySteps { .. } => root.key("steps"),
-        Problem::Malformed(_) | Problem::AsksNothing { .. } | Problem::Foreign { .. } => root,
+        Problem::Malformed(_) | Problem::SendsNothing { .. } | Problem::Foreign { .. } => root,
         Problem::Unnameable { of, field } => unnameable(draft, of, field),
         Problem::SameName { step } => {
             // the later one of the two
