@@ -37,6 +37,9 @@ macro_rules! contract_suite {
             a_conflict_updates_or_does_nothing
             returning_gives_rows
             one_statement_runs_with_many_sets
+            columns_are_read_by_name
+            a_statement_runs_for_all_given_rows
+            given_rows_hold_every_type
             a_violated_constraint_is_distinguished_from_a_wrong_statement
             rows_written_adds_up
             reads_see_only_committed_rows

@@ -12,6 +12,7 @@ pub mod database;
 pub mod many;
 pub mod port;
 mod scope;
+pub mod statement;
 mod text;
 
 pub mod lifetime;
@@ -31,5 +32,6 @@ pub use database::{Database, Open, Tx};
 pub use error::Error;
 pub use many::Many;
 pub use migration::Migration;
+pub use statement::{GivenRow, Statement};
 pub use text::{Text, Unstorable};
 pub use value::{Params, Row, Value};

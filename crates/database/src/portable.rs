@@ -31,6 +31,10 @@
 //! - Joins, `WITH`, aggregates, `CASE`, `COALESCE`, `ORDER BY`, `LIMIT`. State `NULLS FIRST` or
 //!   `NULLS LAST` where it matters, because the defaults differ. `LIKE` differs in case
 //!   sensitivity. Texts are compared byte by byte if the PostgreSQL database has the collation `C`.
+//! - A column of a result is read by its name: that of its table's column, or the one after `AS`.
+//!   Every other expression needs one.
+//! - Statements for many rows, and the parts that only PostgreSQL has, such as row locks: see
+//!   [`statement`](crate::statement).
 //! - No BEGIN, COMMIT, ROLLBACK or SAVEPOINT: such a statement is rejected. Use
 //!   [`Database::begin`](crate::Database::begin) and [`Open`](crate::Open).
 //!

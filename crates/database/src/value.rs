@@ -1,5 +1,7 @@
 //! Values of parameters and rows.
 
+use std::sync::Arc;
+
 use crate::error::Error;
 
 /// One value, of a type in the portable subset.
@@ -19,10 +21,34 @@ pub enum Value {
     Bytes(Vec<u8>),
 }
 
-/// One row, with columns in the statement's order.
+/// One row of a result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
+    names: Arc<ColumnNames>,
     values: Vec<Value>,
+}
+
+/// The names of a result's columns. All its rows share them.
+#[derive(Debug, PartialEq)]
+pub struct ColumnNames {
+    /// All names, one after another.
+    text: String,
+    /// The end of each name in `text`.
+    ends: Vec<usize>,
+}
+
+/// Identifies a column: by its name, or by its place in the statement, from 0.
+pub trait ColumnKey {
+    /// Finds the place of the column; of several with one name, the first.
+    fn place(&self, names: &ColumnNames) -> Option<usize>;
+    /// Returns the name or number, for error messages.
+    fn label(&self) -> String;
+}
+
+/// A Rust type with its SQL type.
+pub trait SqlType: Into<Value> {
+    /// The SQL type, such as `BIGINT`.
+    const SQL: &'static str;
 }
 
 /// The parameters of a statement: a tuple of values, `()` for none, or a vector.
@@ -41,16 +67,56 @@ pub trait FromValue: Sized {
 
 impl Row {
     /// Creates a row of these values.
-    pub fn new(values: Vec<Value>) -> Row {
-        Row { values }
+    pub fn new(names: Arc<ColumnNames>, values: Vec<Value>) -> Row {
+        Row { names, values }
     }
 
-    /// Reads the column with this number, from 0.
-    pub fn get<T: FromValue>(&self, column: usize) -> Result<T, Error> {
-        self.values
-            .get(column)
+    /// Reads a column.
+    ///
+    /// # Errors
+    /// [`Error::Column`] if the row has no such column, or not of this type.
+    pub fn get<T: FromValue>(&self, column: impl ColumnKey) -> Result<T, Error> {
+        column
+            .place(&self.names)
+            .and_then(|place| self.values.get(place))
             .and_then(T::from_value)
-            .ok_or_else(|| Error::Column { column: column.to_string(), wanted: T::TYPE })
+            .ok_or_else(|| Error::Column { column: column.label(), wanted: T::TYPE })
+    }
+}
+
+impl<'a> FromIterator<&'a str> for ColumnNames {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> ColumnNames {
+        let mut all = ColumnNames { text: String::new(), ends: Vec::new() };
+        for name in names {
+            all.text.push_str(name);
+            all.ends.push(all.text.len());
+        }
+        all
+    }
+}
+
+impl ColumnKey for &str {
+    fn place(&self, names: &ColumnNames) -> Option<usize> {
+        let (text, mut start) = (names.text.as_bytes(), 0);
+        names.ends.iter().position(|end| {
+            let name = &text[start..*end];
+            start = *end;
+            name == self.as_bytes()
+        })
+    }
+
+    fn label(&self) -> String {
+        (*self).to_owned()
+    }
+}
+
+impl ColumnKey for usize {
+    fn place(&self, _: &ColumnNames) -> Option<usize> {
+        Some(*self)
+    }
+
+    fn label(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -95,30 +161,37 @@ impl<T: FromValue> FromValue for Option<T> {
 }
 
 macro_rules! storable {
-    ($type:ty, $value:ident => $stored:expr) => {
+    ($type:ty as $sql:literal, $value:ident => $stored:expr) => {
         impl From<$type> for Value {
             fn from($value: $type) -> Value {
                 $stored
             }
         }
+        impl SqlType for $type {
+            const SQL: &'static str = $sql;
+        }
     };
 }
 
-storable!(i64, value => Value::Int(value));
-storable!(i32, value => Value::Int(i64::from(value)));
-storable!(u32, value => Value::Int(i64::from(value)));
-storable!(f64, value => Value::Double(value));
-storable!(bool, value => Value::Bool(value));
-storable!(String, value => Value::Text(value));
-storable!(&String, value => Value::Text(value.clone()));
-storable!(&str, value => Value::Text(value.to_owned()));
-storable!(Vec<u8>, value => Value::Bytes(value));
-storable!(&[u8], value => Value::Bytes(value.to_vec()));
+storable!(i64 as "BIGINT", value => Value::Int(value));
+storable!(i32 as "BIGINT", value => Value::Int(i64::from(value)));
+storable!(u32 as "BIGINT", value => Value::Int(i64::from(value)));
+storable!(f64 as "DOUBLE PRECISION", value => Value::Double(value));
+storable!(bool as "BOOLEAN", value => Value::Bool(value));
+storable!(String as "TEXT", value => Value::Text(value));
+storable!(&String as "TEXT", value => Value::Text(value.clone()));
+storable!(&str as "TEXT", value => Value::Text(value.to_owned()));
+storable!(Vec<u8> as "BYTEA", value => Value::Bytes(value));
+storable!(&[u8] as "BYTEA", value => Value::Bytes(value.to_vec()));
 
 impl<T: Into<Value>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Value {
         value.map_or(Value::Null, Into::into)
     }
+}
+
+impl<T: SqlType> SqlType for Option<T> {
+    const SQL: &'static str = T::SQL;
 }
 
 impl Params for () {

@@ -125,7 +125,8 @@ pub(crate) async fn claim_within(
         Dialect::Postgres => postgres::claim(tx, &sorted, keys, now, bytes_max).await?,
     };
     let (rows, read) = rows;
-    let known = rows.iter().map(|rows| StepHistory::of(rows)).collect::<Result<Vec<_>, _>>()?;
+    let known = rows.iter().map(|rows| StepHistory::of(rows.as_deref()));
+    let known = known.collect::<Result<Vec<_>, _>>()?;
     Ok(ClaimResult { known, read })
 }
 
@@ -155,8 +156,14 @@ pub(crate) async fn store(
 }
 
 impl StepHistory {
-    fn of(rows: &[Row]) -> Result<StepHistory, Error> {
+    /// Parses the rows of a step; `None` for a new one.
+    fn of(rows: Option<&[Row]>) -> Result<StepHistory, Error> {
         let mut known = StepHistory::default();
+        let Some(rows) = rows else {
+            let (direction, status) = (Direction::Action, Status::Claimed);
+            known.answers.push(StoredAnswer { direction, generation: 1, status });
+            return Ok(known);
+        };
         for row in rows {
             match StoredAnswer::read(row) {
                 Ok(stored) => known.answers.push(stored),
@@ -266,12 +273,16 @@ impl StepHistory {
 impl StoredAnswer {
     fn read(row: &Row) -> Result<StoredAnswer, Error> {
         let damaged = |column: &str, wanted| Error::Column { column: column.to_owned(), wanted };
-        let direction =
-            row.get::<String>(0)?.parse().map_err(|_| damaged("direction", "a direction"))?;
-        let generation =
-            row.get::<i64>(1)?.try_into().map_err(|_| damaged("generation", "a generation"))?;
-        let answer: String = row.get(3)?;
-        let status = match row.get::<String>(2)?.as_str() {
+        let direction = row
+            .get::<String>("direction")?
+            .parse()
+            .map_err(|_| damaged("direction", "a direction"))?;
+        let generation = row
+            .get::<i64>("generation")?
+            .try_into()
+            .map_err(|_| damaged("generation", "a generation"))?;
+        let answer: String = row.get("answer")?;
+        let status = match row.get::<String>("status")?.as_str() {
             "claimed" => Status::Claimed,
             "tombstone" => Status::Tombstone,
             "done" => {
@@ -310,11 +321,6 @@ fn rows(key: &StepKey, known: &StepHistory, outcome: &Outcome, now: Timestamp) -
         Direction::Compensation | Direction::Action => {}
     }
     rows
-}
-
-/// Returns the row of a step without history.
-fn just_claimed() -> Row {
-    Row::new(vec!["action".into(), 1_i64.into(), "claimed".into(), "".into()])
 }
 
 fn text(refusal: &Refusal) -> String {

@@ -2,7 +2,7 @@
 
 use super::{Checked, Fresh, committed};
 use crate::value::Params;
-use crate::{Database, Error, Value};
+use crate::{Database, Error, Row, Statement, Value, given_row};
 
 /// NULL of every type, the limits of ranges, and texts in any script survive a round trip.
 pub async fn every_type_survives_a_round_trip(fresh: Fresh<'_>) -> Checked {
@@ -191,6 +191,149 @@ pub async fn one_statement_runs_with_many_sets(fresh: Fresh<'_>) -> Checked {
     assert_eq!(tx.execute_each(insert, vec![]).await?, [] as [u64; 0]);
     assert!(tx.query_each("SELECT a FROM thing WHERE id = $1", vec![]).await?.is_empty());
     open.commit().await
+}
+
+/// A column has the name of its table's column, or the one after `AS`, in every kind of statement.
+pub async fn columns_are_read_by_name(fresh: Fresh<'_>) -> Checked {
+    let db = fresh();
+    committed(
+        &db,
+        "CREATE TABLE thing (id BIGINT PRIMARY KEY, a TEXT); CREATE TABLE part (thing BIGINT, a TEXT)",
+    )
+    .await?;
+    let open = db.begin().await?;
+    let tx = open.tx();
+    let check = async |sql: &str| {
+        let rows = tx.query(sql, ()).await?;
+        assert_eq!((rows[0].get("id"), rows[0].get("a")), (Ok(7), Ok("x".to_owned())), "{sql}");
+        assert_eq!((rows[0].get(0), rows[0].get(1)), (Ok("x".to_owned()), Ok(7)), "{sql}");
+        Checked::Ok(())
+    };
+    check("INSERT INTO thing (id, a) VALUES (7, 'x') RETURNING a, id").await?;
+    tx.execute("INSERT INTO part (thing, a) VALUES (7, 'y')", ()).await?;
+    check("SELECT a, id FROM thing").await?;
+    check("SELECT t.a, t.id FROM part p JOIN thing t ON t.id = p.thing").await?;
+    check("SELECT e.a, e.id FROM (SELECT id, a FROM thing ORDER BY id LIMIT 2) e").await?;
+    check("WITH found AS (SELECT id, a FROM thing) SELECT a, id FROM found").await?;
+    check("SELECT lower(a) AS a, max(id) AS id FROM thing GROUP BY a").await?;
+    check("SELECT a, id FROM thing WHERE id = 7 UNION ALL SELECT a, thing FROM part").await?;
+    check("UPDATE thing SET a = 'x' WHERE id = 7 RETURNING a, id").await?;
+    let sets = vec![vec![Value::Int(3)], vec![Value::Int(7)]];
+    let each = tx.query_each("SELECT a FROM thing WHERE id = $1", sets).await?;
+    assert_eq!(each[1][0].get("a"), Ok("x".to_owned()));
+    let why = each[1][0].get::<String>("b").expect_err("there is no such column");
+    assert_eq!(why.to_string(), "column b does not hold String");
+    open.commit().await
+}
+
+given_row! {
+    /// A row of the table `stock`.
+    struct Stock<'a> {
+        sku: &'a str,
+        amount: Option<i64>,
+    }
+}
+
+given_row! {
+    /// The key of the table `stock`.
+    struct Sku<'a> {
+        sku: &'a str,
+    }
+}
+
+/// One text inserts, updates, selects and deletes for many rows.
+pub async fn a_statement_runs_for_all_given_rows(fresh: Fresh<'_>) -> Checked {
+    static STORE: Statement<Stock<'_>> = Statement::insert(
+        "stock",
+        "ON CONFLICT (sku) DO UPDATE SET amount = excluded.amount WHERE stock.amount > 0",
+    );
+    static STORE_NEW: Statement<Stock<'_>> = Statement::new(
+        "INSERT INTO stock (sku, amount) SELECT given.sku, coalesce(given.amount, 1) FROM given
+         WHERE TRUE ON CONFLICT (sku) DO NOTHING RETURNING sku, amount",
+    );
+    static TAKE: Statement<Stock<'_>> = Statement::new(
+        "UPDATE stock SET amount = stock.amount - given.amount FROM given
+         WHERE stock.sku = given.sku AND stock.amount >= given.amount",
+    );
+    static READ: Statement<Sku<'_>> = Statement::new(
+        "SELECT stock.sku, stock.amount FROM given, stock WHERE stock.sku = given.sku
+         {FOR UPDATE OF stock}",
+    );
+    static LEAST: Statement<Sku<'_>> = Statement::new(
+        "SELECT e.sku, e.amount FROM given,
+            {LATERAL} (SELECT * FROM stock s WHERE s.sku >= given.sku ORDER BY s.sku LIMIT 1) e",
+    );
+    static REMOVE: Statement<Sku<'_>> =
+        Statement::new("DELETE FROM stock USING given WHERE stock.sku = given.sku");
+
+    let db = fresh();
+    committed(&db, "CREATE TABLE stock (sku TEXT PRIMARY KEY, amount BIGINT)").await?;
+    let open = db.begin().await?;
+    let tx = open.tx();
+    let stock = |sku, amount| Stock { sku, amount };
+    let rows = |rows: Vec<Row>| {
+        let row = |row: &Row| Ok((row.get("sku")?, row.get("amount")?));
+        let mut rows =
+            rows.iter().map(row).collect::<Result<Vec<(String, Option<i64>)>, Error>>()?;
+        rows.sort_unstable();
+        Ok::<_, Error>(rows)
+    };
+    let found = |sku: &str, amount| (sku.to_owned(), amount);
+    assert_eq!(tx.execute_rows(&STORE, [stock("bolt", Some(5)), stock("nut", None)]).await?, 2);
+    assert_eq!(tx.execute_rows(&STORE, [stock("bolt", Some(6)), stock("nut", Some(1))]).await?, 1);
+    let new = tx.query_rows(&STORE_NEW, [stock("bolt", None), stock("screw", None)]).await?;
+    assert_eq!(rows(new)?, [found("screw", Some(1))]);
+    let take = [stock("bolt", Some(2)), stock("screw", Some(2)), stock("washer", Some(0))];
+    assert_eq!(tx.execute_rows(&TAKE, take).await?, 1);
+    let skus = || ["bolt", "nut", "rivet"].map(|sku| Sku { sku });
+    let all = tx.query_rows(&READ, skus()).await?;
+    assert_eq!(rows(all)?, [found("bolt", Some(4)), found("nut", None)]);
+    let least = tx.query_rows(&LEAST, skus()).await?;
+    assert_eq!(rows(least)?, [found("bolt", Some(4)), found("nut", None), found("screw", Some(1))]);
+    let each = tx.query_row_by_row(&READ, skus()).await?;
+    assert_eq!(each.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 0]);
+    let take = [stock("bolt", Some(4)), stock("bolt", Some(1)), stock("screw", Some(1))];
+    assert_eq!(tx.execute_row_by_row(&TAKE, take).await?, [1, 0, 1], "one after another");
+    assert_eq!(tx.execute_rows(&REMOVE, skus()).await?, 2);
+    assert_eq!(tx.execute_rows(&REMOVE, []).await?, 0);
+    assert!(tx.query_rows(&READ, []).await?.is_empty());
+    let lock = db.dialect().text("SELECT sku FROM stock {FOR UPDATE SKIP LOCKED}");
+    assert_eq!(tx.query(&lock, ()).await?[0].get("sku"), Ok("screw".to_owned()));
+    open.commit().await
+}
+
+/// A given row holds NULL and values of every type.
+pub async fn given_rows_hold_every_type(fresh: Fresh<'_>) -> Checked {
+    given_row! {
+        #[derive(Clone)]
+        struct Thing {
+            id: i64,
+            d: Option<f64>,
+            b: Option<bool>,
+            t: Option<String>,
+            x: Option<Vec<u8>>,
+        }
+    }
+    static STORE: Statement<Thing> = Statement::insert("thing", "");
+
+    let db = fresh();
+    let columns = "id BIGINT PRIMARY KEY, d DOUBLE PRECISION, b BOOLEAN, t TEXT, x BYTEA";
+    committed(&db, &format!("CREATE TABLE thing ({columns})")).await?;
+    let (t, x) = (Some("a \"b\" \\ {c}, 'd'\n世界".to_owned()), Some(vec![0, 255]));
+    let things = [
+        Thing { id: 1, d: Some(0.1), b: Some(true), t, x },
+        Thing { id: 2, d: Some(-1.5e300), b: Some(false), t: Some("NULL".into()), x: Some(vec![]) },
+        Thing { id: 3, d: None, b: None, t: None, x: None },
+    ];
+    let open = db.begin().await?;
+    assert_eq!(open.tx().execute_rows(&STORE, things.clone()).await?, 3);
+    open.commit().await?;
+    let rows = db.query("SELECT id, d, b, t, x FROM thing ORDER BY id", ()).await?;
+    for (row, Thing { id, d, b, t, x }) in rows.iter().zip(things) {
+        assert_eq!((row.get("id"), row.get("d"), row.get("b")), (Ok(id), Ok(d), Ok(b)));
+        assert_eq!((row.get("t"), row.get("x")), (Ok(t), Ok(x)));
+    }
+    Ok(())
 }
 
 /// Violations of keys, NOT NULL, CHECK and REFERENCES are errors of the data, not of the statement.

@@ -1,13 +1,14 @@
 //! Conversion between values and parameters, by the types of the prepared statement.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio_postgres::Statement;
 use tokio_postgres::types::{Format, FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
 
 use crate::error::Error;
-use crate::value::{Row, Value};
+use crate::value::{ColumnNames, Row, Value};
 
 /// A value that fits its parameter.
 #[derive(Debug)]
@@ -32,8 +33,13 @@ pub(super) fn bind(statement: &Statement, params: Vec<Value>) -> Result<Vec<Boun
     places.map(|((value, kind), place)| check(&value, kind, place).map(|()| Bound(value))).collect()
 }
 
+/// Returns the names of a row's columns.
+pub(super) fn names(row: &tokio_postgres::Row) -> Arc<ColumnNames> {
+    Arc::new(row.columns().iter().map(|column| column.name()).collect())
+}
+
 /// Converts a row into values.
-pub(super) fn row(row: &tokio_postgres::Row) -> Result<Row, Error> {
+pub(super) fn row(row: &tokio_postgres::Row, names: &Arc<ColumnNames>) -> Result<Row, Error> {
     let value = |column: usize| match row.try_get::<_, Cell>(column) {
         Ok(Cell(value)) => Ok(value),
         Err(_) => Err(Error::Column {
@@ -44,7 +50,8 @@ pub(super) fn row(row: &tokio_postgres::Row) -> Result<Row, Error> {
             wanted: "a type of the portable subset",
         }),
     };
-    (0..row.len()).map(value).collect::<Result<_, _>>().map(Row::new)
+    let values = (0..row.len()).map(value).collect::<Result<_, _>>()?;
+    Ok(Row::new(Arc::clone(names), values))
 }
 
 fn check(value: &Value, kind: &Type, place: usize) -> Result<(), Error> {

@@ -102,9 +102,10 @@ impl Session {
     ) -> Result<Answer, Error> {
         let outcome = self.answered(async {
             let mut stream = pin!(self.client().query_raw(statement, params).await?);
-            let mut rows = Vec::new();
+            let (mut rows, mut names) = (Vec::new(), None);
             while let Some(row) = stream.try_next().await? {
-                rows.push(convert::row(&row));
+                let names = names.get_or_insert_with(|| convert::names(&row));
+                rows.push(convert::row(&row, names));
             }
             Ok((rows, stream.rows_affected().unwrap_or(0)))
         });

@@ -1,12 +1,14 @@
 //! Runs statements on a connection: parameters by name, and no control of transactions.
 
+use std::sync::Arc;
+
 use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Batch, CachedStatement, Connection, Statement};
 
 use super::map;
 use crate::error::Error;
-use crate::value::{Row, Value};
+use crate::value::{ColumnNames, Row, Value};
 
 /// Runs one statement. Returns the number of changed rows.
 pub(super) fn execute(connection: &Connection, sql: &str, params: &[Value]) -> Result<u64, Error> {
@@ -34,7 +36,7 @@ pub(super) fn query(
 ) -> Result<Vec<Row>, Error> {
     let mut statement = prepare(connection, sql)?;
     let places = places(&statement)?;
-    rows(&mut statement, &places, params)
+    rows(&mut statement, &places, params, &mut None)
 }
 
 /// Runs one statement per parameter set. Returns the rows of each run.
@@ -45,7 +47,8 @@ pub(super) fn query_each(
 ) -> Result<Vec<Vec<Row>>, Error> {
     let mut statement = prepare(connection, sql)?;
     let places = places(&statement)?;
-    sets.iter().map(|params| rows(&mut statement, &places, params)).collect()
+    let mut names = None;
+    sets.iter().map(|params| rows(&mut statement, &places, params, &mut names)).collect()
 }
 
 /// Runs one statement that does not write. Returns its rows.
@@ -59,7 +62,7 @@ pub(super) fn read(
         return Err(Error::Statement("it writes, which requires a transaction".into()));
     }
     let places = places(&statement)?;
-    rows(&mut statement, &places, params)
+    rows(&mut statement, &places, params, &mut None)
 }
 
 /// Runs all statements of a text, without parameters.
@@ -109,10 +112,12 @@ fn change(
     Ok(if connection.total_changes() == before { 0 } else { connection.changes() })
 }
 
+/// Returns the rows of one run. `names` are set with the first row, for later runs.
 fn rows(
     statement: &mut Statement<'_>,
     places: &[usize],
     params: &[Value],
+    names: &mut Option<Arc<ColumnNames>>,
 ) -> Result<Vec<Row>, Error> {
     bind(statement, places, params)?;
     let columns = statement.column_count();
@@ -121,9 +126,16 @@ fn rows(
     while let Some(row) = rows.next().map_err(map::error)? {
         let values =
             (0..columns).map(|column| value(row.get_ref(column).map_err(map::error)?, column));
-        found.push(Row::new(values.collect::<Result<_, _>>()?));
+        let values = values.collect::<Result<_, _>>()?;
+        let names = names.get_or_insert_with(|| column_names(row.as_ref()));
+        found.push(Row::new(Arc::clone(names), values));
     }
     Ok(found)
+}
+
+fn column_names(statement: &Statement<'_>) -> Arc<ColumnNames> {
+    let names = (0..statement.column_count()).map(|column| statement.column_name(column));
+    Arc::new(names.map(|name| name.unwrap_or_default()).collect())
 }
 
 /// Maps each of the statement's parameters to the index of the given value. SQLite numbers

@@ -266,6 +266,6 @@ fn bytes(count: i64) -> usize {
 pub(super) fn read_entries(id: &SagaId, journal: &[Row]) -> Result<Vec<Entry>, Error> {
     journal
         .iter()
-        .map(|row| serde_json::from_str(&row.get::<String>(0)?).map_err(|why| bad(id, why)))
+        .map(|row| serde_json::from_str(&row.get::<String>("entry")?).map_err(|why| bad(id, why)))
         .collect()
 }

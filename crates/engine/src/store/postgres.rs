@@ -164,8 +164,7 @@ pub(super) async fn bytes_of_rows(tx: &Tx, seqs: &[i64]) -> Result<Vec<Row>, Err
 pub(super) async fn journals(tx: &Tx, seqs: &[i64]) -> Result<Vec<Vec<Row>>, Error> {
     let mut of_seq: HashMap<i64, Vec<Row>> = HashMap::with_capacity(seqs.len());
     for row in tx.query(JOURNALS, (array(seqs.iter().copied()),)).await? {
-        let entry = row.get::<String>(1)?;
-        of_seq.entry(row.get(0)?).or_default().push(Row::new(vec![Value::Text(entry)]));
+        of_seq.entry(row.get("seq")?).or_default().push(row);
     }
     Ok(seqs.iter().map(|seq| of_seq.remove(seq).unwrap_or_default()).collect())
 }

@@ -7,7 +7,6 @@ use sagamore_core::{StepKey, Timestamp};
 use sagamore_database::postgres::array;
 use sagamore_database::{Error, Row, Tx, Value};
 
-use super::just_claimed;
 use super::step::{Events, Step};
 
 /// Claims as on SQLite. A row that was just inserted has no `xmax`.
@@ -86,15 +85,15 @@ const FORGET_TOLD: &str = forget!(
       AND NOT EXISTS (SELECT 1 FROM inbox i WHERE i.saga = k.saga AND i.step = k.step)"
 );
 
-/// Claims in sorted order and returns the rows of each step in the keys' order. Only steps with
-/// history are read.
+/// Claims in sorted order and returns the rows of each step in the keys' order, `None` for a new
+/// one. Only steps with history are read.
 pub(super) async fn claim(
     tx: &Tx,
     sorted: &[&StepKey],
     keys: &[&StepKey],
     now: Timestamp,
     bytes_max: usize,
-) -> Result<(Vec<Vec<Row>>, usize), Error> {
+) -> Result<(Vec<Option<Vec<Row>>>, usize), Error> {
     let mut known = std::collections::BTreeSet::new();
     for row in tx.query(CLAIM, (sagas(sorted), steps(sorted), now.0)).await? {
         if !row.get::<bool>(2)? {
@@ -104,7 +103,7 @@ pub(super) async fn claim(
     let is_known = |key: &StepKey| {
         known.contains(&(key.saga.as_str().to_owned(), key.step.as_str().to_owned()))
     };
-    let mut rows: Vec<Vec<Row>> = keys.iter().map(|_| vec![just_claimed()]).collect();
+    let mut rows: Vec<Option<Vec<Row>>> = vec![None; keys.len()];
     if known.is_empty() {
         return Ok((rows, keys.len()));
     }
@@ -114,19 +113,15 @@ pub(super) async fn claim(
         .filter(|(_, key)| is_known(key))
         .map(|(place, key)| (place, *key))
         .unzip();
-    places.iter().for_each(|place| rows[*place].clear());
+    places.iter().for_each(|place| rows[*place] = Some(Vec::new()));
     let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX).max(1);
     for row in tx.query(READ, (sagas(&read), steps(&read), bytes_max)).await? {
-        let nth = usize::try_from(row.get::<i64>(0)?).unwrap_or_default().saturating_sub(1);
-        let (direction, status, answer): (String, String, String) =
-            (row.get(1)?, row.get(3)?, row.get(4)?);
-        let columns =
-            vec![direction.into(), row.get::<i64>(2)?.into(), status.into(), answer.into()];
+        let nth = usize::try_from(row.get::<i64>("place")?).unwrap_or_default().saturating_sub(1);
         if let Some(place) = places.get(nth) {
-            rows[*place].push(Row::new(columns));
+            rows[*place].get_or_insert_default().push(row);
         }
     }
-    let unread = places.into_iter().find(|place| rows[*place].is_empty());
+    let unread = places.into_iter().find(|place| rows[*place].as_ref().is_some_and(Vec::is_empty));
     Ok((rows, unread.unwrap_or(keys.len())))
 }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use sagamore_core::{StepKey, Timestamp};
 use sagamore_database::{Error, Row, Tx, Value};
 
-use super::just_claimed;
 use super::step::{Events, Step};
 
 /// Inserts the step's first action row, or affects no row if one exists. The single writer makes
@@ -48,14 +47,15 @@ const FORGET_TOLD: &str = forget!(
 /// Number of steps whose answers are read before their bytes are counted.
 const READ_TOGETHER: usize = 16;
 
-/// Claims in sorted order and returns the rows of each step in the keys' order.
+/// Claims in sorted order and returns the rows of each step in the keys' order, `None` for a new
+/// one.
 pub(super) async fn claim(
     tx: &Tx,
     sorted: &[&StepKey],
     keys: &[&StepKey],
     now: Timestamp,
     bytes_max: usize,
-) -> Result<(Vec<Vec<Row>>, usize), Error> {
+) -> Result<(Vec<Option<Vec<Row>>>, usize), Error> {
     let claims = sorted
         .iter()
         .map(|key| vec![key.saga.as_str().into(), key.step.as_str().into(), now.0.into()]);
@@ -67,10 +67,10 @@ pub(super) async fn claim(
         .filter(|(_, rows)| *rows == 0)
         .map(|(key, _)| step_of(key))
         .collect();
-    let mut rows: Vec<Vec<Row>> = keys.iter().map(|_| vec![just_claimed()]).collect();
+    let mut rows: Vec<Option<Vec<Row>>> = vec![None; keys.len()];
     let places = (0..keys.len()).filter(|place| known.contains(&step_of(keys[*place])));
     let places: Vec<usize> = places.collect();
-    places.iter().for_each(|place| rows[*place].clear());
+    places.iter().for_each(|place| rows[*place] = Some(Vec::new()));
     let mut bytes = 0_usize;
     for part in places.chunks(READ_TOGETHER) {
         if bytes >= bytes_max {
@@ -80,12 +80,12 @@ pub(super) async fn claim(
             tx.query_each(READ, part.iter().map(|place| step(keys[*place])).collect()).await?;
         for (place, found) in part.iter().zip(read) {
             for row in &found {
-                bytes = bytes.saturating_add(row.get::<String>(3)?.len());
+                bytes = bytes.saturating_add(row.get::<String>("answer")?.len());
             }
-            rows[*place] = found;
+            rows[*place] = Some(found);
         }
     }
-    let unread = places.into_iter().find(|place| rows[*place].is_empty());
+    let unread = places.into_iter().find(|place| rows[*place].as_ref().is_some_and(Vec::is_empty));
     Ok((rows, unread.unwrap_or(keys.len())))
 }
 
