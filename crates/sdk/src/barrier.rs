@@ -15,7 +15,7 @@ use sagamore_core::message::{Outcome, code};
 use sagamore_core::planted::{Bug, planted};
 use sagamore_core::{Body, Direction, Refusal, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
-use sagamore_database::{Error, Migration, Row, Tx, Value};
+use sagamore_database::{Error, Migration, Row, Statement, Tx, given_row};
 
 pub use case::Case;
 
@@ -51,6 +51,50 @@ pub const MIGRATIONS: &[Migration] = &[
     // index entries
     Migration::new("0004-room", "ALTER TABLE barrier SET (fillfactor = 50)").on_sqlite("SELECT 1"),
 ];
+
+given_row! {
+    /// A row of the barrier.
+    struct BarrierRow<'a> {
+        saga: &'a str,
+        step: &'a str,
+        direction: &'a str,
+        generation: u32,
+        status: &'a str,
+        answer: String,
+        stored_at: i64,
+    }
+}
+
+given_row! {
+    /// A step of a saga.
+    struct BarrierStep<'a> {
+        saga: &'a str,
+        step: &'a str,
+    }
+}
+
+given_row! {
+    /// The key of a row.
+    struct BarrierKey<'a> {
+        saga: &'a str,
+        step: &'a str,
+        direction: &'a str,
+        generation: u32,
+    }
+}
+
+static STORE: Statement<BarrierRow<'_>> = Statement::insert(
+    "barrier",
+    "ON CONFLICT (saga, step, direction, generation) DO UPDATE
+     SET status = excluded.status, answer = excluded.answer, stored_at = excluded.stored_at",
+);
+
+static RELEASE: Statement<BarrierKey<'_>> = Statement::new(
+    "DELETE FROM barrier USING given
+     WHERE barrier.saga = given.saga AND barrier.step = given.step
+        AND barrier.direction = given.direction AND barrier.generation = given.generation
+        AND barrier.status = 'claimed'",
+);
 
 /// The rows of one step, read after the claim.
 #[derive(Clone, Debug, Default)]
@@ -137,21 +181,26 @@ pub(crate) async fn store(
     answers: &[(&StepKey, &StepHistory, &Outcome)],
     now: Timestamp,
 ) -> Result<(), Error> {
-    let rows: Vec<_> =
-        answers.iter().flat_map(|(key, known, outcome)| rows(key, known, outcome, now)).collect();
-    match tx.dialect() {
-        _ if rows.is_empty() => {}
-        Dialect::Sqlite => sqlite::store(tx, rows).await?,
-        Dialect::Postgres => postgres::store(tx, rows).await?,
-    }
+    let rows = answers.iter().flat_map(|(key, known, outcome)| rows(key, known, outcome, now));
+    tx.execute_rows(&STORE, rows).await?;
     let faulted = answers
         .iter()
         .filter(|(_, known, outcome)| known.is_new() && matches!(outcome, Outcome::Fault(_)));
-    let faulted: Vec<&StepKey> = faulted.map(|(key, ..)| *key).collect();
-    match tx.dialect() {
-        _ if faulted.is_empty() => Ok(()),
-        Dialect::Sqlite => sqlite::release(tx, &faulted).await,
-        Dialect::Postgres => postgres::release(tx, &faulted).await,
+    tx.execute_rows(&RELEASE, faulted.map(|(key, ..)| BarrierKey::of_first_action(key))).await?;
+    Ok(())
+}
+
+impl BarrierStep<'_> {
+    fn of(key: &StepKey) -> BarrierStep<'_> {
+        BarrierStep { saga: key.saga.as_str(), step: key.step.as_str() }
+    }
+}
+
+impl BarrierKey<'_> {
+    /// Returns the key of the row by which the step is claimed.
+    fn of_first_action(key: &StepKey) -> BarrierKey<'_> {
+        let BarrierStep { saga, step } = BarrierStep::of(key);
+        BarrierKey { saga, step, direction: Direction::Action.as_str(), generation: 1 }
     }
 }
 
@@ -299,16 +348,21 @@ impl StoredAnswer {
 }
 
 /// Returns the rows to store: the command's own, and for a new step that of its first action.
-fn rows(key: &StepKey, known: &StepHistory, outcome: &Outcome, now: Timestamp) -> Vec<Vec<Value>> {
+fn rows<'a>(
+    key: &'a StepKey,
+    known: &StepHistory,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Vec<BarrierRow<'a>> {
     let (status, answer) = match outcome {
         Outcome::Done(output) => ("done", output.as_str().to_owned()),
         Outcome::Refused(refusal) => ("refused", text(refusal)),
         Outcome::Fault(_) => return Vec::new(),
     };
-    let row = |direction: Direction, generation: u32, status: &str, answer: String| {
-        let (saga, step) = (key.saga.as_str().into(), key.step.as_str().into());
-        let (direction, generation) = (direction.as_str().into(), generation.into());
-        vec![saga, step, direction, generation, status.into(), answer.into(), now.0.into()]
+    let row = |direction: Direction, generation: u32, status: &'static str, answer: String| {
+        let BarrierStep { saga, step } = BarrierStep::of(key);
+        let direction = direction.as_str();
+        BarrierRow { saga, step, direction, generation, status, answer, stored_at: now.0 }
     };
     let mut rows = vec![row(key.direction, key.generation, status, answer)];
     match key.direction {
@@ -321,6 +375,13 @@ fn rows(key: &StepKey, known: &StepHistory, outcome: &Outcome, now: Timestamp) -
         Direction::Compensation | Direction::Action => {}
     }
     rows
+}
+
+/// Returns the row that claims a step: that of its first action.
+fn claimed(key: &StepKey, now: Timestamp) -> BarrierRow<'_> {
+    let BarrierKey { saga, step, direction, generation } = BarrierKey::of_first_action(key);
+    let (status, answer) = ("claimed", String::new());
+    BarrierRow { saga, step, direction, generation, status, answer, stored_at: now.0 }
 }
 
 fn text(refusal: &Refusal) -> String {

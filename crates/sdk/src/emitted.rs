@@ -6,11 +6,11 @@ use std::collections::HashSet;
 use sagamore_core::message::Event;
 use sagamore_core::{SagaId, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
-use sagamore_database::{Database, Error, Many, Migration, Row, Tx, Value};
+use sagamore_database::{Database, Error, Migration, Row, Statement, Tx, given_row};
 
 use crate::barrier::step::Step;
 use crate::inbox;
-use crate::stored_event::{UnreadableRow, content, place, read};
+use crate::stored_event::{Source, UnreadableRow, read};
 
 /// The migrations of emitted events and of the inbox (see `inbox.rs`).
 pub(crate) const MIGRATIONS: &[Migration] = &[
@@ -70,59 +70,88 @@ const EVENTS: &str = "
     );
     CREATE INDEX inbox_due_at ON inbox (due_at)";
 
-/// The columns that [`read`] expects, in order.
-macro_rules! columns {
-    () => {
-        "saga, step, direction, event, version, causation, hop, told_at, body, traceparent"
-    };
-}
+/// The columns of an event.
+const EVENT: &str =
+    "saga, step, direction, event, version, causation, hop, told_at, body, traceparent";
+const SOURCE: Source = Source { step: "step", direction: "direction" };
 
 /// Maximum first events that are removed per transaction.
 const FORGOTTEN_MAX: u32 = 500;
 
-/// Builds the statement around the rows and its result.
-macro_rules! store {
-    ($rows:literal, $gives:literal) => {
-        concat!(
-            "INSERT INTO emitted
-            (saga, step, direction, event, version, causation, hop, told_at, body, traceparent, sent) ",
-            $rows,
-            " ON CONFLICT (saga, step, direction) DO NOTHING",
-            $gives
-        )
-    };
+given_row! {
+    /// An event with the barrier row that it belongs to.
+    struct EmittedEvent<'a> {
+        saga: &'a str,
+        step: &'a str,
+        direction: &'a str,
+        event: &'a str,
+        version: u32,
+        causation: Option<String>,
+        hop: u32,
+        told_at: i64,
+        body: &'a str,
+        traceparent: Option<String>,
+        sent: bool,
+    }
 }
 
-macro_rules! stores {
-    ($gives:literal) => {
-        Many {
-            sqlite: store!("VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)", $gives),
-            postgres: store!(
-                "SELECT * FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS TEXT[]),
-                    CAST($5 AS BIGINT[]), CAST($6 AS TEXT[]), CAST($7 AS BIGINT[]), CAST($8 AS BIGINT[]), CAST($9 AS TEXT[]),
-                    CAST($10 AS TEXT[]), CAST($11 AS BOOLEAN[]))",
-                $gives
-            ),
-        }
-    };
+given_row! {
+    /// The key of an event.
+    struct EventKey<'a> {
+        saga: &'a str,
+        step: &'a str,
+        direction: &'a str,
+    }
 }
 
-const STORE: Many = stores!("");
+given_row! {
+    /// An event that is sent later.
+    struct PostponedEvent<'a> {
+        saga: &'a str,
+        step: &'a str,
+        direction: &'a str,
+        retry_at: i64,
+    }
+}
+
+given_row! {
+    /// A step whose events are removed.
+    struct ForgottenStep<'a> {
+        saga: &'a str,
+        step: &'a str,
+    }
+}
+
+given_row! {
+    /// A step with a moment.
+    struct StepAt<'a> {
+        saga: &'a str,
+        step: &'a str,
+        at: i64,
+    }
+}
+
+given_row! {
+    /// A chain.
+    struct ChainId<'a> {
+        chain: &'a str,
+    }
+}
+
+static STORE: Statement<EmittedEvent<'_>> =
+    Statement::insert("emitted", "ON CONFLICT (saga, step, direction) DO NOTHING");
 /// Stores like `STORE` and returns the rows that are new.
-const STORE_UNSENT: Many = stores!(" RETURNING saga, step");
-
-const READ: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM emitted WHERE saga = $1 AND step = $2 AND direction = $3"
+static STORE_UNSENT: Statement<EmittedEvent<'_>> = Statement::insert(
+    "emitted",
+    "ON CONFLICT (saga, step, direction) DO NOTHING RETURNING saga, step",
 );
 
-/// Reads one page of a chain.
-const OF_CHAIN: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM emitted WHERE saga = $1 ORDER BY hop, step, direction LIMIT $2 OFFSET $3"
-);
+static READ: Statement<EventKey<'_>> = Statement::built(|| {
+    format!(
+        "SELECT {EVENT} FROM emitted
+         WHERE saga = given.saga AND step = given.step AND direction = given.direction"
+    )
+});
 
 /// Maximum events of one chain that are read together. Each is at most as long as a record.
 pub(crate) const OF_CHAIN_MAX: usize = 16;
@@ -131,50 +160,50 @@ pub(crate) const OF_CHAIN_MAX: usize = 16;
 const UNSENT_BYTES_MAX: i64 = 4 << 20;
 
 /// Removes events, except the first of a chain.
-const FORGET: Many = Many {
-    sqlite: "DELETE FROM emitted WHERE saga = $1 AND step = $2 AND causation IS NOT NULL",
-    postgres:
-        "DELETE FROM emitted e USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) AS k(saga, step)
-        WHERE e.saga = k.saga AND e.step = k.step AND e.causation IS NOT NULL",
-};
+static FORGET: Statement<ForgottenStep<'_>> = Statement::new(
+    "DELETE FROM emitted USING given
+     WHERE emitted.saga = given.saga AND emitted.step = given.step
+        AND emitted.causation IS NOT NULL",
+);
 
 /// Marks the first event of a chain after the barrier's rows are removed.
-const FORGOTTEN: Many = Many {
-    sqlite: "UPDATE emitted SET forgotten_at = $3 WHERE saga = $1 AND step = $2 AND causation IS NULL",
-    postgres: "UPDATE emitted e SET forgotten_at = k.at
-        FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS BIGINT[])) AS k(saga, step, at)
-        WHERE e.saga = k.saga AND e.step = k.step AND e.causation IS NULL",
-};
+static FORGOTTEN: Statement<StepAt<'_>> = Statement::new(
+    "UPDATE emitted SET forgotten_at = given.at FROM given
+     WHERE emitted.saga = given.saga AND emitted.step = given.step AND emitted.causation IS NULL",
+);
 
-const BEGINNINGS: &str = "
-    SELECT saga, step FROM emitted WHERE forgotten_at < $1 ORDER BY forgotten_at LIMIT $2";
+const BEGINNINGS: &str =
+    "SELECT saga, step FROM emitted WHERE forgotten_at < $1 ORDER BY forgotten_at LIMIT $2";
 
 /// Spares a key that has started a new chain meanwhile.
-const FORGET_BEGINNINGS: Many = Many {
-    sqlite: "DELETE FROM emitted WHERE saga = $1 AND step = $2 AND forgotten_at < $3",
-    postgres: "DELETE FROM emitted e
-        USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS BIGINT[])) AS k(saga, step, before)
-        WHERE e.saga = k.saga AND e.step = k.step AND e.forgotten_at < k.before",
-};
+static FORGET_BEGINNINGS: Statement<StepAt<'_>> = Statement::new(
+    "DELETE FROM emitted USING given
+     WHERE emitted.saga = given.saga AND emitted.step = given.step
+        AND emitted.forgotten_at < given.at",
+);
 
-const POSTPONED: Many = Many {
-    sqlite: "UPDATE emitted SET retry_at = $4 WHERE saga = $1 AND step = $2 AND direction = $3",
-    postgres: "UPDATE emitted e SET retry_at = k.at
-        FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS BIGINT[]))
-            AS k(saga, step, direction, at)
-        WHERE e.saga = k.saga AND e.step = k.step AND e.direction = k.direction",
-};
+/// Removes the idempotency keys of these chains, unless a chain was started again.
+static FORGET_KEYS: Statement<ChainId<'_>> = Statement::new(
+    "DELETE FROM chain_key USING given WHERE chain_key.chain = given.chain
+        AND NOT EXISTS (SELECT 1 FROM emitted e
+            WHERE e.saga = chain_key.chain AND e.causation IS NULL)",
+);
 
-const SENT: Many = Many {
-    sqlite: "UPDATE emitted SET sent = TRUE WHERE saga = $1 AND step = $2 AND direction = $3",
-    postgres: "UPDATE emitted e SET sent = TRUE
-        FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[])) AS k(saga, step, direction)
-        WHERE e.saga = k.saga AND e.step = k.step AND e.direction = k.direction",
-};
+static POSTPONE: Statement<PostponedEvent<'_>> = Statement::new(
+    "UPDATE emitted SET retry_at = given.retry_at FROM given
+     WHERE emitted.saga = given.saga AND emitted.step = given.step
+        AND emitted.direction = given.direction",
+);
+
+static MARK_SENT: Statement<EventKey<'_>> = Statement::new(
+    "UPDATE emitted SET sent = TRUE FROM given
+     WHERE emitted.saga = given.saga AND emitted.step = given.step
+        AND emitted.direction = given.direction",
+);
 
 /// Stores events that the caller sends. Takes one round trip.
 pub(crate) async fn store(tx: &Tx, events: &[&Event]) -> Result<(), Error> {
-    tx.execute_many(&STORE, events.iter().map(|event| row(event, true)).collect()).await
+    tx.execute_rows(&STORE, events.iter().map(|event| emitted(event, true))).await.map(drop)
 }
 
 /// Stores events to be sent by the relay, and returns the new ones. Takes one round trip.
@@ -182,9 +211,9 @@ pub(crate) async fn store_unsent<'a>(
     tx: &Tx,
     events: impl Iterator<Item = &'a Event>,
 ) -> Result<Fresh, Error> {
-    let stored =
-        tx.query_many(&STORE_UNSENT, events.map(|event| row(event, false)).collect()).await?;
-    stored.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_, Error>>().map(Fresh)
+    let stored = tx.query_rows(&STORE_UNSENT, events.map(|event| emitted(event, false))).await?;
+    let step = |row: &Row| Ok((row.get("saga")?, row.get("step")?));
+    stored.iter().map(step).collect::<Result<_, Error>>().map(Fresh)
 }
 
 /// The chains and steps whose events are new.
@@ -197,12 +226,28 @@ impl Fresh {
     }
 }
 
-fn row(event: &Event, sent: bool) -> Vec<Value> {
-    let mut row = place(&event.key);
-    row.push(event.name.as_str().into());
-    row.extend(content(event));
-    row.push(Value::Bool(sent));
-    row
+fn emitted(event: &Event, sent: bool) -> EmittedEvent<'_> {
+    let EventKey { saga, step, direction } = EventKey::of(&event.key);
+    EmittedEvent {
+        saga,
+        step,
+        direction,
+        event: event.name.as_str(),
+        version: event.version,
+        causation: event.causation.clone(),
+        hop: event.hop,
+        told_at: event.at.0,
+        body: event.body.as_str(),
+        traceparent: event.trace.as_ref().map(ToString::to_string),
+        sent,
+    }
+}
+
+impl EventKey<'_> {
+    fn of(key: &StepKey) -> EventKey<'_> {
+        let direction = key.direction.as_str();
+        EventKey { saga: key.saga.as_str(), step: key.step.as_str(), direction }
+    }
 }
 
 /// Returns the stored event of each key, in order, or `None`. Takes one round trip. An unreadable
@@ -211,11 +256,9 @@ pub(crate) async fn stored_events(
     tx: &Tx,
     keys: &[&StepKey],
 ) -> Result<Vec<Result<Option<Event>, Error>>, Error> {
-    if keys.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows = tx.query_each(READ, keys.iter().map(|key| place(key)).collect()).await?;
-    Ok(rows.iter().map(|rows| rows.first().map(read).transpose()).collect())
+    let rows = tx.query_row_by_row(&READ, keys.iter().map(|key| EventKey::of(key))).await?;
+    let event = |rows: &Vec<Row>| rows.first().map(|row| read(row, &SOURCE)).transpose();
+    Ok(rows.iter().map(event).collect())
 }
 
 /// Returns the time of the last emitted event of a chain.
@@ -238,8 +281,13 @@ pub(crate) async fn of_chain(
     skipped: usize,
 ) -> Result<Option<Vec<Event>>, Error> {
     let skipped = i64::try_from(skipped).unwrap_or(i64::MAX);
-    let rows = database.query(OF_CHAIN, (chain.as_str(), OF_CHAIN_MAX as i64, skipped)).await?;
-    let readable = |row: &Row| match read(row) {
+    // by the order of their hops
+    let page = format!(
+        "SELECT {EVENT} FROM emitted WHERE saga = $1
+         ORDER BY hop, step, direction LIMIT $2 OFFSET $3"
+    );
+    let rows = database.query(&page, (chain.as_str(), OF_CHAIN_MAX as i64, skipped)).await?;
+    let readable = |row: &Row| match read(row, &SOURCE) {
         Ok(event) => Some(event),
         Err(why) => {
             tracing::error!(%chain, %why, "cannot read an emitted event, so it is not resent");
@@ -268,19 +316,10 @@ pub(crate) async fn end_leases(database: &Database) -> Result<(), Error> {
 /// Removes the events of these steps along with the barrier's rows, and marks the first events of
 /// chains. Takes two round trips.
 pub(crate) async fn forget(tx: &Tx, steps: &[Step], now: Timestamp) -> Result<(), Error> {
-    let sets = steps.iter().map(|(saga, step)| vec![saga.into(), step.into()]);
-    tx.execute_many(&FORGET, sets.collect()).await?;
-    let sets = steps.iter().map(|(saga, step)| vec![saga.into(), step.into(), now.0.into()]);
-    tx.execute_many(&FORGOTTEN, sets.collect()).await
+    tx.execute_rows(&FORGET, steps.iter().map(|(saga, step)| ForgottenStep { saga, step })).await?;
+    let marked = steps.iter().map(|(saga, step)| StepAt { saga, step, at: now.0 });
+    tx.execute_rows(&FORGOTTEN, marked).await.map(drop)
 }
-
-/// Removes the idempotency keys of these chains, unless a chain was started again.
-const FORGET_KEYS: Many = Many {
-    sqlite: "DELETE FROM chain_key WHERE chain = $1
-        AND NOT EXISTS (SELECT 1 FROM emitted e WHERE e.saga = chain_key.chain AND e.causation IS NULL)",
-    postgres: "DELETE FROM chain_key k USING UNNEST(CAST($1 AS TEXT[])) AS c(chain) WHERE k.chain = c.chain
-        AND NOT EXISTS (SELECT 1 FROM emitted e WHERE e.saga = k.chain AND e.causation IS NULL)",
-};
 
 /// Removes a page of marked first events. Returns whether there may be more.
 pub(crate) async fn forget_beginnings(
@@ -289,14 +328,12 @@ pub(crate) async fn forget_beginnings(
 ) -> Result<bool, Error> {
     let open = database.begin().await?;
     let rows = open.tx().query(BEGINNINGS, (before.0, FORGOTTEN_MAX)).await?;
-    let step = |row: &Row| {
-        Ok(vec![Value::from(row.get::<String>(0)?), row.get::<String>(1)?.into(), before.0.into()])
-    };
-    let steps = rows.iter().map(step).collect::<Result<Vec<_>, Error>>()?;
-    let chain = |row: &Row| Ok(vec![Value::from(row.get::<String>(0)?)]);
-    let chains = rows.iter().map(chain).collect::<Result<Vec<_>, Error>>()?;
-    open.tx().execute_many(&FORGET_BEGINNINGS, steps).await?;
-    open.tx().execute_many(&FORGET_KEYS, chains).await?;
+    let step = |row: &Row| Ok((row.get("saga")?, row.get("step")?));
+    let steps = rows.iter().map(step).collect::<Result<Vec<Step>, Error>>()?;
+    let old = steps.iter().map(|(saga, step)| StepAt { saga, step, at: before.0 });
+    open.tx().execute_rows(&FORGET_BEGINNINGS, old).await?;
+    let chains = steps.iter().map(|(chain, _)| ChainId { chain });
+    open.tx().execute_rows(&FORGET_KEYS, chains).await?;
     open.commit().await?;
     Ok(rows.len() == FORGOTTEN_MAX as usize)
 }
@@ -314,36 +351,31 @@ pub(crate) struct UnsentPage {
 /// Reads the oldest unsent events, up to `limit` and a bound of bytes. On PostgreSQL the rows are
 /// locked until the transaction ends.
 pub(crate) async fn unsent(tx: &Tx, now: Timestamp, limit: u32) -> Result<UnsentPage, Error> {
-    let alone = match tx.dialect() {
-        Dialect::Sqlite => "",
-        Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
-    };
-    let columns = columns!();
-    let sql = format!(
+    let sql = tx.dialect().text(&format!(
         "WITH due AS (
             SELECT saga, step, direction, coalesce(retry_at, 0) AS since, told_at AS told, octet_length(body) AS bytes
             FROM emitted
             WHERE sent = FALSE AND (coalesce(retry_at, 0) <= $1 OR coalesce(retry_at, 0) > $2)
-            ORDER BY coalesce(retry_at, 0), told_at LIMIT $3{alone}
+            ORDER BY coalesce(retry_at, 0), told_at LIMIT $3 {{FOR UPDATE SKIP LOCKED}}
         ), summed AS (
             SELECT saga, step, direction, since, told,
                 sum(bytes) OVER (ORDER BY since, told, saga, step, direction ROWS UNBOUNDED PRECEDING) - bytes AS before
             FROM due
         )
-        SELECT {columns}, (SELECT count(*) FROM due)
+        SELECT {EVENT}, (SELECT count(*) FROM due) AS found
         FROM summed JOIN emitted USING (saga, step, direction)
         WHERE before < CAST($4 AS BIGINT) ORDER BY since, told, saga, step, direction"
-    );
+    ));
     let rows = tx.query(&sql, (now.0, inbox::beyond(now).0, limit, UNSENT_BYTES_MAX)).await?;
-    let found = rows.first().map_or(Ok(0), |row| row.get::<i64>(10))?;
+    let found = rows.first().map_or(Ok(0), |row| row.get::<i64>("found"))?;
     let mut unsent = UnsentPage {
         is_cut: found == i64::from(limit) || found > rows.len() as i64,
         ..UnsentPage::default()
     };
     for row in &rows {
-        match read(row) {
+        match read(row, &SOURCE) {
             Ok(event) => unsent.events.push(event),
-            Err(why) => unsent.unreadable.push(UnreadableRow::of(row, &[0, 1, 2], why)),
+            Err(why) => unsent.unreadable.push(UnreadableRow::of(row, why)),
         }
     }
     Ok(unsent)
@@ -355,21 +387,26 @@ pub(crate) async fn postpone_unreadable(
     rows: &[UnreadableRow],
     at: Timestamp,
 ) -> Result<(), Error> {
-    let row = |row: &UnreadableRow| {
-        row.place.iter().map(|text| text.as_str().into()).chain([at.0.into()]).collect()
-    };
-    tx.execute_many(&POSTPONED, rows.iter().map(row).collect()).await
+    let rows = rows.iter().map(|UnreadableRow { saga, step, direction, .. }| PostponedEvent {
+        saga,
+        step,
+        direction,
+        retry_at: at.0,
+    });
+    tx.execute_rows(&POSTPONE, rows).await.map(drop)
 }
 
 /// Schedules events for another attempt at `at`.
 pub(crate) async fn postpone(tx: &Tx, keys: &[StepKey], at: Timestamp) -> Result<(), Error> {
-    let row = |key: &StepKey| place(key).into_iter().chain([at.0.into()]).collect();
-    tx.execute_many(&POSTPONED, keys.iter().map(row).collect()).await
+    let rows = keys.iter().map(EventKey::of).map(|EventKey { saga, step, direction }| {
+        PostponedEvent { saga, step, direction, retry_at: at.0 }
+    });
+    tx.execute_rows(&POSTPONE, rows).await.map(drop)
 }
 
 /// Marks events as sent.
 pub(crate) async fn mark_sent(tx: &Tx, sent: &[StepKey]) -> Result<(), Error> {
-    tx.execute_many(&SENT, sent.iter().map(place).collect()).await
+    tx.execute_rows(&MARK_SENT, sent.iter().map(EventKey::of)).await.map(drop)
 }
 
 #[cfg(test)]

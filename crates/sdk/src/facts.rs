@@ -10,6 +10,7 @@ use sagamore_transport::wire::encode_event;
 
 use crate::emitted;
 use crate::error::Error;
+use crate::stored_event::{damaged, parsed};
 
 macro_rules! page {
     ($more:literal) => {
@@ -126,37 +127,27 @@ pub async fn resend(
 impl FaultFact {
     fn read(row: &Row) -> Result<FaultFact, sagamore_database::Error> {
         Ok(FaultFact {
-            step: row.get::<String>(0)?.parse().map_err(|_| damaged("step", "a name"))?,
-            direction: row
-                .get::<String>(1)?
-                .parse()
-                .map_err(|_| damaged("direction", "a direction"))?,
-            why: row.get(2)?,
-            since: Timestamp(row.get(3)?),
-            again_at: Timestamp(row.get(4)?),
+            step: parsed(row, "step", "a name")?,
+            direction: parsed(row, "direction", "a direction")?,
+            why: row.get("why")?,
+            since: Timestamp(row.get("since")?),
+            again_at: Timestamp(row.get("due_at")?),
         })
     }
-}
-
-fn damaged(column: &str, wanted: &'static str) -> sagamore_database::Error {
-    sagamore_database::Error::Column { column: column.to_owned(), wanted }
 }
 
 impl Fact {
     fn read(row: &Row) -> Result<Fact, sagamore_database::Error> {
         Ok(Fact {
-            saga: row.get::<String>(0)?.parse().map_err(|_| damaged("saga", "a saga"))?,
-            step: row.get::<String>(1)?.parse().map_err(|_| damaged("step", "a name"))?,
-            direction: row
-                .get::<String>(2)?
-                .parse()
-                .map_err(|_| damaged("direction", "a direction"))?,
+            saga: parsed(row, "saga", "a saga")?,
+            step: parsed(row, "step", "a name")?,
+            direction: parsed(row, "direction", "a direction")?,
             generation: row
-                .get::<i64>(3)?
+                .get::<i64>("generation")?
                 .try_into()
                 .map_err(|_| damaged("generation", "a generation"))?,
-            status: row.get(4)?,
-            stored_at: Timestamp(row.get(5)?),
+            status: row.get("status")?,
+            stored_at: Timestamp(row.get("stored_at")?),
         })
     }
 }

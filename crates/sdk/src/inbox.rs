@@ -6,21 +6,34 @@ use std::time::Duration;
 
 use sagamore_core::message::Event;
 use sagamore_core::{Name, StepKey, Timestamp};
-use sagamore_database::{Database, Error, Many, Row, Tx, Value};
+use sagamore_database::{Database, Error, Row, Statement, Tx, given_row};
 use sagamore_transport::Delivery;
 use sagamore_transport::wire::encode_event;
 
-use crate::stored_event::{UnreadableRow, content, place, read};
+use crate::stored_event::{Source, UnreadableRow, parsed, read};
+
+/// The milliseconds of [`AFTER_FAULT`], also for the text of a statement.
+macro_rules! after_fault_ms {
+    () => {
+        200
+    };
+}
+/// The milliseconds of [`PAUSE_MAX`], also for the text of a statement.
+macro_rules! pause_max_ms {
+    () => {
+        60_000
+    };
+}
 
 /// The first pause after a fault. Each further pause is as long as the event has waited so far, up
-/// to a minute.
-pub(crate) const AFTER_FAULT: Duration = Duration::from_millis(200);
+/// to [`PAUSE_MAX`].
+pub(crate) const AFTER_FAULT: Duration = Duration::from_millis(after_fault_ms!());
 /// The first pause of an event that waits for another one. The other one's arrival does not depend
 /// on it.
 pub(crate) const FOR_ANOTHER: Duration = Duration::from_secs(10);
 
 /// The longest pause.
-pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(60);
+pub(crate) const PAUSE_MAX: Duration = Duration::from_millis(pause_max_ms!());
 /// Maximum clock difference between processes of one service that respect each other's pauses.
 ///
 /// A clock that is set back by more delays nothing. A smaller setback delays at most by this and a
@@ -33,78 +46,144 @@ pub(crate) fn beyond(now: Timestamp) -> Timestamp {
     now.plus(PAUSE_MAX).plus(CLOCKS_AGREE_WITHIN)
 }
 
-/// Builds the statement around the rows.
-macro_rules! store {
-    ($rows:literal) => {
-        concat!(
-            "INSERT INTO inbox (saga, step, direction, event, telling_step, telling_direction,
-                version, causation, hop, told_at, body, traceparent, due_at, since, why) ",
-            $rows,
-            " ON CONFLICT (saga, step, direction, event) DO UPDATE
-            SET why = excluded.why, strange_since = NULL, due_at = excluded.since + CASE
-                WHEN excluded.since - inbox.since > 60000 THEN 60000
-                WHEN excluded.since - inbox.since < 200 THEN 200
-                ELSE excluded.since - inbox.since END"
-        )
-    };
+/// The columns of an event, of its step that waits, and of the wait.
+const WAITING_EVENT: &str =
+    "saga, step, direction, event, telling_step, telling_direction, version,
+    causation, hop, told_at, body, traceparent, since, strange_since";
+const SOURCE: Source = Source { step: "telling_step", direction: "telling_direction" };
+
+given_row! {
+    /// A step's event in the inbox.
+    struct StoredEntry<'a> {
+        saga: &'a str,
+        step: &'a str,
+        direction: &'a str,
+        event: &'a str,
+        telling_step: &'a str,
+        telling_direction: &'a str,
+        version: u32,
+        causation: Option<String>,
+        hop: u32,
+        told_at: i64,
+        body: &'a str,
+        traceparent: Option<String>,
+        due_at: i64,
+        since: i64,
+        why: Option<&'a str>,
+    }
 }
 
-const STORE: Many = Many {
-    sqlite: store!("VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"),
-    postgres: store!(
-        "SELECT * FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS TEXT[]),
-            CAST($5 AS TEXT[]), CAST($6 AS TEXT[]), CAST($7 AS BIGINT[]), CAST($8 AS TEXT[]), CAST($9 AS BIGINT[]),
-            CAST($10 AS BIGINT[]), CAST($11 AS TEXT[]), CAST($12 AS TEXT[]), CAST($13 AS BIGINT[]), CAST($14 AS BIGINT[]),
-            CAST($15 AS TEXT[]))"
-    ),
-};
+given_row! {
+    /// A step that waits for events.
+    struct WaitingStep<'a> {
+        saga: &'a str,
+        step: &'a str,
+        direction: &'a str,
+    }
+}
 
-/// Selects the columns of [`read`], then the awaiting step and the start of the wait.
-const WAITING: Many = Many {
-    sqlite: "SELECT saga, telling_step, telling_direction, event,
-            version, causation, hop, told_at, body, traceparent, since, step, direction
-        FROM inbox WHERE saga = $1 AND step = $2 AND direction = $3",
-    postgres: "SELECT i.saga, i.telling_step, i.telling_direction, i.event,
-            i.version, i.causation, i.hop, i.told_at, i.body, i.traceparent, i.since, i.step, i.direction
-        FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[])) AS k(saga, step, direction)
-        JOIN inbox i ON i.saga = k.saga AND i.step = k.step AND i.direction = k.direction",
-};
+given_row! {
+    /// The key of an entry. Without an event: of all entries of the step.
+    struct EntryKey<'a> {
+        saga: &'a str,
+        step: &'a str,
+        direction: &'a str,
+        event: Option<&'a str>,
+    }
+}
+
+given_row! {
+    /// An unreadable entry, addressed by its stored key, that is postponed.
+    struct UnreadableEntry<'a> {
+        saga: &'a str,
+        step: &'a str,
+        direction: &'a str,
+        event: &'a str,
+        due_at: i64,
+        why: String,
+    }
+}
+
+given_row! {
+    /// An entry for a reaction that this program lacks.
+    struct StrangeEntry<'a> {
+        saga: &'a str,
+        step: &'a str,
+        direction: &'a str,
+        event: &'a str,
+        due_at: i64,
+        strange_since: i64,
+    }
+}
+
+/// Stores entries, or lengthens the pause of those that exist.
+static STORE: Statement<StoredEntry<'_>> = Statement::insert(
+    "inbox",
+    concat!(
+        "ON CONFLICT (saga, step, direction, event) DO UPDATE
+        SET why = excluded.why, strange_since = NULL, due_at = excluded.since + CASE
+            WHEN excluded.since - inbox.since > ",
+        pause_max_ms!(),
+        " THEN ",
+        pause_max_ms!(),
+        " WHEN excluded.since - inbox.since < ",
+        after_fault_ms!(),
+        " THEN ",
+        after_fault_ms!(),
+        " ELSE excluded.since - inbox.since END"
+    ),
+);
+
+static WAITING: Statement<WaitingStep<'_>> = Statement::built(|| {
+    let columns = WAITING_EVENT.split(", ").map(|column| format!("inbox.{}", column.trim()));
+    format!(
+        "SELECT {} FROM given, inbox WHERE inbox.saga = given.saga AND inbox.step = given.step
+            AND inbox.direction = given.direction",
+        columns.collect::<Vec<_>>().join(", ")
+    )
+});
 
 /// Selects the due rows before which the total of bodies is below the bound.
-const DUE: &str = "
-    WITH due AS (
-        SELECT saga, step, direction, event, due_at AS due, octet_length(body) AS bytes
-        FROM inbox WHERE due_at <= $1 OR due_at > $2 ORDER BY due_at LIMIT $3
-    ), summed AS (
-        SELECT saga, step, direction, event, due,
-            sum(bytes) OVER (ORDER BY due, saga, step, direction, event ROWS UNBOUNDED PRECEDING) - bytes AS before
-        FROM due
+fn select_due() -> String {
+    format!(
+        "WITH due AS (
+            SELECT saga, step, direction, event, due_at AS due, octet_length(body) AS bytes
+            FROM inbox WHERE due_at <= $1 OR due_at > $2 ORDER BY due_at LIMIT $3
+        ), summed AS (
+            SELECT saga, step, direction, event, due, sum(bytes) OVER (
+                ORDER BY due, saga, step, direction, event ROWS UNBOUNDED PRECEDING
+            ) - bytes AS before
+            FROM due
+        )
+        SELECT {WAITING_EVENT} FROM summed JOIN inbox USING (saga, step, direction, event)
+        WHERE before < CAST($4 AS BIGINT) ORDER BY due, saga, step, direction, event"
     )
-    SELECT saga, telling_step, telling_direction, event,
-        version, causation, hop, told_at, body, traceparent, step, direction, since, strange_since
-    FROM summed JOIN inbox USING (saga, step, direction, event)
-    WHERE before < CAST($4 AS BIGINT) ORDER BY due, saga, step, direction, event";
+}
 
 /// Maximum bytes of events that are taken together. The last one may exceed the bound.
 const DUE_BYTES_MAX: i64 = 4 << 20;
 
-/// Postpones an unreadable row, addressed by its stored key.
-const UNREADABLE: &str = "UPDATE inbox SET due_at = $5, why = $6
-    WHERE saga = $1 AND step = $2 AND direction = $3 AND event = $4";
+static POSTPONE_UNREADABLE: Statement<UnreadableEntry<'_>> = Statement::new(
+    "UPDATE inbox SET due_at = given.due_at, why = given.why FROM given
+     WHERE inbox.saga = given.saga AND inbox.step = given.step
+        AND inbox.direction = given.direction AND inbox.event = given.event",
+);
 
-/// Postpones an event for a reaction that this program lacks.
-const PUT_OFF: &str = "UPDATE inbox SET due_at = $5, strange_since = coalesce(strange_since, $6),
+static POSTPONE_STRANGE: Statement<StrangeEntry<'_>> = Statement::new(
+    "UPDATE inbox SET due_at = given.due_at,
+        strange_since = coalesce(inbox.strange_since, given.strange_since),
         why = 'this program has no such reaction to it'
-    WHERE saga = $1 AND step = $2 AND direction = $3 AND event = $4";
+     FROM given
+     WHERE inbox.saga = given.saga AND inbox.step = given.step
+        AND inbox.direction = given.direction AND inbox.event = given.event",
+);
 
-const REMOVE: Many = Many {
-    sqlite: "DELETE FROM inbox WHERE saga = $1 AND step = $2 AND direction = $3 AND ($4 IS NULL OR event = $4)",
-    postgres: "DELETE FROM inbox i
-        USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS TEXT[]))
-            AS k(saga, step, direction, event)
-        WHERE i.saga = k.saga AND i.step = k.step AND i.direction = k.direction
-            AND (k.event IS NULL OR i.event = k.event)",
-};
+static REMOVE: Statement<EntryKey<'_>> = Statement::new(
+    "DELETE FROM inbox USING given
+     WHERE inbox.saga = given.saga AND inbox.step = given.step
+        AND inbox.direction = given.direction
+        AND (given.event IS NULL OR inbox.event = given.event)",
+);
 
 /// A removal from the inbox.
 #[derive(Clone, Debug)]
@@ -144,15 +223,24 @@ pub(crate) async fn store(
     entries: &[InboxEntry<'_>],
     now: Timestamp,
 ) -> Result<(), Error> {
-    let row = |InboxEntry { key, event, pause, why }: &InboxEntry<'_>| {
-        let mut row = place(key);
-        row.push(event.name.as_str().into());
-        row.extend([event.key.step.as_str().into(), event.key.direction.as_str().into()]);
-        row.extend(content(event));
-        row.extend([now.plus(*pause).0.into(), Value::Int(now.0), why.map(str::to_owned).into()]);
-        row
-    };
-    tx.execute_many(&STORE, entries.iter().map(row).collect()).await
+    let rows = entries.iter().map(|InboxEntry { key, event, pause, why }| StoredEntry {
+        saga: key.saga.as_str(),
+        step: key.step.as_str(),
+        direction: key.direction.as_str(),
+        event: event.name.as_str(),
+        telling_step: event.key.step.as_str(),
+        telling_direction: event.key.direction.as_str(),
+        version: event.version,
+        causation: event.causation.clone(),
+        hop: event.hop,
+        told_at: event.at.0,
+        body: event.body.as_str(),
+        traceparent: event.trace.as_ref().map(ToString::to_string),
+        due_at: now.plus(*pause).0,
+        since: now.0,
+        why: *why,
+    });
+    tx.execute_rows(&STORE, rows).await.map(drop)
 }
 
 /// Returns the events that wait for each key, and since when. Takes one round trip.
@@ -161,10 +249,16 @@ pub(crate) async fn waiting(
     keys: &[&StepKey],
 ) -> Result<Vec<Vec<(Event, Timestamp)>>, Error> {
     let mut waiting: HashMap<[String; 3], Vec<(Event, Timestamp)>> = HashMap::new();
-    for row in tx.query_many(&WAITING, keys.iter().map(|key| place(key)).collect()).await? {
-        let place = [row.get(0)?, row.get(11)?, row.get(12)?];
-        match read(&row) {
-            Ok(event) => waiting.entry(place).or_default().push((event, Timestamp(row.get(10)?))),
+    let steps = keys.iter().map(|key| WaitingStep {
+        saga: key.saga.as_str(),
+        step: key.step.as_str(),
+        direction: key.direction.as_str(),
+    });
+    for row in tx.query_rows(&WAITING, steps).await? {
+        let place = [row.get("saga")?, row.get("step")?, row.get("direction")?];
+        let since = Timestamp(row.get("since")?);
+        match read(&row, &SOURCE) {
+            Ok(event) => waiting.entry(place).or_default().push((event, since)),
             // treated as missing: its reaction keeps waiting, and the other rows are read
             Err(why) => {
                 tracing::error!(chain = place[0], step = place[1], %why, "cannot read an event in the inbox")
@@ -181,12 +275,13 @@ pub(crate) async fn waiting(
 
 /// Removes entries.
 pub(crate) async fn remove(tx: &Tx, removals: &[InboxRemoval]) -> Result<(), Error> {
-    let row = |InboxRemoval { key, event }: &InboxRemoval| {
-        let mut row = place(key);
-        row.push(event.as_ref().map(|event| event.as_str().to_owned()).into());
-        row
-    };
-    tx.execute_many(&REMOVE, removals.iter().map(row).collect()).await
+    let rows = removals.iter().map(|InboxRemoval { key, event }| EntryKey {
+        saga: key.saga.as_str(),
+        step: key.step.as_str(),
+        direction: key.direction.as_str(),
+        event: event.as_ref().map(Name::as_str),
+    });
+    tx.execute_rows(&REMOVE, rows).await.map(drop)
 }
 
 /// Postpones events without a reaction in this program, if they still exist.
@@ -198,14 +293,16 @@ pub(crate) async fn put_off(
     if strange.is_empty() {
         return Ok(());
     }
-    let row = |Due { key, event, since, .. }: &Due| {
-        let pause = now.since(*since).clamp(FOR_ANOTHER, PAUSE_MAX);
-        let mut row = place(key);
-        row.extend([event.name.as_str().into(), now.plus(pause).0.into(), now.0.into()]);
-        row
-    };
+    let rows = strange.iter().map(|Due { key, event, since, .. }| StrangeEntry {
+        saga: key.saga.as_str(),
+        step: key.step.as_str(),
+        direction: key.direction.as_str(),
+        event: event.name.as_str(),
+        due_at: now.plus(now.since(*since).clamp(FOR_ANOTHER, PAUSE_MAX)).0,
+        strange_since: now.0,
+    });
     let open = database.begin().await?;
-    open.tx().execute_each(PUT_OFF, strange.iter().map(row).collect()).await?;
+    open.tx().execute_rows(&POSTPONE_STRANGE, rows).await?;
     open.commit().await
 }
 
@@ -217,43 +314,42 @@ pub(crate) async fn due(
     limit: usize,
 ) -> Result<(Vec<Due>, Vec<UnreadableRow>), Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = database.query(DUE, (now.0, beyond(now).0, limit, DUE_BYTES_MAX)).await?;
-    let damaged = |column: &str, wanted| Error::Column { column: column.to_owned(), wanted };
-    let read_due = |row: &Row| {
-        let event = read(row)?;
-        let step = row.get::<String>(10)?.parse().map_err(|_| damaged("step", "a name"))?;
-        let direction =
-            row.get::<String>(11)?.parse().map_err(|_| damaged("direction", "a direction"))?;
-        let key = StepKey { saga: event.chain().clone(), step, direction, generation: 1 };
-        let strange_since: Option<i64> = row.get(13)?;
-        Ok(Due {
-            key,
-            event,
-            since: Timestamp(row.get(12)?),
-            strange_since: strange_since.map(Timestamp),
-        })
-    };
+    let rows = database.query(&select_due(), (now.0, beyond(now).0, limit, DUE_BYTES_MAX)).await?;
     let (mut due, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in &rows {
-        match read_due(row) {
+        match Due::read(row) {
             Ok(event) => due.push(event),
-            Err(why) => unreadable.push(UnreadableRow::of(row, &[0, 10, 11, 3], why)),
+            Err(why) => unreadable.push(UnreadableRow::of(row, why)),
         }
     }
     if !unreadable.is_empty() {
-        let row = |row: &UnreadableRow| {
-            let why = format!("this program cannot read it: {}", row.why);
-            let place = row.place.iter().map(|text| Value::from(text.as_str()));
-            place.chain([now.plus(PAUSE_MAX).0.into(), why.into()]).collect()
-        };
+        let rows = unreadable.iter().map(|row| UnreadableEntry {
+            saga: &row.saga,
+            step: &row.step,
+            direction: &row.direction,
+            event: &row.event,
+            due_at: now.plus(PAUSE_MAX).0,
+            why: format!("this program cannot read it: {}", row.why),
+        });
         let open = database.begin().await?;
-        open.tx().execute_each(UNREADABLE, unreadable.iter().map(row).collect()).await?;
+        open.tx().execute_rows(&POSTPONE_UNREADABLE, rows).await?;
         open.commit().await?;
     }
     Ok((due, unreadable))
 }
 
 impl Due {
+    fn read(row: &Row) -> Result<Due, Error> {
+        let event = read(row, &SOURCE)?;
+        let (step, direction) =
+            (parsed(row, "step", "a name")?, parsed(row, "direction", "a direction")?);
+        let key = StepKey { saga: event.chain().clone(), step, direction, generation: 1 };
+        let (since, strange_since): (i64, Option<i64>) =
+            (row.get("since")?, row.get("strange_since")?);
+        let strange_since = strange_since.map(Timestamp);
+        Ok(Due { key, event, since: Timestamp(since), strange_since })
+    }
+
     /// Returns the event as if it had just been delivered.
     pub fn delivery(&self, service: &Name) -> Delivery {
         Delivery {

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use sagamore_core::id::check_idempotency_key;
 use sagamore_core::{Message, SagaId, Timestamp, TraceContext};
 use sagamore_database::database::Open;
-use sagamore_database::{Database, Tx, Value};
+use sagamore_database::{Database, Statement, Tx, given_row};
 use tokio::sync::Semaphore;
 
 use crate::decided::{Decided, Fault, done, refused};
@@ -366,6 +366,26 @@ fn chain_start<S: StartsChain>(chain: &SagaId, at: Timestamp) -> ChainStart<'_> 
     ChainStart::new(chain, S::REACTION, at).version(S::VERSION)
 }
 
+given_row! {
+    /// An idempotency key.
+    struct Key<'a> {
+        key: &'a str,
+    }
+}
+
+given_row! {
+    /// An idempotency key with its chain.
+    struct ChainKey<'a> {
+        key: &'a str,
+        chain: &'a str,
+    }
+}
+
+static STORED_KEYS: Statement<Key<'_>> =
+    Statement::new("SELECT chain_key.key FROM given, chain_key WHERE chain_key.key = given.key");
+
+static STORE_KEY: Statement<ChainKey<'_>> = Statement::insert("chain_key", "");
+
 /// Returns each new request with its place: requests without an idempotency key, and requests whose
 /// key no chain and no other request has.
 async fn with_new_keys<'a, S>(
@@ -376,16 +396,14 @@ async fn with_new_keys<'a, S>(
     let is_sound = |request: &StartRequest<S>| {
         request.idempotency_key.as_ref().is_none_or(|key| check_idempotency_key(key).is_ok())
     };
-    let key =
-        |request: &&StartRequest<S>| Some(vec![Value::from(request.idempotency_key.as_ref()?)]);
-    let keys: Vec<Vec<Value>> =
-        requests.iter().filter(|request| is_sound(request)).filter_map(key).collect();
+    let keys = requests.iter().filter(|request| is_sound(request));
+    let keys = keys.filter_map(|request| Some(Key { key: request.idempotency_key.as_ref()? }));
     if requests.iter().all(|request| request.idempotency_key.is_none()) {
         return Ok(numbered().collect());
     }
-    let known = tx.query_each("SELECT key FROM chain_key WHERE key = $1", keys).await?;
+    let known = tx.query_rows(&STORED_KEYS, keys).await?;
     let mut taken =
-        known.iter().flatten().map(|row| row.get(0)).collect::<Result<HashSet<String>, _>>()?;
+        known.iter().map(|row| row.get("key")).collect::<Result<HashSet<String>, _>>()?;
     let is_new = |(_, request): &(usize, &StartRequest<S>)| {
         is_sound(request)
             && request.idempotency_key.as_ref().is_none_or(|key| taken.insert(key.clone()))
@@ -396,18 +414,14 @@ async fn with_new_keys<'a, S>(
 /// Returns the chain to which this idempotency key belongs.
 async fn chain_with(tx: &Tx, key: &str) -> Result<Option<String>, Fault> {
     let rows = tx.query("SELECT chain FROM chain_key WHERE key = $1", (key,)).await?;
-    Ok(rows.first().map(|row| row.get(0)).transpose()?)
+    Ok(rows.first().map(|row| row.get("chain")).transpose()?)
 }
 
 /// Stores keys, each with its chain. A key that another transaction has stored meanwhile violates
 /// the constraint.
 async fn store_keys(tx: &Tx, mut keys: Vec<(&String, &String)>) -> Result<(), Fault> {
-    if keys.is_empty() {
-        return Ok(());
-    }
     keys.sort_unstable(); // the same order everywhere: no deadlocks
-    let rows =
-        keys.into_iter().map(|(key, chain)| vec![Value::from(key), Value::from(chain)]).collect();
-    tx.execute_each("INSERT INTO chain_key (key, chain) VALUES ($1, $2)", rows).await?;
+    tx.execute_rows(&STORE_KEY, keys.into_iter().map(|(key, chain)| ChainKey { key, chain }))
+        .await?;
     Ok(())
 }

@@ -1,63 +1,67 @@
 //! An event in a row: the columns that the tables of emitted and of waiting events share.
 
+use std::str::FromStr;
+
 use sagamore_core::message::Event;
 use sagamore_core::{Body, StepKey, Timestamp};
-use sagamore_database::{Error, Row, Value};
+use sagamore_database::{Error, Row};
 
 /// An unreadable row: a newer program wrote it, or it is damaged.
 pub(crate) struct UnreadableRow {
-    /// The key of the row.
-    pub place: Vec<String>,
+    pub saga: String,
+    pub step: String,
+    pub direction: String,
+    pub event: String,
     pub why: Error,
 }
 
+/// The columns with the step and the direction that an event is from.
+pub(crate) struct Source {
+    pub step: &'static str,
+    pub direction: &'static str,
+}
+
 impl UnreadableRow {
-    /// Creates the error of a row whose key is in these columns.
-    pub fn of(row: &Row, columns: &[usize], why: Error) -> UnreadableRow {
-        let place =
-            columns.iter().map(|column| row.get::<String>(*column).unwrap_or_default()).collect();
-        UnreadableRow { place, why }
+    /// Reads the readable columns of the row's key.
+    pub fn of(row: &Row, why: Error) -> UnreadableRow {
+        let text = |column| row.get::<String>(column).unwrap_or_default();
+        let (saga, step) = (text("saga"), text("step"));
+        UnreadableRow { saga, step, direction: text("direction"), event: text("event"), why }
     }
 }
 
-/// Returns the columns that both tables have, without key and name.
-pub(crate) fn content(event: &Event) -> [Value; 6] {
-    [
-        event.version.into(),
-        event.causation.clone().into(),
-        event.hop.into(),
-        event.at.0.into(),
-        event.body.as_str().into(),
-        event.trace.as_ref().map(ToString::to_string).into(),
-    ]
-}
-
-/// Returns the key: chain, step, direction.
-pub(crate) fn place(key: &StepKey) -> Vec<Value> {
-    vec![key.saga.as_str().into(), key.step.as_str().into(), key.direction.as_str().into()]
-}
-
 /// Parses an event from its columns.
-pub(crate) fn read(row: &Row) -> Result<Event, Error> {
-    let damaged = |column: &str, wanted| Error::Column { column: column.to_owned(), wanted };
-    let text = |column| row.get::<String>(column);
-    let small = |column, name| {
-        u32::try_from(row.get::<i64>(column)?).map_err(|_| damaged(name, "a small number"))
+pub(crate) fn read(row: &Row, source: &Source) -> Result<Event, Error> {
+    let small = |column| {
+        u32::try_from(row.get::<i64>(column)?).map_err(|_| damaged(column, "a small number"))
     };
     Ok(Event {
         key: StepKey {
-            saga: text(0)?.parse().map_err(|_| damaged("saga", "a chain"))?,
-            step: text(1)?.parse().map_err(|_| damaged("step", "a name"))?,
-            direction: text(2)?.parse().map_err(|_| damaged("direction", "a direction"))?,
+            saga: parsed(row, "saga", "a chain")?,
+            step: parsed(row, source.step, "a name")?,
+            direction: parsed(row, source.direction, "a direction")?,
             generation: 1,
         },
-        name: text(3)?.parse().map_err(|_| damaged("event", "a name"))?,
-        version: small(4, "version")?,
-        causation: row.get(5)?,
-        hop: small(6, "hop")?,
-        at: Timestamp(row.get(7)?),
-        body: Body::parse(&text(8)?).map_err(|_| damaged("body", "JSON"))?,
+        name: parsed(row, "event", "a name")?,
+        version: small("version")?,
+        causation: row.get("causation")?,
+        hop: small("hop")?,
+        at: Timestamp(row.get("told_at")?),
+        body: Body::parse(&row.get::<String>("body")?).map_err(|_| damaged("body", "JSON"))?,
         // an unreadable trace is dropped
-        trace: row.get::<Option<String>>(9)?.and_then(|text| text.parse().ok()),
+        trace: row.get::<Option<String>>("traceparent")?.and_then(|text| text.parse().ok()),
     })
+}
+
+/// Parses a text column. `wanted` describes its content, for the error.
+pub(crate) fn parsed<T: FromStr>(
+    row: &Row,
+    column: &'static str,
+    wanted: &'static str,
+) -> Result<T, Error> {
+    row.get::<String>(column)?.parse().map_err(|_| damaged(column, wanted))
+}
+
+pub(crate) fn damaged(column: &'static str, wanted: &'static str) -> Error {
+    Error::Column { column: column.to_owned(), wanted }
 }

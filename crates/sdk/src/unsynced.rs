@@ -39,7 +39,7 @@ pub(crate) struct Unsynced {
 
 /// Rows that this process has logged as unreadable, so that each is logged once.
 #[derive(Default)]
-pub(crate) struct Alarms(HashSet<Vec<String>>);
+pub(crate) struct Alarms(HashSet<String>);
 
 impl Alarms {
     /// Maximum rows in the set. Further rows are logged on each read.
@@ -47,15 +47,15 @@ impl Alarms {
 
     /// Logs new rows and counts all.
     pub fn of_rows(&mut self, service: &Name, table: &'static str, rows: &[UnreadableRow]) {
-        for UnreadableRow { place, why } in rows {
-            let key = place.join("/");
-            if !self.0.contains(place) {
+        for UnreadableRow { saga, step, direction, event, why } in rows {
+            let key = [&**saga, step, direction, event].join("/");
+            if !self.0.contains(&key) {
                 tracing::error!(
                     %service, table, key, %why, "cannot read a row, which is set aside"
                 );
             }
             if self.0.len() < Alarms::ROWS_MAX {
-                self.0.insert(place.clone());
+                self.0.insert(key);
             }
         }
         if !rows.is_empty() {

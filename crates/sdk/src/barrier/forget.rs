@@ -4,20 +4,75 @@
 use std::collections::BTreeSet;
 
 use sagamore_core::planted::{Bug, planted};
-use sagamore_core::{Horizon, Timestamp};
+use sagamore_core::{Direction, Horizon, Timestamp};
 use sagamore_database::port::Dialect;
-use sagamore_database::{Error, Tx};
+use sagamore_database::{Error, Row, Statement, Tx, given_row};
 
 use super::step::{Events, Step};
-use super::{postgres, sqlite};
 
 /// Maximum rows of a page. Rows of one millisecond are never split between pages.
 const PAGE: u32 = 500;
 
 /// Finds the time of the first row after a page.
-const BEHIND: &str = "SELECT stored_at FROM barrier WHERE stored_at >= $1 AND stored_at < $2 ORDER BY stored_at LIMIT 1 OFFSET $3";
+const BEHIND: &str = "SELECT stored_at FROM barrier WHERE stored_at >= $1 AND stored_at < $2
+    ORDER BY stored_at LIMIT 1 OFFSET $3";
 
 const STEPS: &str = "SELECT saga, step FROM barrier WHERE stored_at >= $1 AND stored_at < $2";
+
+given_row! {
+    /// A step whose first action's row is locked.
+    struct HeldStep<'a> {
+        place: i64,
+        saga: &'a str,
+        step: &'a str,
+        direction: &'a str,
+        generation: u32,
+    }
+}
+
+given_row! {
+    /// A step whose rows are removed if all of them are older than a moment.
+    struct OldStep<'a> {
+        saga: &'a str,
+        step: &'a str,
+        before: i64,
+    }
+}
+
+/// Locks steps on PostgreSQL against concurrent transactions, as the claim does.
+static HOLD: Statement<HeldStep<'_>> = Statement::new(
+    "SELECT b.saga FROM given, barrier b
+     WHERE b.saga = given.saga AND b.step = given.step AND b.direction = given.direction
+        AND b.generation = given.generation
+     ORDER BY given.place {FOR UPDATE OF b}",
+);
+
+/// Removes rows in a separate statement, which sees the commits that the lock waited for.
+///
+/// The aggregate avoids plans that a comparison with `max(stored_at)` would allow: a walk through
+/// the index on age, over all younger rows.
+macro_rules! forget {
+    ($more:literal) => {
+        concat!(
+            "DELETE FROM barrier USING given
+             WHERE barrier.saga = given.saga AND barrier.step = given.step AND 1 = (
+                SELECT min(CASE WHEN y.stored_at < given.before THEN 1 ELSE 0 END) FROM barrier y
+                WHERE y.saga = given.saga AND y.step = given.step
+             )",
+            $more,
+            " RETURNING barrier.saga, barrier.step"
+        )
+    };
+}
+
+static FORGET: Statement<OldStep<'_>> = Statement::new(forget!(""));
+
+/// Spares steps with an unsent or waiting event.
+static FORGET_EMITTED: Statement<OldStep<'_>> = Statement::new(forget!(
+    " AND NOT EXISTS (SELECT 1 FROM emitted e
+        WHERE e.saga = given.saga AND e.step = given.step AND e.sent = FALSE)
+      AND NOT EXISTS (SELECT 1 FROM inbox i WHERE i.saga = given.saga AND i.step = given.step)"
+));
 
 /// The result of removing one page.
 #[derive(Debug)]
@@ -40,25 +95,50 @@ pub(crate) async fn page(
     let behind = tx.query(BEHIND, (from.0, before.0, PAGE)).await?;
     let next = match behind.first() {
         // the whole page is one millisecond: continue after it
-        Some(row) => Some(Timestamp(row.get::<i64>(0)?.max(from.0.saturating_add(1)))),
+        Some(row) => Some(Timestamp(row.get::<i64>("stored_at")?.max(from.0.saturating_add(1)))),
         None => None,
     };
     let rows = tx.query(STEPS, (from.0, next.unwrap_or(before).0)).await?;
     // the order of claims, which prevents deadlocks
     let mut steps: BTreeSet<Step> = BTreeSet::new();
     for row in &rows {
-        let step: Step = (row.get(0)?, row.get(1)?);
+        let step: Step = (row.get("saga")?, row.get("step")?);
         if is_meant(horizon, &step.0) {
             steps.insert(step);
         }
     }
     let steps: Vec<Step> = steps.into_iter().collect();
-    let forgotten = match tx.dialect() {
-        _ if steps.is_empty() => Vec::new(),
-        Dialect::Sqlite => sqlite::forget(tx, steps, before, events).await?,
-        Dialect::Postgres => postgres::forget(tx, &steps, before, events).await?,
+    Ok(Page { forgotten: forget(tx, &steps, before, events).await?, next })
+}
+
+/// Removes the steps whose youngest row is older than `before`, and returns them.
+async fn forget(
+    tx: &Tx,
+    steps: &[Step],
+    before: Timestamp,
+    events: Events,
+) -> Result<Vec<Step>, Error> {
+    if tx.dialect() == Dialect::Postgres {
+        let (direction, generation) = (Direction::Action.as_str(), 1);
+        let steps = (0..).zip(steps);
+        let held = steps.map(|(place, (saga, step))| HeldStep {
+            place,
+            saga,
+            step,
+            direction,
+            generation,
+        });
+        tx.query_rows(&HOLD, held).await?;
+    }
+    let statement = match events {
+        Events::None => &FORGET,
+        Events::Emitted => &FORGET_EMITTED,
     };
-    Ok(Page { forgotten, next })
+    let old = steps.iter().map(|(saga, step)| OldStep { saga, step, before: before.0 });
+    let step = |row: &Row| Ok((row.get("saga")?, row.get("step")?));
+    let removed = tx.query_rows(statement, old).await?;
+    let forgotten = removed.iter().map(step).collect::<Result<BTreeSet<Step>, Error>>()?;
+    Ok(forgotten.into_iter().collect())
 }
 
 /// Returns whether the horizon covers this saga.
@@ -71,7 +151,7 @@ fn is_meant(Horizon { definitions, but, .. }: &Horizon, saga: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use sagamore_core::{Body, Direction, Outcome, Refusal, StepKey};
+    use sagamore_core::{Body, Outcome, Refusal, StepKey};
     use sagamore_database::Database;
 
     use super::super::{MIGRATIONS, claim, store};
