@@ -9,7 +9,6 @@ pub mod value;
 
 pub mod clock;
 pub mod database;
-pub mod many;
 pub mod port;
 mod scope;
 pub mod statement;
@@ -30,7 +29,6 @@ pub mod testing;
 pub use clock::Clock;
 pub use database::{Database, Open, Tx};
 pub use error::Error;
-pub use many::Many;
 pub use migration::Migration;
 pub use statement::{GivenRow, Statement};
 pub use text::{Text, Unstorable};

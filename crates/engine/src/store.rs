@@ -39,7 +39,7 @@ pub use membership::Standing;
 pub(crate) use membership::{RenewalRequest, Survey};
 pub(crate) use ownership::{Epochs, Seat};
 pub(crate) use row::{Write, WriteOutcome};
-pub(crate) use schema::{LASTING, PROGRAM as PROGRAM_VERSION};
+pub(crate) use schema::{LASTING, PROGRAM as PROGRAM_VERSION, lasting_ms};
 pub(crate) use sweep::SweepTarget;
 pub(crate) use unreadable::Mark;
 pub(crate) use write::Idempotent;
@@ -96,7 +96,7 @@ impl Store {
                     (definition.name.as_str(), definition.version),
                 )
                 .await?;
-            let same = stored.first().map(|row| row.get::<String>(0)).transpose()?;
+            let same = stored.first().map(|row| row.get::<String>("hash")).transpose()?;
             if same.as_deref() != Some(definition.hash()) {
                 let (name, version) = (definition.name.clone(), definition.version);
                 return Err(Error::DefinitionChanged { name, version });

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sagamore_core::plan::Role;
 use sagamore_core::{Direction, Name, SagaId, StepKey};
-use sagamore_database::{Tx, Value};
+use sagamore_database::Tx;
 
 use super::rows::{ChainRow, Observed};
 use super::store::Store;
@@ -76,8 +76,8 @@ impl Store {
             let sql = "SELECT 1 FROM chain_event WHERE chain = $1 AND causation IS NULL LIMIT 1";
             if tx.query(sql, (known.seq,)).await?.is_empty() {
                 known.version = begun.version;
-                let row = vec![Value::Int(known.seq), begun.version.into()];
-                tx.execute_each("UPDATE chain SET version = $2 WHERE seq = $1", vec![row]).await?;
+                let adopt = "UPDATE chain SET version = $2 WHERE seq = $1";
+                tx.execute(adopt, (known.seq, begun.version)).await?;
             }
         }
         Ok(())

@@ -26,7 +26,7 @@ pub(super) async fn register(database: &Database, plans: Vec<Plan>) -> Result<Pl
         open.tx().execute(REGISTER, (plan.name.as_str(), plan.version, plan.hash(), body)).await?;
         let of_plan = "SELECT hash FROM plan WHERE name = $1 AND version = $2";
         let known = open.tx().query(of_plan, (plan.name.as_str(), plan.version)).await?;
-        let known: Option<String> = known.first().map(|row| row.get(0)).transpose()?;
+        let known: Option<String> = known.first().map(|row| row.get("hash")).transpose()?;
         if known != Some(plan.hash()) {
             open.rollback().await?;
             return Err(Error::DefinitionChanged {
@@ -52,7 +52,8 @@ pub(super) async fn load(database: &Database, plans: Vec<Plan>) -> Result<Plans,
 
 /// Parses a stored plan. `None`: a newer program stored it in a form that this one cannot read.
 fn read(row: &Row) -> Result<Option<Plan>, Error> {
-    let (name, version, body): (String, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let (name, version): (String, i64) = (row.get("name")?, row.get("version")?);
+    let body: String = row.get("body")?;
     let plan = serde_json::from_str::<Plan>(&body);
     Ok(plan
         .inspect_err(|why| tracing::warn!(plan = name, version, %why, "cannot read a stored plan"))

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sagamore_core::Timestamp;
-use sagamore_database::{Tx, Value};
+use sagamore_database::Tx;
 use sagamore_transport::Delivery;
 
 use super::rows::bad;
-use super::statements::PLACE;
+use super::statements::{PLACE, Position};
 use crate::error::Error;
 
 /// The offsets taken from one partition.
@@ -53,22 +53,23 @@ pub(super) async fn record_positions(
     read: Vec<ReadRange>,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let row = |ReadRange { topic, partition, first, next }| {
-        Ok(vec![
-            Value::from(&*topic),
-            partition.into(),
-            whole(first)?,
-            whole(next)?,
-            Value::Int(0),
-            now.0.into(),
-        ])
-    };
-    let rows = read.into_iter().map(row).collect::<Result<Vec<_>, Error>>()?;
-    Ok(tx.execute_many(&PLACE, rows).await?)
+    let mut positions = Vec::with_capacity(read.len());
+    for ReadRange { topic, partition, first, next } in &read {
+        positions.push(Position {
+            topic,
+            partition: *partition,
+            first: whole(*first)?,
+            next: whole(*next)?,
+            read_until: 0,
+            seen_at: now.0,
+        });
+    }
+    tx.execute_rows(&PLACE, positions).await?;
+    Ok(())
 }
 
-pub(super) fn whole(offset: u64) -> Result<Value, Error> {
-    i64::try_from(offset).map(Value::Int).map_err(|why| bad("an offset", why))
+pub(super) fn whole(offset: u64) -> Result<i64, Error> {
+    i64::try_from(offset).map_err(|why| bad("an offset", why))
 }
 
 #[cfg(test)]

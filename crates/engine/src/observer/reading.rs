@@ -4,12 +4,11 @@
 use std::time::Duration;
 
 use sagamore_core::Timestamp;
-use sagamore_database::Value;
 use sagamore_transport::Reach;
 
 use super::positions::whole;
 use super::rows::bad;
-use super::statements::PLACE;
+use super::statements::{PLACE, Position};
 use super::store::Store;
 use crate::error::Error;
 
@@ -24,7 +23,7 @@ impl Store {
     /// further partitions.
     pub async fn record_reading(&self, reaches: &[Reach], now: Timestamp) -> Result<bool, Error> {
         let open = self.database.begin().await?;
-        open.tx().execute_many(&PLACE, rows(reaches, Timestamp(0), now)?).await?;
+        open.tx().execute_rows(&PLACE, positions(reaches, Timestamp(0), now)?).await?;
         let seen = "SELECT count(*) FROM reading WHERE seen_at >= $1";
         let seen = open.tx().query(seen, (now.minus(SEEN_INTERVAL * 2).0,)).await?;
         open.commit().await?;
@@ -42,16 +41,17 @@ impl Store {
         now: Timestamp,
     ) -> Result<Timestamp, Error> {
         let open = self.database.begin().await?;
-        open.tx().execute_many(&PLACE, rows(reaches, at, now)?).await?;
-        let least = "SELECT topic, min(read_until) FROM reading WHERE seen_at >= $1 GROUP BY topic";
+        open.tx().execute_rows(&PLACE, positions(reaches, at, now)?).await?;
+        let least = "SELECT topic, min(read_until) AS read_until FROM reading WHERE seen_at >= $1
+            GROUP BY topic";
         let all = open.tx().query(least, (unseen.0,)).await?;
         open.commit().await?;
         let topics = self.topics();
         let mut read_until = at;
         for row in &all {
-            let topic: String = row.get(0)?;
+            let topic: String = row.get("topic")?;
             if topics.iter().any(|known| **known == *topic) {
-                read_until = read_until.min(Timestamp(row.get(1)?));
+                read_until = read_until.min(Timestamp(row.get("read_until")?));
             }
         }
         Ok(read_until)
@@ -69,25 +69,26 @@ impl Store {
         open.commit().await?;
         let row = rows.first().ok_or_else(|| bad("observing", "its row is missing"))?;
         let gap: Option<i64> = gap.first().map(|row| row.get(0)).transpose()?.flatten();
-        Ok(Timestamp(row.get::<i64>(0)?.max(gap.unwrap_or(i64::MIN))))
+        Ok(Timestamp(row.get::<i64>("since")?.max(gap.unwrap_or(i64::MIN))))
     }
 }
 
-fn rows(
+fn positions(
     reaches: &[Reach],
     read_until: Timestamp,
     now: Timestamp,
-) -> Result<Vec<Vec<Value>>, Error> {
-    let row = |Reach { topic, partition, mark, .. }: &Reach| {
+) -> Result<Vec<Position<'_>>, Error> {
+    let mut positions = Vec::with_capacity(reaches.len());
+    for Reach { topic, partition, mark, .. } in reaches {
         let mark = whole(*mark)?;
-        Ok(vec![
-            Value::from(&**topic),
-            (*partition).into(),
-            mark.clone(),
-            mark,
-            read_until.0.into(),
-            now.0.into(),
-        ])
-    };
-    reaches.iter().map(row).collect()
+        positions.push(Position {
+            topic,
+            partition: *partition,
+            first: mark,
+            next: mark,
+            read_until: read_until.0,
+            seen_at: now.0,
+        });
+    }
+    Ok(positions)
 }

@@ -1,7 +1,6 @@
 //! Resolving a chain by hand: it is over, whatever its events say, until another one is seen.
 
 use sagamore_core::{SagaId, Timestamp};
-use sagamore_database::port::Dialect;
 
 use super::status::ChainStatus;
 use super::store::{EVENTS_MAX, STATUS, Store};
@@ -55,17 +54,11 @@ async fn resolve(
     now: Timestamp,
 ) -> Result<(), ResolveError> {
     // the lock keeps other observers from adding an event before the update
-    let locked = match tx.dialect() {
-        Dialect::Sqlite => "",
-        Dialect::Postgres => " FOR UPDATE",
-    };
-    let rows = tx
-        .query(&format!("SELECT seq, {STATUS} FROM chain WHERE id = $1{locked}"), (id.as_str(),))
-        .await;
-    let rows = rows.map_err(Error::from)?;
+    let sql = format!("SELECT seq, {STATUS} FROM chain WHERE id = $1 {{FOR UPDATE}}");
+    let rows = tx.query(&tx.dialect().text(&sql), (id.as_str(),)).await.map_err(Error::from)?;
     let Some(row) = rows.first() else { return Err(ResolveError::NotFound(id.clone())) };
-    let (seq, text) =
-        (row.get::<i64>(0).map_err(Error::from)?, row.get::<String>(1).map_err(Error::from)?);
+    let seq: i64 = row.get("seq").map_err(Error::from)?;
+    let text: String = row.get("status").map_err(Error::from)?;
     match ChainStatus::stored(&text) {
         ChainStatus::Resolved => return Ok(()),
         status if !status.needs_a_person() => {

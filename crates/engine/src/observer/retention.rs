@@ -4,16 +4,19 @@
 use std::time::Duration;
 
 use sagamore_core::{Horizon, Name, Timestamp};
+use sagamore_database::Row;
 use sagamore_database::lifetime::Readings;
-use sagamore_database::{Row, Value};
 use sagamore_transport::wire;
 
 use super::Observer;
 use super::rows::bad;
+use super::statements::{
+    ChainSeq, DueChain, MAKE_DUE_AT, OldChain, REMOVE, REMOVE_EVENTS, SEEN_BY_THEN,
+};
 use super::status::ChainStatus;
 use super::store::Store;
 use crate::error::Error;
-use crate::store::{LASTING, millis, named};
+use crate::store::{LASTING, lasting_ms, millis, named};
 
 /// The interval between horizons.
 const HORIZON_INTERVAL: Duration = Duration::from_secs(600);
@@ -33,15 +36,18 @@ const SKEW_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Selects the chains that a horizon may have to name, like the engine's query. A chain whose first
 /// event was not seen has an unknown age and is named too, unless all its events precede the
 /// observer's records.
-pub const NAMES: &str = "
-SELECT id, begun_at FROM chain WHERE ended_at IS NULL AND begun_at < $1 AND headless_at IS NULL
-UNION ALL
-SELECT id, begun_at FROM chain WHERE ended_at - begun_at > 86400000 AND begun_at < $1
-    AND ended_at >= $2 AND headless_at IS NULL
-UNION ALL
-SELECT id, -9000000000000000000 FROM chain WHERE headless_at >= $4
-    AND (ended_at IS NULL OR ended_at >= $2)
-ORDER BY begun_at LIMIT $3";
+pub const NAMES: &str = concat!(
+    "SELECT id, begun_at AS started_at FROM chain
+        WHERE ended_at IS NULL AND begun_at < $1 AND headless_at IS NULL
+    UNION ALL
+    SELECT id, begun_at FROM chain WHERE ended_at - begun_at > ",
+    lasting_ms!(),
+    " AND begun_at < $1 AND ended_at >= $2 AND headless_at IS NULL
+    UNION ALL
+    SELECT id, -9000000000000000000 FROM chain WHERE headless_at >= $4
+        AND (ended_at IS NULL OR ended_at >= $2)
+    ORDER BY started_at LIMIT $3"
+);
 
 /// Due times of the periodic work.
 #[derive(Debug, Default)]
@@ -177,14 +183,12 @@ impl Store {
         let open = self.database.begin().await?;
         let late = "SELECT seq FROM chain WHERE due_at > $1 ORDER BY due_at LIMIT $2";
         let rows = open.tx().query(late, (possible, PAGE)).await?;
-        let row = |row: &Row| Ok(vec![Value::Int(row.get(0)?), now.0.into()]);
-        let rows = rows.iter().map(row).collect::<Result<Vec<_>, Error>>()?;
-        let found = !rows.is_empty();
-        let seen = "UPDATE chain_event SET seen_at = $2 WHERE chain = $1 AND seen_at > $2";
-        open.tx().execute_each(seen, rows.clone()).await?;
-        open.tx().execute_each("UPDATE chain SET due_at = $2 WHERE seq = $1", rows).await?;
+        let seqs = rows.iter().map(|row| row.get("seq")).collect::<Result<Vec<i64>, _>>()?;
+        let due = |seq: &i64| DueChain { seq: *seq, due_at: now.0 };
+        open.tx().execute_rows(&SEEN_BY_THEN, seqs.iter().map(due)).await?;
+        open.tx().execute_rows(&MAKE_DUE_AT, seqs.iter().map(due)).await?;
         open.commit().await?;
-        Ok(found)
+        Ok(!seqs.is_empty())
     }
 
     /// Removes a page of the chains that were over before this moment, with their events.
@@ -194,16 +198,13 @@ impl Store {
         if rows.is_empty() {
             return Ok(());
         }
-        let row = |row: &Row| Ok(vec![Value::Int(row.get(0)?), before.0.into()]);
-        let rows = rows.iter().map(row).collect::<Result<Vec<_>, Error>>()?;
+        let chain = |row: &Row| Ok(OldChain { seq: row.get("seq")?, before: before.0 });
+        let chains = rows.iter().map(chain).collect::<Result<Vec<_>, Error>>()?;
         let open = self.database.begin().await?;
-        // delete the chain first, and only if it is still over: another observer may have just
-        // stored an event
-        let gone = "DELETE FROM chain WHERE seq = $1 AND ended_at < $2 RETURNING seq";
-        let gone = open.tx().query_each(gone, rows).await?;
-        let seqs = gone.iter().flatten().map(|row| Ok(vec![Value::Int(row.get(0)?)]));
-        let seqs = seqs.collect::<Result<Vec<_>, Error>>()?;
-        open.tx().execute_each("DELETE FROM chain_event WHERE chain = $1", seqs).await?;
+        let removed = open.tx().query_rows(&REMOVE, chains).await?;
+        let chain = |row: &Row| Ok(ChainSeq { seq: row.get("seq")? });
+        let chains = removed.iter().map(chain).collect::<Result<Vec<_>, Error>>()?;
+        open.tx().execute_rows(&REMOVE_EVENTS, chains).await?;
         Ok(open.commit().await?)
     }
 
@@ -212,15 +213,15 @@ impl Store {
         let open = ChainStatus::ALL.into_iter().filter(|status| !status.is_over());
         let open: Vec<String> = open.map(|status| format!("'{}'", status.as_str())).collect();
         let sql = format!(
-            "SELECT status, count(*) FROM chain WHERE status IN ({})
+            "SELECT status, count(*) AS chains FROM chain WHERE status IN ({})
              AND (resolved_at IS NULL OR ended_at IS NULL) GROUP BY status",
             open.join(", ")
         );
         let read = |row: &Row| {
-            let status: String = row.get(0)?;
+            let status: String = row.get("status")?;
             let status =
                 ChainStatus::read(&status).ok_or_else(|| bad("chains", "a status is unknown"))?;
-            Ok((status, row.get(1)?))
+            Ok((status, row.get("chains")?))
         };
         self.database.query(&sql, ()).await?.iter().map(read).collect()
     }

@@ -75,13 +75,13 @@ impl Observed {
 
 impl ChainRow {
     pub(super) fn read(row: &Row) -> Result<ChainRow, Error> {
-        let id: String = row.get(1)?;
-        let resolved_events: Option<i64> = row.get(3)?;
+        let id: String = row.get("id")?;
+        let resolved_events: Option<i64> = row.get("resolved_events")?;
         Ok(ChainRow {
-            seq: row.get(0)?,
-            version: version(row.get(2)?),
+            seq: row.get("seq")?,
+            version: version(row.get("version")?),
             resolved_events: resolved_events.map(small).transpose()?,
-            status: ChainStatus::stored(&row.get::<String>(4)?),
+            status: ChainStatus::stored(&row.get::<String>("status")?),
             id: id.parse().map_err(|why| bad(&id, why))?,
         })
     }
@@ -89,17 +89,17 @@ impl ChainRow {
 
 impl ChainHeader {
     pub(super) fn read(row: &Row) -> Result<ChainHeader, Error> {
-        let id: String = row.get(1)?;
-        let (status, failed_at): (String, Option<String>) = (row.get(3)?, row.get(8)?);
+        let (id, status): (String, String) = (row.get("id")?, row.get("status")?);
+        let failed_at: Option<String> = row.get("failed_at")?;
         let newer = || format!("its status '{status}' is of a newer program");
         Ok(ChainHeader {
-            seq: row.get(0)?,
-            version: version(row.get(2)?),
+            seq: row.get("seq")?,
+            version: version(row.get("version")?),
             status: ChainStatus::stored(&status),
-            why: if ChainStatus::read(&status).is_none() { Some(newer()) } else { row.get(4)? },
-            begun_at: Timestamp(row.get(5)?),
-            changed_at: Timestamp(row.get(6)?),
-            ended_at: row.get::<Option<i64>>(7)?.map(Timestamp),
+            why: if ChainStatus::read(&status).is_none() { Some(newer()) } else { row.get("why")? },
+            begun_at: Timestamp(row.get("begun_at")?),
+            changed_at: Timestamp(row.get("changed_at")?),
+            ended_at: row.get::<Option<i64>>("ended_at")?.map(Timestamp),
             failed_at: failed_at.and_then(|name| name.parse().ok()),
             id: id.parse().map_err(|why| bad(&id, why))?,
         })
@@ -135,22 +135,23 @@ fn version(value: i64) -> u32 {
 }
 
 fn read_event(row: &Row) -> Result<Observed, Error> {
-    let id: String = row.get(0)?;
-    let (name, body): (String, String) = (row.get(1)?, row.get(5)?);
+    let id: String = row.get("id")?;
+    let (name, body): (String, String) = (row.get("name")?, row.get("body")?);
+    let (told_at, seen_at): (i64, Option<i64>) = (row.get("told_at")?, row.get("seen_at")?);
     Ok(Observed {
         seen: Seen {
             name: name.parse().map_err(|why| bad(&id, why))?,
-            causation: row.get(2)?,
-            hop: small(row.get(3)?)?,
-            at: Timestamp(row.get(4)?),
+            causation: row.get("causation")?,
+            hop: small(row.get("hop")?)?,
+            at: Timestamp(told_at),
             // rows of older programs have no `seen_at`: the event's own time is the best estimate
-            seen_at: Timestamp(row.get::<Option<i64>>(7)?.map_or_else(|| row.get(4), Ok)?),
+            seen_at: Timestamp(seen_at.unwrap_or(told_at)),
             id: id.clone(),
         },
         body: Body::parse(&body).map_err(|why| bad(&id, why))?,
         version: 0,
         // a trace only links spans: a damaged one is dropped
-        trace: row.get::<Option<String>>(8)?.and_then(|trace| trace.parse().ok()),
+        trace: row.get::<Option<String>>("trace")?.and_then(|trace| trace.parse().ok()),
     })
 }
 

@@ -2,6 +2,8 @@
 
 use sagamore_database::Migration;
 
+use crate::store::lasting_ms;
+
 macro_rules! tables {
     ($number:literal) => {
         concat!(
@@ -37,11 +39,14 @@ macro_rules! tables {
 
 /// Indexes of chains by end, and by start for the open ones and for those longer than a day.
 /// `observing` stores since when the observer's records are complete.
-const RETENTION: &str = "
-    CREATE INDEX chain_ended_at ON chain (ended_at) WHERE ended_at IS NOT NULL;
+const RETENTION: &str = concat!(
+    "CREATE INDEX chain_ended_at ON chain (ended_at) WHERE ended_at IS NOT NULL;
     CREATE INDEX chain_open ON chain (begun_at) WHERE ended_at IS NULL;
-    CREATE INDEX chain_lasting ON chain (begun_at) WHERE ended_at - begun_at > 86400000;
-    CREATE TABLE observing (id BIGINT PRIMARY KEY, since BIGINT NOT NULL)";
+    CREATE INDEX chain_lasting ON chain (begun_at) WHERE ended_at - begun_at > ",
+    lasting_ms!(),
+    ";
+    CREATE TABLE observing (id BIGINT PRIMARY KEY, since BIGINT NOT NULL)"
+);
 
 /// Plans by name and version, progress by partition, and resolved and headless chains. `adopts` is
 /// set for an observer older than its progress records: it accepts any first offset. A resolved

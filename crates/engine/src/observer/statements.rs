@@ -1,135 +1,203 @@
 //! The observer's batch statements, each for many chains or events.
 
-use sagamore_database::Many;
+use sagamore_database::{Statement, given_row};
 
-macro_rules! begin {
-    ($rows:literal) => {
-        concat!(
-            "INSERT INTO chain (id, version, status, begun_at, changed_at) ",
-            $rows,
-            " ON CONFLICT (id) DO NOTHING"
-        )
-    };
+use super::store::EVENTS_MAX;
+
+given_row! {
+    /// A chain of which an event was seen.
+    pub(super) struct NewChain<'a> {
+        id: &'a str,
+        version: u32,
+        status: &'a str,
+        begun_at: i64,
+        changed_at: i64,
+    }
+}
+
+given_row! {
+    /// A chain by its id.
+    pub(super) struct ChainId<'a> {
+        id: &'a str,
+    }
+}
+
+given_row! {
+    /// A chain by the number of its row.
+    pub(super) struct ChainSeq {
+        seq: i64,
+    }
+}
+
+given_row! {
+    /// An event of a chain.
+    pub(super) struct NewEvent<'a> {
+        chain: i64,
+        id: &'a str,
+        name: &'a str,
+        causation: Option<String>,
+        hop: u32,
+        told_at: i64,
+        body: &'a str,
+        seen_at: i64,
+        trace: Option<String>,
+    }
+}
+
+given_row! {
+    /// The result of a fold.
+    pub(super) struct Fold {
+        seq: i64,
+        status: &'static str,
+        why: Option<String>,
+        begun_at: i64,
+        ended_at: Option<i64>,
+        due_at: Option<i64>,
+        failed_at: Option<String>,
+        headless_at: Option<i64>,
+        resolved: bool,
+        changed_at: Option<i64>,
+    }
+}
+
+given_row! {
+    /// The due time of a chain.
+    pub(super) struct DueChain {
+        seq: i64,
+        due_at: i64,
+    }
+}
+
+given_row! {
+    /// A chain that is due again, with the reason.
+    pub(super) struct PostponedChain<'a> {
+        id: &'a str,
+        why: &'a str,
+        due_at: i64,
+    }
+}
+
+given_row! {
+    /// A chain that is removed if it was over before a moment.
+    pub(super) struct OldChain {
+        seq: i64,
+        before: i64,
+    }
+}
+
+given_row! {
+    /// The progress in a partition.
+    pub(super) struct Position<'a> {
+        topic: &'a str,
+        partition: u32,
+        first: i64,
+        next: i64,
+        read_until: i64,
+        seen_at: i64,
+    }
 }
 
 /// Inserts chains of which an event was seen, unless they exist.
-pub(super) const BEGIN: Many = Many {
-    sqlite: begin!("VALUES ($1, $2, 'running', $3, $3)"),
-    postgres: begin!(
-        "SELECT id, version, 'running', at, at
-         FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS BIGINT[]), CAST($3 AS BIGINT[])) AS n(id, version, at)"
-    ),
-};
+pub(super) static BEGIN: Statement<NewChain<'_>> =
+    Statement::insert("chain", "ON CONFLICT (id) DO NOTHING");
 
 /// Selects chains and locks their rows until the end of the transaction, against concurrent folds
 /// by other observers.
-pub(super) const HOLD: Many = Many {
-    sqlite: "SELECT seq, id, version, resolved_events, status FROM chain WHERE id = $1",
-    postgres: "SELECT c.seq, c.id, c.version, c.resolved_events, c.status
-        FROM UNNEST(CAST($1 AS TEXT[])) AS k(id) JOIN chain c ON c.id = k.id FOR UPDATE OF c",
-};
-
-macro_rules! event {
-    ($rows:literal) => {
-        concat!(
-            "INSERT INTO chain_event (chain, id, name, causation, hop, told_at, body, seen_at, trace) ",
-            $rows,
-            " ON CONFLICT (chain, id) DO NOTHING RETURNING chain"
-        )
-    };
-}
+pub(super) static HOLD: Statement<ChainId<'_>> = Statement::new(
+    "SELECT chain.seq, chain.id, chain.version, chain.resolved_events, chain.status
+     FROM given, chain WHERE chain.id = given.id {FOR UPDATE OF chain}",
+);
 
 /// Inserts events that are not stored yet, and returns the chains of the new ones.
-pub(super) const EVENT: Many = Many {
-    sqlite: event!("VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"),
-    postgres: event!(
-        "SELECT * FROM UNNEST(CAST($1 AS BIGINT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS TEXT[]),
-            CAST($5 AS BIGINT[]), CAST($6 AS BIGINT[]), CAST($7 AS TEXT[]), CAST($8 AS BIGINT[]),
-            CAST($9 AS TEXT[]))"
-    ),
-};
+pub(super) static EVENT: Statement<NewEvent<'_>> =
+    Statement::insert("chain_event", "ON CONFLICT (chain, id) DO NOTHING RETURNING chain");
 
-/// Selects the events of one chain by id. A plan has fewer than the limit.
-pub(super) const EVENTS_OF_ONE: &str =
-    "SELECT id, name, causation, hop, told_at, body, chain, seen_at, trace
-    FROM chain_event WHERE chain = $1 ORDER BY id LIMIT 200";
+/// Selects the events of one chain by id.
+pub(super) fn events_of_one() -> String {
+    format!(
+        "SELECT id, name, causation, hop, told_at, body, chain, seen_at, trace
+         FROM chain_event WHERE chain = $1 ORDER BY id LIMIT {EVENTS_MAX}"
+    )
+}
 
 /// Selects the events of many chains. Only first events have their bodies, because a fold needs no
 /// others.
-pub(super) const EVENTS: Many = Many {
-    sqlite:
-        "SELECT id, name, causation, hop, told_at, CASE WHEN causation IS NULL THEN body ELSE 'null' END, chain, seen_at,
-            trace
-        FROM chain_event WHERE chain = $1 ORDER BY id LIMIT 200",
-    postgres: "SELECT e.id, e.name, e.causation, e.hop, e.told_at,
-            CASE WHEN e.causation IS NULL THEN e.body ELSE 'null' END, e.chain, e.seen_at, e.trace
-        FROM UNNEST(CAST($1 AS BIGINT[])) AS k(chain)
-        JOIN LATERAL (SELECT * FROM chain_event o WHERE o.chain = k.chain ORDER BY o.id LIMIT 200) e ON TRUE",
-};
+pub(super) static EVENTS: Statement<ChainSeq> = Statement::built(|| {
+    events("CASE WHEN e.causation IS NULL THEN e.body ELSE 'null' END", "e.trace")
+});
 
 /// Selects the events of many chains without bodies.
-pub(super) const EVENTS_BARE: Many = Many {
-    sqlite: "SELECT id, name, causation, hop, told_at, 'null', chain, seen_at, NULL
-        FROM chain_event WHERE chain = $1 ORDER BY id LIMIT 200",
-    postgres: "SELECT e.id, e.name, e.causation, e.hop, e.told_at, 'null', e.chain, e.seen_at, CAST(NULL AS TEXT)
-        FROM UNNEST(CAST($1 AS BIGINT[])) AS k(chain)
-        JOIN LATERAL (SELECT * FROM chain_event o WHERE o.chain = k.chain ORDER BY o.id LIMIT 200) e ON TRUE",
-};
+pub(super) static EVENTS_BARE: Statement<ChainSeq> =
+    Statement::built(|| events("'null'", "CAST(NULL AS TEXT)"));
+
+fn events(body: &str, trace: &str) -> String {
+    format!(
+        "SELECT e.id, e.name, e.causation, e.hop, e.told_at, {body} AS body, e.chain, e.seen_at,
+            {trace} AS trace
+         FROM given, {{LATERAL}} (SELECT * FROM chain_event o WHERE o.chain = given.seq
+            ORDER BY o.id LIMIT {EVENTS_MAX}) e"
+    )
+}
 
 /// Selects the sizes of the first events' bodies.
-pub(super) const BEGINNING_BYTES: Many = Many {
-    sqlite: "SELECT chain, octet_length(body) FROM chain_event WHERE chain = $1 AND causation IS NULL",
-    postgres: "SELECT e.chain, octet_length(e.body) FROM UNNEST(CAST($1 AS BIGINT[])) AS k(chain)
-        JOIN chain_event e ON e.chain = k.chain WHERE e.causation IS NULL",
-};
+pub(super) static BEGINNING_BYTES: Statement<ChainSeq> = Statement::new(
+    "SELECT e.chain, octet_length(e.body) AS bytes FROM given, chain_event e
+     WHERE e.chain = given.seq AND e.causation IS NULL",
+);
 
 /// Stores the result of a fold. `ended_at` keeps the first end, unless the chain was reopened or
 /// resolved in between.
-pub(super) const FOLDED: Many = Many {
-    sqlite: "UPDATE chain SET status = $2, why = $3, begun_at = $4, changed_at = coalesce($10, changed_at),
-            ended_at = CASE WHEN $5 IS NULL THEN NULL WHEN resolved_at IS NOT NULL AND $9 = 0 THEN $5
-                ELSE coalesce(ended_at, $5) END,
-            due_at = $6, failed_at = $7, headless_at = $8, resolved_at = CASE WHEN $9 = 1 THEN resolved_at END
-        WHERE seq = $1",
-    postgres: "UPDATE chain c SET status = f.status, why = f.why, begun_at = f.begun_at,
-            changed_at = coalesce(f.changed_at, c.changed_at),
-            ended_at = CASE WHEN f.ended_at IS NULL THEN NULL
-                WHEN c.resolved_at IS NOT NULL AND f.resolved = 0 THEN f.ended_at
-                ELSE coalesce(c.ended_at, f.ended_at) END,
-            due_at = f.due_at, failed_at = f.failed_at, headless_at = f.headless_at,
-            resolved_at = CASE WHEN f.resolved = 1 THEN c.resolved_at END
-        FROM UNNEST(CAST($1 AS BIGINT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS BIGINT[]),
-            CAST($5 AS BIGINT[]), CAST($6 AS BIGINT[]), CAST($7 AS TEXT[]), CAST($8 AS BIGINT[]), CAST($9 AS BIGINT[]),
-            CAST($10 AS BIGINT[]))
-            AS f(seq, status, why, begun_at, ended_at, due_at, failed_at, headless_at, resolved, changed_at)
-        WHERE c.seq = f.seq",
-};
+pub(super) static FOLDED: Statement<Fold> = Statement::new(
+    "UPDATE chain SET status = given.status, why = given.why, begun_at = given.begun_at,
+        changed_at = coalesce(given.changed_at, chain.changed_at),
+        ended_at = CASE WHEN given.ended_at IS NULL THEN NULL
+            WHEN chain.resolved_at IS NOT NULL AND NOT given.resolved THEN given.ended_at
+            ELSE coalesce(chain.ended_at, given.ended_at) END,
+        due_at = given.due_at, failed_at = given.failed_at, headless_at = given.headless_at,
+        resolved_at = CASE WHEN given.resolved THEN chain.resolved_at END
+     FROM given WHERE chain.seq = given.seq",
+);
 
-macro_rules! place {
-    ($rows:literal) => {
-        concat!(
-            "INSERT INTO reading (topic, partition, first, next, read_until, seen_at, gap_at) ",
-            $rows,
-            " ON CONFLICT (topic, partition) DO UPDATE SET first = excluded.first, seen_at = excluded.seen_at,
-                next = CASE WHEN excluded.next > reading.next THEN excluded.next ELSE reading.next END,
-                read_until = CASE WHEN excluded.read_until > reading.read_until THEN excluded.read_until
-                    ELSE reading.read_until END,
-                gap_at = CASE WHEN excluded.first > reading.next THEN excluded.seen_at ELSE reading.gap_at END"
-        )
-    };
-}
+/// Sets the due times of chains.
+pub(super) static MAKE_DUE_AT: Statement<DueChain> =
+    Statement::new("UPDATE chain SET due_at = given.due_at FROM given WHERE chain.seq = given.seq");
+
+/// Corrects the times of events that are later than their chain's new due time.
+pub(super) static SEEN_BY_THEN: Statement<DueChain> = Statement::new(
+    "UPDATE chain_event SET seen_at = given.due_at FROM given
+     WHERE chain_event.chain = given.seq AND chain_event.seen_at > given.due_at",
+);
+
+/// Makes chains due again, and stores the reason.
+pub(super) static POSTPONE: Statement<PostponedChain<'_>> = Statement::new(
+    "UPDATE chain SET why = given.why, due_at = given.due_at FROM given
+     WHERE chain.id = given.id",
+);
+
+/// Removes chains that are still over, and returns them: another observer may have just stored an
+/// event.
+pub(super) static REMOVE: Statement<OldChain> = Statement::new(
+    "DELETE FROM chain USING given WHERE chain.seq = given.seq AND chain.ended_at < given.before
+     RETURNING chain.seq",
+);
+
+/// Removes the events of chains.
+pub(super) static REMOVE_EVENTS: Statement<ChainSeq> =
+    Statement::new("DELETE FROM chain_event USING given WHERE chain_event.chain = given.seq");
 
 /// Records the progress of partitions. A first offset beyond the stored position means a gap. So
 /// does a new partition that starts above 0, unless the observer adopts it.
-pub(super) const PLACE: Many = Many {
-    sqlite: place!(
-        "VALUES ($1, $2, $3, $4, $5, $6,
-            CASE WHEN $3 > 0 AND NOT EXISTS (SELECT 1 FROM observing WHERE adopts = 1) THEN $6 END)"
-    ),
-    postgres: place!(
-        "SELECT topic, partition, first, next, read_until, at,
-            CASE WHEN first > 0 AND NOT EXISTS (SELECT 1 FROM observing WHERE adopts = 1) THEN at END
-         FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS BIGINT[]), CAST($3 AS BIGINT[]), CAST($4 AS BIGINT[]),
-            CAST($5 AS BIGINT[]), CAST($6 AS BIGINT[])) AS n(topic, partition, first, next, read_until, at)"
-    ),
-};
+pub(super) static PLACE: Statement<Position<'_>> = Statement::new(
+    "INSERT INTO reading (topic, partition, first, next, read_until, seen_at, gap_at)
+     SELECT given.topic, given.partition, given.first, given.next, given.read_until, given.seen_at,
+        CASE WHEN given.first > 0 AND NOT EXISTS (SELECT 1 FROM observing WHERE adopts = 1)
+            THEN given.seen_at END
+     FROM given WHERE TRUE
+     ON CONFLICT (topic, partition) DO UPDATE SET first = excluded.first,
+        seen_at = excluded.seen_at,
+        next = CASE WHEN excluded.next > reading.next THEN excluded.next ELSE reading.next END,
+        read_until = CASE WHEN excluded.read_until > reading.read_until THEN excluded.read_until
+            ELSE reading.read_until END,
+        gap_at = CASE WHEN excluded.first > reading.next THEN excluded.seen_at
+            ELSE reading.gap_at END",
+);

@@ -8,8 +8,7 @@ use std::time::Duration;
 use sagamore_core::message::Event;
 use sagamore_core::plan::{Chain, Plan, Role};
 use sagamore_core::{Direction, Name, SagaId, StepKey, Timestamp};
-use sagamore_database::port::Dialect;
-use sagamore_database::{Database, Error as DatabaseError, Many, Row, Tx, Value, lifetime};
+use sagamore_database::{Database, Error as DatabaseError, Row, Statement, Tx, lifetime};
 
 use sagamore_transport::Delivery;
 use sagamore_transport::wire::event_topic;
@@ -20,35 +19,22 @@ use super::positions::{ReadRange, record_positions};
 use super::rows::{ChainHeader, ChainRow, Observed, StoredEvents, alarm, version_of};
 use super::schema::MIGRATIONS;
 use super::statements::{
-    BEGIN, BEGINNING_BYTES, EVENT, EVENTS, EVENTS_BARE, EVENTS_OF_ONE, FOLDED, HOLD,
+    BEGIN, BEGINNING_BYTES, ChainId, ChainSeq, DueChain, EVENT, EVENTS, EVENTS_BARE, FOLDED, Fold,
+    HOLD, MAKE_DUE_AT, NewChain, NewEvent, POSTPONE, PostponedChain, events_of_one,
 };
 use super::status::{ChainStatus, status};
 use crate::error::Error;
 use crate::store::{Clauses, Filter, LIMIT, LIMIT_MAX};
 use crate::turn::Pace;
 
-macro_rules! unless_resolved {
-    ($resolved:literal, $column:literal) => {
-        concat!(
-            "CASE WHEN resolved_at IS NOT NULL AND ended_at IS NOT NULL THEN ",
-            $resolved,
-            " ELSE ",
-            $column,
-            " END"
-        )
-    };
-}
-
 /// A resolved chain counts as such until its next event. Older programs only clear `ended_at` then.
-pub(super) const STATUS: &str = unless_resolved!("'resolved'", "status");
-/// The columns of [`ChainHeader`], in order.
-const HEADER: &str = concat!(
-    "seq, id, version, ",
-    unless_resolved!("'resolved'", "status"),
-    ", ",
-    unless_resolved!("resolved_because", "why"),
-    ", begun_at, changed_at, ended_at, failed_at"
-);
+pub(super) const STATUS: &str =
+    "CASE WHEN resolved_at IS NOT NULL AND ended_at IS NOT NULL THEN 'resolved'
+        ELSE status END AS status";
+/// The columns of [`ChainHeader`] beside [`STATUS`].
+const HEADER: &str = "seq, id, version, begun_at, changed_at, ended_at, failed_at,
+    CASE WHEN resolved_at IS NOT NULL AND ended_at IS NOT NULL THEN resolved_because
+        ELSE why END AS why";
 /// Maximum events read per chain. A plan has fewer.
 pub(super) const EVENTS_MAX: usize = 200;
 /// The time after which an unreadable row is due again: a newer observer may be able to read it.
@@ -195,16 +181,18 @@ impl Store {
         let open = self.database.begin().await?;
         let tx = open.tx();
         record_positions(&tx, read, now).await?;
-        let row = |(id, observed): (&SagaId, &Vec<Observed>)| {
-            let version = version_of(observed);
-            vec![Value::from(id.as_str()), version.into(), now.0.into()]
-        };
+        let new = chains.iter().map(|(id, observed)| NewChain {
+            id: id.as_str(),
+            version: version_of(observed),
+            status: ChainStatus::Running.as_str(),
+            begun_at: now.0,
+            changed_at: now.0,
+        });
+        tx.execute_rows(&BEGIN, new).await?;
         let mut rows: HashMap<String, Row> = HashMap::new();
-        tx.execute_many(&BEGIN, chains.iter().map(row).collect()).await?;
-        for row in
-            tx.query_many(&HOLD, chains.keys().map(|id| vec![id.as_str().into()]).collect()).await?
+        for row in tx.query_rows(&HOLD, chains.keys().map(|id| ChainId { id: id.as_str() })).await?
         {
-            rows.insert(row.get(1)?, row);
+            rows.insert(row.get("id")?, row);
         }
         let forgotten =
             |id: &SagaId| DatabaseError::Conflict(format!("chain {id} was just removed"));
@@ -214,25 +202,21 @@ impl Store {
         self.adopt_versions(&tx, &mut known, chains).await?;
         let events = known.iter().zip(chains.values()).flat_map(|(known, observed)| {
             observed.iter().filter(|observed| known.is_of_its_version(observed)).map(
-                move |Observed { seen, body, trace, .. }| {
-                    let (id, name) = (seen.id.as_str().into(), seen.name.as_str().into());
-                    let cause = seen.causation.clone().into();
-                    vec![
-                        Value::Int(known.seq),
-                        id,
-                        name,
-                        cause,
-                        seen.hop.into(),
-                        seen.at.0.into(),
-                        body.as_str().into(),
-                        seen.seen_at.0.into(),
-                        trace.as_ref().map(ToString::to_string).into(),
-                    ]
+                move |Observed { seen, body, trace, .. }| NewEvent {
+                    chain: known.seq,
+                    id: &seen.id,
+                    name: seen.name.as_str(),
+                    causation: seen.causation.clone(),
+                    hop: seen.hop,
+                    told_at: seen.at.0,
+                    body: body.as_str(),
+                    seen_at: seen.seen_at.0,
+                    trace: trace.as_ref().map(ToString::to_string),
                 },
             )
         });
-        let new = tx.query_many(&EVENT, events.collect()).await?;
-        let new = new.iter().map(|row| row.get(0)).collect::<Result<HashSet<i64>, _>>()?;
+        let new = tx.query_rows(&EVENT, events).await?;
+        let new = new.iter().map(|row| row.get("chain")).collect::<Result<HashSet<i64>, _>>()?;
         // a redelivered event changes nothing, but an older program may not have known the chain's
         // version
         known.retain(|known| {
@@ -250,20 +234,14 @@ impl Store {
         read_until: Timestamp,
         pace: Pace,
     ) -> Result<Vec<FoldedChain>, Error> {
-        let due = "SELECT seq, id, version, resolved_events, status FROM chain WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
-        let open = self.database.begin().await?;
         // skip chains that another observer is updating: the next check sees its events
-        let alone = match open.tx().dialect() {
-            Dialect::Sqlite => "",
-            Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
-        };
-        let rows = open
-            .tx()
-            .query(
-                &format!("{due}{alone}"),
-                (read_until.0, i64::try_from(pace.inputs(LATE_MAX)).unwrap_or(i64::MAX)),
-            )
-            .await?;
+        let due = self.database.dialect().text(
+            "SELECT seq, id, version, resolved_events, status FROM chain
+             WHERE due_at <= $1 ORDER BY due_at LIMIT $2 {FOR UPDATE SKIP LOCKED}",
+        );
+        let open = self.database.begin().await?;
+        let limit = i64::try_from(pace.inputs(LATE_MAX)).unwrap_or(i64::MAX);
+        let rows = open.tx().query(&due, (read_until.0, limit)).await?;
         let known = self.readable(&open.tx(), &rows, read_until).await?;
         let known = self.within(&open.tx(), known).await?;
         let late = self.fold(&open.tx(), &known, read_until, OverdueCheck::Included).await?;
@@ -284,15 +262,13 @@ impl Store {
                 Ok(chain) => known.push(chain),
                 Err(error) if error.is_of_one_row() => {
                     alarm("a chain", &error);
-                    aside.push(vec![
-                        Value::Int(row.get(0)?),
-                        Value::Int(now.plus(UNREADABLE_PAUSE).0),
-                    ]);
+                    let due_at = now.plus(UNREADABLE_PAUSE).0;
+                    aside.push(DueChain { seq: row.get("seq")?, due_at });
                 }
                 Err(error) => return Err(error),
             }
         }
-        tx.execute_each("UPDATE chain SET due_at = $2 WHERE seq = $1", aside).await?;
+        tx.execute_rows(&MAKE_DUE_AT, aside).await?;
         Ok(known)
     }
 
@@ -303,10 +279,10 @@ impl Store {
             return Ok(known); // no body is read
         }
         let mut of_chain: HashMap<i64, usize> = HashMap::new();
-        let seqs = known.iter().map(|known| vec![Value::Int(known.seq)]).collect();
-        for row in tx.query_many(&BEGINNING_BYTES, seqs).await? {
-            *of_chain.entry(row.get(0)?).or_default() +=
-                usize::try_from(row.get::<i64>(1)?).unwrap_or(usize::MAX);
+        let seqs = known.iter().map(|known| ChainSeq { seq: known.seq });
+        for row in tx.query_rows(&BEGINNING_BYTES, seqs).await? {
+            *of_chain.entry(row.get("chain")?).or_default() +=
+                usize::try_from(row.get::<i64>("bytes")?).unwrap_or(usize::MAX);
         }
         let mut bytes = 0_usize;
         let fits = |known: &&ChainRow| {
@@ -324,12 +300,10 @@ impl Store {
         if chains.is_empty() {
             return Ok(());
         }
-        let row = |(id, why): &(&SagaId, String)| {
-            vec![id.as_str().into(), why.as_str().into(), at.0.into()]
-        };
+        let rows =
+            chains.iter().map(|(id, why)| PostponedChain { id: id.as_str(), why, due_at: at.0 });
         let open = self.database.begin().await?;
-        let put_off = "UPDATE chain SET why = $2, due_at = $3 WHERE id = $1";
-        open.tx().execute_each(put_off, chains.iter().map(row).collect()).await?;
+        open.tx().execute_rows(&POSTPONE, rows).await?;
         Ok(open.commit().await?)
     }
 
@@ -346,7 +320,7 @@ impl Store {
         now: Timestamp,
         late: OverdueCheck,
     ) -> Result<Vec<FoldedChain>, Error> {
-        let (moment, changed) = match late {
+        let (moment, changed_at) = match late {
             OverdueCheck::Included => (now, None),
             OverdueCheck::Skipped => (Timestamp(i64::MIN), Some(now.0)),
         };
@@ -369,13 +343,13 @@ impl Store {
             // no event was added since the chain was resolved
             let resolved = resolved_events.is_some_and(|events| events as usize == observed.len());
             let status = if resolved { ChainStatus::Resolved } else { by_events };
-            let ended = status.is_over().then_some(now.0);
+            let ended_at = status.is_over().then_some(now.0);
             // a stuck chain stays due until its overdue event is seen
             let untold =
                 self.tells_overdue && status == ChainStatus::Stuck && chain.lacks_overdue();
             // an overdue chain without an overdue event needs no further check, and must not crowd
             // out others
-            let due = match chain.deadline().filter(|_| ended.is_none()) {
+            let due_at = match chain.deadline().filter(|_| ended_at.is_none()) {
                 Some(_) if untold => Some(now.plus(super::TICK).0),
                 _ if is_unreadable => Some(now.plus(UNREADABLE_PAUSE).0),
                 deadline => {
@@ -383,7 +357,7 @@ impl Store {
                 }
             };
             // a service's clock may be ahead, but a chain cannot start after it was seen
-            let begun = observed
+            let begun_at = observed
                 .iter()
                 .map(|observed| observed.seen.at.min(observed.seen.seen_at).0)
                 .min()
@@ -391,39 +365,36 @@ impl Store {
             let headless = observed.iter().all(|observed| observed.seen.causation.is_some());
             let headless_at =
                 observed.iter().map(|observed| observed.seen.at.0).max().filter(|_| headless);
-            let failed = failed_at(&chain).map(|name| name.to_string());
+            let failed_at = failed_at(&chain).map(|name| name.to_string());
             folded.push(FoldedChain { id: id.clone(), status, chain, version: *version, observed });
-            vec![
-                Value::Int(*seq),
-                by_events.as_str().into(),
-                why.into(),
-                begun.into(),
-                ended.into(),
-                due.into(),
-                failed.into(),
-                headless_at.into(),
-                i64::from(resolved).into(),
-                changed.into(),
-            ]
+            Fold {
+                seq: *seq,
+                status: by_events.as_str(),
+                why,
+                begun_at,
+                ended_at,
+                due_at,
+                failed_at,
+                headless_at,
+                resolved,
+                changed_at,
+            }
         });
-        let rows = rows.collect();
-        tx.execute_many(&FOLDED, rows).await?;
+        let rows: Vec<Fold> = rows.collect();
+        tx.execute_rows(&FOLDED, rows).await?;
         Ok(folded)
     }
 
     async fn read_events(
         &self,
         tx: &Tx,
-        statement: &Many,
+        statement: &Statement<ChainSeq>,
         seqs: impl Iterator<Item = i64>,
     ) -> Result<Vec<StoredEvents>, Error> {
         let seqs: Vec<i64> = seqs.collect();
         let mut of_chain: HashMap<i64, Vec<Row>> = HashMap::new();
-        for row in tx
-            .query_many(statement, seqs.iter().map(|seq| vec![Value::Int(*seq)]).collect())
-            .await?
-        {
-            of_chain.entry(row.get(6)?).or_default().push(row);
+        for row in tx.query_rows(statement, seqs.iter().map(|seq| ChainSeq { seq: *seq })).await? {
+            of_chain.entry(row.get("chain")?).or_default().push(row);
         }
         seqs.iter()
             .map(|seq| StoredEvents::read(of_chain.remove(seq).unwrap_or_default().iter()))
@@ -447,18 +418,18 @@ impl Store {
             .database
             .query(&format!("SELECT {STATUS} FROM chain WHERE id = $1"), (id.as_str(),))
             .await?;
-        rows.first().map(|row| Ok(ChainStatus::stored(&row.get::<String>(0)?))).transpose()
+        rows.first().map(|row| Ok(ChainStatus::stored(&row.get::<String>("status")?))).transpose()
     }
 
     /// Reads a chain with its events, as of the last commit.
     pub async fn show(&self, id: &SagaId) -> Result<Option<(ChainHeader, Vec<Observed>)>, Error> {
         let rows = self
             .database
-            .query(&format!("SELECT {HEADER} FROM chain WHERE id = $1"), (id.as_str(),))
+            .query(&format!("SELECT {HEADER}, {STATUS} FROM chain WHERE id = $1"), (id.as_str(),))
             .await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let header = ChainHeader::read(row)?;
-        let events = self.database.query(EVENTS_OF_ONE, (header.seq,)).await?;
+        let events = self.database.query(&events_of_one(), (header.seq,)).await?;
         // the header reports unreadable events
         let StoredEvents { events, .. } = StoredEvents::read(events.iter())?;
         Ok(Some((header, events)))
@@ -480,7 +451,7 @@ impl Store {
         }
         let condition = clauses.condition();
         let sql = format!(
-            "SELECT {HEADER} FROM chain WHERE {condition} ORDER BY {} LIMIT {limit}",
+            "SELECT {HEADER}, {STATUS} FROM chain WHERE {condition} ORDER BY {} LIMIT {limit}",
             filter.order()
         );
         let rows = self.database.query(&sql, clauses.values).await?;

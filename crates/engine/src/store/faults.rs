@@ -5,15 +5,34 @@ use std::collections::HashSet;
 
 use sagamore_core::id::SagaId;
 use sagamore_core::saga::StorageFault;
-use sagamore_database::Value;
 use sagamore_database::port::Dialect;
-use sagamore_database::postgres::array;
+use sagamore_database::{Statement, given_row};
 
 use super::Store;
+use super::load::SagaKey;
 use crate::error::Error;
 
-const FREE: &str = "SELECT id FROM saga WHERE id = ANY(CAST($1 AS TEXT[])) FOR UPDATE SKIP LOCKED";
-const STORED: &str = "SELECT id FROM saga WHERE id = ANY(CAST($1 AS TEXT[]))";
+given_row! {
+    /// A fault that blocks a saga.
+    struct StoredFault<'a> {
+        saga: &'a str,
+        fault: String,
+        shown_from: Option<i64>,
+    }
+}
+
+static FREE: Statement<SagaKey<'_>> = Statement::new(
+    "SELECT id FROM given, saga WHERE id = given.saga {FOR UPDATE OF saga SKIP LOCKED}",
+);
+static STORED: Statement<SagaKey<'_>> =
+    Statement::new("SELECT id FROM given, saga WHERE id = given.saga");
+
+static STORE: Statement<StoredFault<'_>> = Statement::insert(
+    "blocked",
+    "ON CONFLICT (saga) DO UPDATE SET fault = excluded.fault, shown_from = excluded.shown_from",
+);
+static REMOVE: Statement<SagaKey<'_>> =
+    Statement::new("DELETE FROM blocked USING given WHERE blocked.saga = given.saga");
 
 impl Store {
     /// Returns those of these sagas whose rows another session has locked. Waits for no lock.
@@ -22,13 +41,13 @@ impl Store {
             return Ok(Vec::new()); // one process writes, one transaction at a time
         }
         let open = self.begin().await?;
-        let wanted = || array(ids.iter().map(|id| id.as_str()));
+        let wanted = || ids.iter().map(|id| SagaKey::of(id));
         let mut locked: HashSet<String> = HashSet::new();
-        for row in open.tx().query(STORED, (wanted(),)).await? {
-            locked.insert(row.get(0)?);
+        for row in open.tx().query_rows(&STORED, wanted()).await? {
+            locked.insert(row.get("id")?);
         }
-        for row in open.tx().query(FREE, (wanted(),)).await? {
-            locked.remove(&row.get::<String>(0)?);
+        for row in open.tx().query_rows(&FREE, wanted()).await? {
+            locked.remove(&row.get::<String>("id")?);
         }
         open.rollback().await?;
         Ok(ids.iter().filter(|id| locked.contains(id.as_str())).map(|id| (*id).clone()).collect())
@@ -44,18 +63,15 @@ impl Store {
             match fault {
                 Some(fault) => {
                     let text = serde_json::to_string(fault).map_err(|why| super::bad(id, why))?;
-                    let shown_from = Value::from(fault.shown_from().map(|from| from.0));
-                    stored.push(vec![Value::from(id.as_str()), Value::Text(text), shown_from]);
+                    let shown_from = fault.shown_from().map(|from| from.0);
+                    stored.push(StoredFault { saga: id.as_str(), fault: text, shown_from });
                 }
-                None => removed.push(vec![Value::from(id.as_str())]),
+                None => removed.push(SagaKey::of(id)),
             }
         }
-        let store = "INSERT INTO blocked (saga, fault, shown_from) VALUES ($1, $2, $3)
-            ON CONFLICT (saga) DO UPDATE
-            SET fault = excluded.fault, shown_from = excluded.shown_from";
         let open = self.begin().await?;
-        open.tx().execute_each(store, stored).await?;
-        open.tx().execute_each("DELETE FROM blocked WHERE saga = $1", removed).await?;
+        open.tx().execute_rows(&STORE, stored).await?;
+        open.tx().execute_rows(&REMOVE, removed).await?;
         Ok(open.commit().await?)
     }
 }

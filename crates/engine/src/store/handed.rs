@@ -7,8 +7,7 @@ use std::time::Duration;
 use sagamore_core::Timestamp;
 use sagamore_core::id::SagaId;
 use sagamore_core::saga::{IgnoreReason, Input, Rescue, Status};
-use sagamore_database::port::Dialect;
-use sagamore_database::{Row, Tx, Value};
+use sagamore_database::{Row, Statement, Tx, given_row};
 use serde::{Deserialize, Serialize};
 
 use super::{Store, bad};
@@ -18,6 +17,50 @@ use crate::error::{Error, VerbError};
 const PAGE: u32 = 100;
 /// Retention of a verb and its answer.
 pub(crate) const RETENTION: Duration = Duration::from_secs(3600);
+
+given_row! {
+    /// A verb that is stored for the saga's owner.
+    struct StoredVerb<'a> {
+        id: &'a str,
+        reply_partition: u32,
+        saga: &'a str,
+        verb: String,
+        stored_at: i64,
+    }
+}
+
+given_row! {
+    /// A verb by its id.
+    struct VerbId<'a> {
+        id: &'a str,
+    }
+}
+
+given_row! {
+    /// A verb's answer.
+    struct StoredAnswer<'a> {
+        id: &'a str,
+        answer: String,
+    }
+}
+
+static HAND: Statement<StoredVerb<'_>> = Statement::insert("handed", "ON CONFLICT (id) DO NOTHING");
+
+/// Selects verbs without an answer and locks them.
+static UNANSWERED: Statement<VerbId<'_>> = Statement::new(
+    "SELECT handed.id FROM given, handed WHERE handed.id = given.id AND handed.answer IS NULL
+     {FOR UPDATE OF handed}",
+);
+
+static ANSWER: Statement<StoredAnswer<'_>> = Statement::new(
+    "UPDATE handed SET answer = given.answer FROM given
+     WHERE handed.id = given.id AND handed.answer IS NULL",
+);
+
+static ANSWERS: Statement<VerbId<'_>> = Statement::new(
+    "SELECT handed.id, handed.saga, handed.answer FROM given, handed
+     WHERE handed.id = given.id AND handed.answer IS NOT NULL",
+);
 
 /// A verb on its way to the saga's owner.
 #[derive(Clone, Debug)]
@@ -54,11 +97,8 @@ impl Store {
     /// Stores verbs for the orchestrators that own their sagas.
     pub async fn hand(&self, handed: &[HandedVerb], now: Timestamp) -> Result<(), Error> {
         let open = self.begin().await?;
-        let insert = "INSERT INTO handed (id, reply_partition, saga, verb, stored_at)
-            VALUES ($1, $2, $3, $4, $5)
-            ON CONFLICT (id) DO NOTHING";
-        let rows = handed.iter().map(|verb| verb.values(now)).collect::<Result<_, _>>()?;
-        open.tx().execute_each(insert, rows).await?;
+        let verbs = handed.iter().map(|verb| verb.stored(now)).collect::<Result<Vec<_>, _>>()?;
+        open.tx().execute_rows(&HAND, verbs).await?;
         Ok(open.commit().await?)
     }
 
@@ -88,7 +128,7 @@ impl Store {
     /// Answers a verb of a newer program with an error. Its operator gets it at once, and other
     /// verbs proceed.
     async fn answer_unreadable(&self, row: &Row, why: &Error) -> Result<(), Error> {
-        let id: String = row.get(0)?;
+        let id: String = row.get("id")?;
         tracing::error!(verb = id, %why, "cannot read a handed verb: answered as unknown");
         metrics::counter!("sagamore_unreadable_verbs_total").increment(1);
         let unknown = "the saga's owner runs another version of the program, \
@@ -99,20 +139,11 @@ impl Store {
     /// Returns those of these verbs that have no answer yet, and locks their rows until the end of
     /// the transaction.
     pub async fn unanswered(&self, tx: &Tx, ids: &[&str]) -> Result<HashSet<String>, Error> {
-        if ids.is_empty() {
-            return Ok(HashSet::new());
-        }
-        let alone = match tx.dialect() {
-            Dialect::Sqlite => "",
-            Dialect::Postgres => " FOR UPDATE",
-        };
-        let sql = format!("SELECT id FROM handed WHERE id = $1 AND answer IS NULL{alone}");
         let mut sorted = ids.to_vec();
         sorted.sort_unstable(); // the same order everywhere: no deadlocks
-        let rows = tx
-            .query_each(&sql, sorted.into_iter().map(|id| vec![Value::from(id)]).collect())
-            .await?;
-        Ok(rows.iter().flatten().map(|row| row.get(0)).collect::<Result<_, _>>()?)
+        let ids = sorted.into_iter().map(|id| VerbId { id });
+        let rows = tx.query_row_by_row(&UNANSWERED, ids).await?;
+        Ok(rows.iter().flatten().map(|row| row.get("id")).collect::<Result<_, _>>()?)
     }
 
     /// Answers verbs that changed nothing.
@@ -131,16 +162,12 @@ impl Store {
         tx: &Tx,
         answers: &[(String, Result<Status, VerbError>)],
     ) -> Result<(), Error> {
-        if answers.is_empty() {
-            return Ok(());
-        }
         let rows = answers.iter().map(|(id, answer)| {
-            let text = serde_json::to_string(&Answer::of(answer)).map_err(|why| bad(id, why))?;
-            Ok(vec![Value::from(id), Value::Text(text)])
+            let answer = serde_json::to_string(&Answer::of(answer)).map_err(|why| bad(id, why))?;
+            Ok(StoredAnswer { id, answer })
         });
-        let rows = rows.collect::<Result<_, Error>>()?;
-        tx.execute_each("UPDATE handed SET answer = $2 WHERE id = $1 AND answer IS NULL", rows)
-            .await?;
+        let rows = rows.collect::<Result<Vec<_>, Error>>()?;
+        tx.execute_row_by_row(&ANSWER, rows).await?;
         Ok(())
     }
 
@@ -150,10 +177,9 @@ impl Store {
         ids: impl Iterator<Item = &'a str>,
     ) -> Result<Vec<(String, Result<Status, VerbError>)>, Error> {
         let open = self.begin().await?;
-        let sql = "SELECT id, saga, answer FROM handed WHERE id = $1 AND answer IS NOT NULL";
-        let rows = open.tx().query_each(sql, ids.map(|id| vec![Value::from(id)]).collect()).await?;
+        let rows = open.tx().query_rows(&ANSWERS, ids.map(|id| VerbId { id })).await?;
         open.rollback().await?;
-        rows.iter().flatten().map(read_answer).collect()
+        rows.iter().map(read_answer).collect()
     }
 
     /// Removes verbs stored before this moment: their senders have stopped waiting.
@@ -165,7 +191,7 @@ impl Store {
 }
 
 impl HandedVerb {
-    fn values(&self, now: Timestamp) -> Result<Vec<Value>, Error> {
+    fn stored(&self, now: Timestamp) -> Result<StoredVerb<'_>, Error> {
         let verb = match &self.input {
             Input::Cancel { reason: None } => Verb::Cancel,
             Input::Cancel { reason: Some(reason) } => Verb::CancelBecause(reason.clone()),
@@ -176,19 +202,26 @@ impl HandedVerb {
             }
         };
         let verb = serde_json::to_string(&verb).map_err(|why| bad(&self.saga, why))?;
-        let (id, saga) = (Value::from(&self.id), Value::from(self.saga.as_str()));
-        Ok(vec![id, Value::from(self.partition), saga, Value::Text(verb), Value::Int(now.0)])
+        Ok(StoredVerb {
+            id: &self.id,
+            reply_partition: self.partition,
+            saga: self.saga.as_str(),
+            verb,
+            stored_at: now.0,
+        })
     }
 
     fn read(row: &Row) -> Result<HandedVerb, Error> {
-        let (id, saga, verb): (String, String, String) = (row.get(0)?, row.get(2)?, row.get(3)?);
+        let (id, saga): (String, String) = (row.get("id")?, row.get("saga")?);
+        let verb: String = row.get("verb")?;
         let input = match serde_json::from_str(&verb).map_err(|why| bad(&id, why))? {
             Verb::Cancel => Input::Cancel { reason: None },
             Verb::CancelBecause(reason) => Input::Cancel { reason: Some(reason) },
             Verb::Rescue(rescue) => Input::Rescue(rescue),
             Verb::Reread => Input::Tick,
         };
-        let partition = u32::try_from(row.get::<i64>(1)?).map_err(|why| bad(&id, why))?;
+        let partition =
+            u32::try_from(row.get::<i64>("reply_partition")?).map_err(|why| bad(&id, why))?;
         Ok(HandedVerb { partition, saga: saga.parse().map_err(|why| bad(&id, why))?, input, id })
     }
 }
@@ -209,7 +242,7 @@ impl Answer {
 /// Reads an answer. An unreadable one, from a newer program, becomes an error that says that the
 /// verb was taken.
 fn read_answer(row: &Row) -> Result<(String, Result<Status, VerbError>), Error> {
-    let id: String = row.get(0)?;
+    let id: String = row.get("id")?;
     let answer = match try_answer(row) {
         Ok(answer) => answer,
         Err(error) if error.is_of_one_row() => {
@@ -225,7 +258,7 @@ fn read_answer(row: &Row) -> Result<(String, Result<Status, VerbError>), Error> 
 }
 
 fn try_answer(row: &Row) -> Result<Result<Status, VerbError>, Error> {
-    let (saga, answer): (String, String) = (row.get(1)?, row.get(2)?);
+    let (saga, answer): (String, String) = (row.get("saga")?, row.get("answer")?);
     Ok(match serde_json::from_str(&answer).map_err(|why| bad(&saga, why))? {
         Answer::Status(status) => Ok(status),
         Answer::Ignored(why) => Err(VerbError::Ignored(why)),

@@ -41,14 +41,10 @@ pub struct Header {
     /// The reason why nothing that arrives for the saga can be stored.
     pub unstored: Option<StorageFault>,
 }
-/// The columns of [`Header`], in order.
+/// The columns of [`Header`], of the table `saga`.
 pub(super) const HEADER: &str = "seq, id, version, hash, reply_partition, status, revision, started_at, \
      changed_at, ended_at, failed_at, unreadable, fault_shown_from, \
-     (SELECT b.fault FROM blocked b WHERE b.saga = saga.id)";
-
-/// The bytes of a saga's journal, which both databases know without reading the entries.
-pub(super) const BYTES: &str =
-    "(SELECT coalesce(sum(octet_length(j.entry)), 0) FROM journal j WHERE j.seq = saga.seq)";
+     (SELECT b.fault FROM blocked b WHERE b.saga = saga.id) AS fault";
 
 /// The longest reason in a mark, in characters.
 const WHY_MAX: usize = 500;
@@ -60,27 +56,28 @@ impl Header {
     }
 
     fn try_read(row: &Row) -> Result<Header, Error> {
-        let id: String = row.get(1)?;
+        let id: String = row.get("id")?;
         let small = |value: i64| u32::try_from(value).map_err(|why| bad(&id, why));
-        let failed_at = row.get::<Option<String>>(10)?.map(|name| Name::new(&name)).transpose();
-        let ended_at = row.get::<Option<i64>>(9)?.map(Timestamp);
-        let unstored = if ended_at.is_some() { None } else { read_fault(row.get(13)?) };
+        let failed_at =
+            row.get::<Option<String>>("failed_at")?.map(|name| Name::new(&name)).transpose();
+        let ended_at = row.get::<Option<i64>>("ended_at")?.map(Timestamp);
+        let unstored = if ended_at.is_some() { None } else { read_fault(row.get("fault")?) };
         let shown_from = [
-            row.get::<Option<i64>>(12)?.map(Timestamp),
+            row.get::<Option<i64>>("fault_shown_from")?.map(Timestamp),
             unstored.as_ref().and_then(StorageFault::shown_from),
         ];
         Ok(Header {
-            seq: row.get(0)?,
-            version: small(row.get(2)?)?,
-            hash: row.get(3)?,
-            partition: small(row.get(4)?)?,
-            status: read_status(&id, &row.get::<String>(5)?)?,
-            revision: u64::try_from(row.get::<i64>(6)?).map_err(|why| bad(&id, why))?,
-            started_at: Timestamp(row.get(7)?),
-            changed_at: Timestamp(row.get(8)?),
+            seq: row.get("seq")?,
+            version: small(row.get("version")?)?,
+            hash: row.get("hash")?,
+            partition: small(row.get("reply_partition")?)?,
+            status: read_status(&id, &row.get::<String>("status")?)?,
+            revision: u64::try_from(row.get::<i64>("revision")?).map_err(|why| bad(&id, why))?,
+            started_at: Timestamp(row.get("started_at")?),
+            changed_at: Timestamp(row.get("changed_at")?),
             ended_at,
             failed_at: failed_at.map_err(|why| bad(&id, why))?,
-            unreadable: row.get(11)?,
+            unreadable: row.get("unreadable")?,
             fault_shown_from: shown_from.into_iter().flatten().min(),
             unstored,
             id: id.parse().map_err(|why| bad(&id, why))?,
@@ -137,15 +134,15 @@ fn unreadable_row(row: &Row, why: &Error) -> Unreadable {
     let time = |column| Timestamp(number(column).unwrap_or_default());
     let why = reason(why);
     Unreadable {
-        seq: number(0).unwrap_or_default(),
-        id: text(1).unwrap_or_default(),
-        version: small(2).unwrap_or_default(),
-        status: text(5).unwrap_or_default(),
-        partition: small(4),
-        started_at: time(7),
-        changed_at: time(8),
-        ended_at: number(9).map(Timestamp),
-        is_marked: text(11).as_ref() == Some(&why),
+        seq: number("seq").unwrap_or_default(),
+        id: text("id").unwrap_or_default(),
+        version: small("version").unwrap_or_default(),
+        status: text("status").unwrap_or_default(),
+        partition: small("reply_partition"),
+        started_at: time("started_at"),
+        changed_at: time("changed_at"),
+        ended_at: number("ended_at").map(Timestamp),
+        is_marked: text("unreadable").as_ref() == Some(&why),
         why,
     }
 }

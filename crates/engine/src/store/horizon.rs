@@ -8,20 +8,36 @@ use sagamore_core::Timestamp;
 use sagamore_core::definition::Definition;
 use sagamore_core::id::{Name, SagaId};
 use sagamore_core::message::{Horizon, Swept};
-use sagamore_database::{Database, Value};
+use sagamore_database::{Database, Statement, Value, given_row};
 
 use super::Store;
-use super::schema::LASTING;
+use super::schema::{LASTING, lasting_ms};
 use crate::error::Error;
 
 /// Selects the sagas that a horizon may have to name: open ones, and long ones that ended at `$2`
 /// or later.
-const NAMES: &str = "
-SELECT id, started_at FROM saga WHERE ended_at IS NULL AND started_at < $1
-UNION ALL
-SELECT id, started_at FROM saga WHERE ended_at - started_at > 86400000 AND started_at < $1
-    AND ended_at >= $2
-ORDER BY started_at LIMIT $3";
+const NAMES: &str = concat!(
+    "SELECT id, started_at FROM saga WHERE ended_at IS NULL AND started_at < $1
+    UNION ALL
+    SELECT id, started_at FROM saga WHERE ended_at - started_at > ",
+    lasting_ms!(),
+    " AND started_at < $1 AND ended_at >= $2
+    ORDER BY started_at LIMIT $3"
+);
+
+given_row! {
+    /// The moment before which a participant has no rows.
+    struct SweptParticipant<'a> {
+        participant: &'a str,
+        swept_before: i64,
+    }
+}
+
+static NOTE_SWEPT: Statement<SweptParticipant<'_>> = Statement::insert(
+    "swept",
+    "ON CONFLICT (participant) DO UPDATE SET swept_before = excluded.swept_before
+     WHERE excluded.swept_before > swept.swept_before",
+);
 
 impl Store {
     /// Builds a horizon: all sagas that started before `started_before` ended before
@@ -51,7 +67,7 @@ impl Store {
             .await?;
         let mut names = Vec::with_capacity(rows.len());
         for row in &rows {
-            let name: String = row.get(0)?;
+            let name: String = row.get("name")?;
             match name.parse() {
                 Ok(name) => names.push(name),
                 // skipped: participants then retain the rows of its sagas
@@ -65,14 +81,13 @@ impl Store {
 
     /// Records the moments up to which participants have removed their rows.
     pub async fn note_swept(&self, swept: &[Swept]) -> Result<(), Error> {
-        let sql = "INSERT INTO swept (participant, swept_before) VALUES ($1, $2)
-            ON CONFLICT (participant) DO UPDATE SET swept_before = excluded.swept_before
-            WHERE excluded.swept_before > swept.swept_before";
-        let row = |swept: &Swept| {
-            vec![Value::from(swept.participant.as_str()), Value::Int(swept.before.0)]
-        };
+        let rows = swept.iter().map(|swept| SweptParticipant {
+            participant: swept.participant.as_str(),
+            swept_before: swept.before.0,
+        });
         let open = self.begin().await?;
-        open.tx().execute_each(sql, swept.iter().map(row).collect()).await?;
+        // one after another: a participant may be among them twice
+        open.tx().execute_row_by_row(&NOTE_SWEPT, rows).await?;
         Ok(open.commit().await?)
     }
 
@@ -81,7 +96,7 @@ impl Store {
     pub async fn swept(&self) -> Result<Option<BTreeMap<String, Option<Timestamp>>>, Error> {
         let mut swept = BTreeMap::new();
         for row in self.database.query("SELECT name, body FROM definition", ()).await? {
-            let (name, body): (String, String) = (row.get(0)?, row.get(1)?);
+            let (name, body): (String, String) = (row.get("name")?, row.get("body")?);
             let definition: Definition = match serde_json::from_str(&body) {
                 Ok(definition) => definition,
                 Err(why) => {
@@ -94,8 +109,8 @@ impl Store {
             );
         }
         for row in self.database.query("SELECT participant, swept_before FROM swept", ()).await? {
-            if let Some(before) = swept.get_mut(&row.get::<String>(0)?) {
-                *before = Some(Timestamp(row.get(1)?));
+            if let Some(before) = swept.get_mut(&row.get::<String>("participant")?) {
+                *before = Some(Timestamp(row.get("swept_before")?));
             }
         }
         Ok(Some(swept))
@@ -105,7 +120,7 @@ impl Store {
 /// Finds the latest cutoff that leaves at most `names_max` unfinished sagas before it. Returns the
 /// cutoff and those sagas.
 ///
-/// `sql` selects sagas in the order of their start. Its parameters: `$1` the latest start, `$2` the
+/// `sql` selects `id` and `started_at` of sagas, in the order of their start. Its parameters: `$1` the latest start, `$2` the
 /// earliest end, `$3` the row limit, `$4` `known_since` if given.
 pub(crate) async fn named(
     database: &Database,
@@ -121,7 +136,7 @@ pub(crate) async fn named(
     let mut parameters = vec![Value::Int(until.0), Value::Int(ended_before.0), Value::Int(limit)];
     parameters.extend(known_since.map(|known_since| Value::Int(known_since.0)));
     for row in database.query(sql, parameters).await? {
-        let (id, started_at): (String, i64) = (row.get(0)?, row.get(1)?);
+        let (id, started_at): (String, i64) = (row.get("id")?, row.get("started_at")?);
         match id.parse() {
             Ok(id) => names.push((id, Timestamp(started_at))),
             Err(why) => {

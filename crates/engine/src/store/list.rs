@@ -130,7 +130,7 @@ impl Store {
         let mut rows = self.database.query(&sql, clauses.values).await?;
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
-        let next = rows.last().filter(|_| more).map(|last| last.get(0)).transpose()?;
+        let next = rows.last().filter(|_| more).map(|last| last.get("seq")).transpose()?;
         let (mut sagas, mut unreadable) = (Vec::new(), Vec::new());
         for row in &rows {
             match Header::read(row) {

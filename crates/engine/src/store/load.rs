@@ -8,14 +8,65 @@ use sagamore_core::definition::Definition;
 use sagamore_core::id::SagaId;
 use sagamore_core::message::ReplyTo;
 use sagamore_core::saga::{Entry, Saga};
-use sagamore_database::port::Dialect;
-use sagamore_database::{Row, Tx, Value};
+use sagamore_database::{Row, Statement, Tx, given_row};
 
-use super::header::{BYTES, HEADER, Header};
-use super::{Store, bad, postgres};
+use super::header::{HEADER, Header};
+use super::{Store, bad};
 use crate::error::Error;
 use crate::registry::Registry;
 use crate::unreadable::Unreadable;
+
+given_row! {
+    /// A saga by its id.
+    pub(super) struct SagaKey<'a> {
+        saga: &'a str,
+    }
+}
+
+given_row! {
+    /// A saga by the number of its row, with its place among others.
+    struct SagaPlace {
+        place: i64,
+        saga_seq: i64,
+    }
+}
+
+given_row! {
+    /// A saga by the number of its row.
+    struct SagaSeq {
+        saga_seq: i64,
+    }
+}
+
+impl SagaKey<'_> {
+    pub fn of(saga: &SagaId) -> SagaKey<'_> {
+        SagaKey { saga: saga.as_str() }
+    }
+}
+
+static ROWS: Statement<SagaKey<'_>> =
+    Statement::built(|| format!("SELECT {HEADER} FROM given, saga WHERE saga.id = given.saga"));
+
+/// Selects the bytes of journals, which both databases know without reading the entries.
+static BYTES: Statement<SagaKey<'_>> = Statement::new(
+    "SELECT saga.id, (
+        SELECT coalesce(sum(octet_length(j.entry)), 0) FROM journal j WHERE j.seq = saga.seq
+     ) AS bytes
+     FROM given, saga WHERE saga.id = given.saga",
+);
+
+/// Like [`BYTES`], in the order of the places.
+static BYTES_IN_ORDER: Statement<SagaPlace> = Statement::new(
+    "SELECT (
+        SELECT coalesce(sum(octet_length(j.entry)), 0) FROM journal j WHERE j.seq = given.saga_seq
+     ) AS bytes
+     FROM given ORDER BY given.place",
+);
+
+static JOURNALS: Statement<SagaSeq> = Statement::new(
+    "SELECT journal.seq, journal.entry FROM given, journal WHERE journal.seq = given.saga_seq
+     ORDER BY journal.seq, journal.revision",
+);
 
 /// A saga with the number of its row.
 pub(crate) struct LoadedSaga {
@@ -63,16 +114,9 @@ impl Store {
     /// Returns the journal sizes of these sagas in bytes. Missing sagas are left out.
     pub async fn bytes(&self, ids: &[&SagaId]) -> Result<HashMap<String, usize>, Error> {
         let open = self.begin().await?;
-        let rows = match open.tx().dialect() {
-            Dialect::Sqlite => {
-                let sql = format!("SELECT id, {BYTES} FROM saga WHERE id = $1");
-                let sets = ids.iter().map(|id| vec![Value::from(id.as_str())]).collect();
-                open.tx().query_each(&sql, sets).await?.into_iter().flatten().collect()
-            }
-            Dialect::Postgres => postgres::bytes(&open.tx(), ids).await?,
-        };
+        let rows = open.tx().query_rows(&BYTES, ids.iter().map(|id| SagaKey::of(id))).await?;
         open.rollback().await?;
-        rows.iter().map(|row| Ok((row.get(0)?, bytes(row.get(1)?)))).collect()
+        rows.iter().map(|row| Ok((row.get("id")?, bytes(row.get("bytes")?)))).collect()
     }
 
     /// Truncates to rows whose journals fit into `bytes_max`, at least one.
@@ -82,18 +126,11 @@ impl Store {
         mut rows: Vec<Row>,
         bytes_max: usize,
     ) -> Result<Vec<Row>, Error> {
-        let seqs = rows.iter().map(|row| row.get(0)).collect::<Result<Vec<i64>, _>>()?;
-        let sql = format!("SELECT {BYTES} FROM saga WHERE seq = $1");
-        let of_rows: Vec<Row> = match tx.dialect() {
-            Dialect::Sqlite => {
-                let sets = seqs.into_iter().map(|seq| vec![Value::Int(seq)]).collect();
-                tx.query_each(&sql, sets).await?.into_iter().flatten().collect()
-            }
-            Dialect::Postgres => postgres::bytes_of_rows(tx, &seqs).await?,
-        };
+        let place = |(place, row): (i64, &Row)| Ok(SagaPlace { place, saga_seq: row.get("seq")? });
+        let places = (0..).zip(&rows).map(place).collect::<Result<Vec<_>, Error>>()?;
         let (mut total, mut count) = (0_usize, 0);
-        for of_row in &of_rows {
-            total = total.saturating_add(bytes(of_row.get(0)?));
+        for of_row in tx.query_rows(&BYTES_IN_ORDER, places).await? {
+            total = total.saturating_add(bytes(of_row.get("bytes")?));
             if total > bytes_max && count > 0 {
                 break;
             }
@@ -104,14 +141,7 @@ impl Store {
     }
 
     async fn rows(&self, tx: &Tx, ids: &[&SagaId]) -> Result<Vec<Row>, Error> {
-        match tx.dialect() {
-            Dialect::Sqlite => {
-                let sql = format!("SELECT {HEADER} FROM saga WHERE id = $1");
-                let sets = ids.iter().map(|id| vec![Value::from(id.as_str())]).collect();
-                Ok(tx.query_each(&sql, sets).await?.into_iter().flatten().collect())
-            }
-            Dialect::Postgres => postgres::headers(tx, ids).await,
-        }
+        Ok(tx.query_rows(&ROWS, ids.iter().map(|id| SagaKey::of(id))).await?)
     }
 
     /// Returns the largest row number of a partition's unfinished sagas, 0 without any.
@@ -147,21 +177,16 @@ impl Store {
         rows: Vec<Row>,
     ) -> Result<Vec<LoadResult>, Error> {
         let headers: Vec<Result<Header, Box<Unreadable>>> = rows.iter().map(Header::read).collect();
-        let seqs: Vec<i64> = headers.iter().flatten().map(|header| header.seq).collect();
-        let journals = match tx.dialect() {
-            _ if seqs.is_empty() => Vec::new(),
-            Dialect::Sqlite => {
-                let sets = seqs.into_iter().map(|seq| vec![Value::Int(seq)]).collect();
-                tx.query_each("SELECT entry FROM journal WHERE seq = $1 ORDER BY revision", sets)
-                    .await?
-            }
-            Dialect::Postgres => postgres::journals(tx, &seqs).await?,
-        };
-        let (mut journals, mut read) = (journals.into_iter(), Vec::with_capacity(headers.len()));
+        let seqs = headers.iter().flatten().map(|header| SagaSeq { saga_seq: header.seq });
+        let mut journals: HashMap<i64, Vec<Row>> = HashMap::with_capacity(headers.len());
+        for row in tx.query_rows(&JOURNALS, seqs).await? {
+            journals.entry(row.get("seq")?).or_default().push(row);
+        }
+        let mut read = Vec::with_capacity(headers.len());
         for header in headers {
             read.push(match header {
                 Ok(header) => {
-                    let journal = journals.next().unwrap_or_default();
+                    let journal = journals.remove(&header.seq).unwrap_or_default();
                     self.read_saga(tx, registry, &header, &journal).await?
                 }
                 Err(unreadable) => Err(unreadable),
@@ -209,7 +234,7 @@ impl Store {
         };
         let row = rows.first().ok_or_else(|| bad(hash, "no definition of this hash is stored"))?;
         let definition =
-            serde_json::from_str(&row.get::<String>(0)?).map_err(|why| bad(hash, why))?;
+            serde_json::from_str(&row.get::<String>("body")?).map_err(|why| bad(hash, why))?;
         Ok(registry.add(definition, false))
     }
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use sagamore_core::Timestamp;
-use sagamore_database::{Row, Tx, Value};
+use sagamore_database::{Row, Statement, Tx, given_row};
 
 use super::Store;
 use super::ownership::{Seat, clock, is_possible, partition};
@@ -18,6 +18,37 @@ const RETENTION: Duration = Duration::from_secs(3600);
 /// By how much another member's success must be newer than a member's failures to evict it. Longer
 /// than a producer takes to notice that its brokers are back.
 const NEWER_BY: Duration = Duration::from_secs(3);
+
+given_row! {
+    /// A row of the table `orchestrator`.
+    struct MemberRow<'a> {
+        owner: &'a str,
+        seen_until: i64,
+        able_since: Option<i64>,
+        failing_since: i64,
+        published_at: i64,
+    }
+}
+
+given_row! {
+    /// A row that is removed unless it was renewed.
+    struct OldMember<'a> {
+        owner: &'a str,
+        seen_until: i64,
+    }
+}
+
+static STORE: Statement<MemberRow<'_>> = Statement::insert(
+    "orchestrator",
+    "ON CONFLICT (owner) DO UPDATE
+     SET seen_until = excluded.seen_until, able_since = excluded.able_since,
+        failing_since = excluded.failing_since, published_at = excluded.published_at",
+);
+
+static REMOVE: Statement<OldMember<'_>> = Statement::new(
+    "DELETE FROM orchestrator USING given
+     WHERE orchestrator.owner = given.owner AND orchestrator.seen_until = given.seen_until",
+);
 
 /// An orchestrator's statement with its renewal.
 #[derive(Clone, Copy)]
@@ -85,23 +116,12 @@ impl Store {
         let us = renewed(before.as_ref(), renewal, time);
         let is_over =
             |member: &&Member| !(time.minus(RETENTION).0..time.0).contains(&member.seen_until);
-        let row = |member: &Member| {
-            vec![Value::from(member.owner.as_str()), Value::Int(member.seen_until)]
-        };
-        let over: Vec<_> = others.iter().filter(is_over).map(row).collect();
-        if !over.is_empty() {
-            tx.execute_each("DELETE FROM orchestrator WHERE owner = $1 AND seen_until = $2", over)
-                .await?;
-        }
-        let store = "INSERT INTO orchestrator (owner, seen_until, able_since, failing_since,
-                published_at)
-            VALUES ($1, $2, $3, $4, $5)
-            ON CONFLICT (owner) DO UPDATE
-            SET seen_until = excluded.seen_until, able_since = excluded.able_since,
-                failing_since = excluded.failing_since, published_at = excluded.published_at";
-        let row =
-            (us.owner.as_str(), us.seen_until, us.able_since, us.failing_since, us.published_at);
-        tx.execute(store, row).await?;
+        let over = others
+            .iter()
+            .filter(is_over)
+            .map(|member| OldMember { owner: &member.owner, seen_until: member.seen_until });
+        tx.execute_row_by_row(&REMOVE, over).await?;
+        tx.execute_row_by_row(&STORE, [us.row()]).await?;
         if is_evicted(&us, &members) {
             tx.execute(&of_owner(&tx, "owner = '', lease_until = 0"), (renewal.owner,)).await?;
         } else {
@@ -122,7 +142,8 @@ impl Store {
         let members = members(&tx).await?;
         let seats = tx
             .query(
-                "SELECT reply_partition, epoch, owner, lease_until FROM ownership ORDER BY 1",
+                "SELECT reply_partition, epoch, owner, lease_until FROM ownership
+                 ORDER BY reply_partition",
                 (),
             )
             .await?;
@@ -132,10 +153,10 @@ impl Store {
         let members: Vec<Member> =
             members.into_iter().filter(|member| member.is_alive(time, lease)).collect();
         let seat = |row: &Row| {
-            let (epoch, ours, lease_until) =
-                (row.get(1)?, row.get::<String>(2)? == owner, row.get(3)?);
+            let (epoch, lease_until) = (row.get("epoch")?, row.get("lease_until")?);
+            let ours = row.get::<String>("owner")? == owner;
             let free = !is_possible(lease_until, time, lease);
-            let partition = partition(row.get(0)?);
+            let partition = partition(row.get("reply_partition")?);
             Ok(partition.map(|partition| Seat { partition, epoch, ours, free, lease_until }))
         };
         Ok(Survey {
@@ -153,19 +174,26 @@ impl Store {
 /// Updates the rows of one owner's partitions, locked in the order in which writes of sagas lock
 /// them.
 fn of_owner(tx: &Tx, set: &str) -> String {
-    match tx.dialect() {
-        sagamore_database::port::Dialect::Sqlite => {
-            format!("UPDATE ownership SET {set} WHERE owner = $1")
-        }
-        sagamore_database::port::Dialect::Postgres => format!(
-            "WITH ours AS (SELECT reply_partition FROM ownership WHERE owner = $1
-                           ORDER BY reply_partition FOR NO KEY UPDATE)
-             UPDATE ownership SET {set} WHERE reply_partition IN (SELECT reply_partition FROM ours)"
-        ),
-    }
+    tx.dialect().text(&format!(
+        "{{WITH ours AS (SELECT reply_partition FROM ownership WHERE owner = $1
+                         ORDER BY reply_partition FOR NO KEY UPDATE)}}
+         UPDATE ownership SET {set}
+         WHERE owner = $1 {{AND reply_partition IN (SELECT reply_partition FROM ours)}}"
+    ))
 }
 
 impl Member {
+    fn row(&self) -> MemberRow<'_> {
+        let Member { owner, seen_until, able_since, failing_since, published_at } = self;
+        MemberRow {
+            owner,
+            seen_until: *seen_until,
+            able_since: *able_since,
+            failing_since: *failing_since,
+            published_at: *published_at,
+        }
+    }
+
     /// Whether its lease has not ended by `time`.
     fn is_alive(&self, time: Timestamp, lease: Duration) -> bool {
         is_possible(self.seen_until, time, lease)
@@ -178,11 +206,11 @@ async fn members(tx: &Tx) -> Result<Vec<Member>, Error> {
         ORDER BY owner";
     let read = |row: &Row| {
         Ok(Member {
-            owner: row.get(0)?,
-            seen_until: row.get(1)?,
-            able_since: row.get(2)?,
-            failing_since: row.get::<Option<i64>>(3)?.unwrap_or(0),
-            published_at: row.get::<Option<i64>>(4)?.unwrap_or(0),
+            owner: row.get("owner")?,
+            seen_until: row.get("seen_until")?,
+            able_since: row.get("able_since")?,
+            failing_since: row.get::<Option<i64>>("failing_since")?.unwrap_or(0),
+            published_at: row.get::<Option<i64>>("published_at")?.unwrap_or(0),
         })
     };
     tx.query(sql, ()).await?.iter().map(read).collect()

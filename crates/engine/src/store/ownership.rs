@@ -9,14 +9,59 @@ use std::time::Duration;
 
 use sagamore_core::Timestamp;
 use sagamore_core::planted::{Bug, planted};
-use sagamore_database::port::Dialect;
-use sagamore_database::{Row, Tx, Value};
+use sagamore_database::{Row, Statement, Tx, given_row};
 
 use super::Store;
 use crate::error::Error;
 
 /// The longest lease of any orchestrator.
 const LEASE_MAX: Duration = Duration::from_secs(3);
+
+given_row! {
+    /// A new row of the table `ownership`.
+    struct NewPartition<'a> {
+        reply_partition: u32,
+        owner: &'a str,
+        epoch: i64,
+    }
+}
+
+given_row! {
+    /// A partition that an orchestrator claims until a moment, as the survey found it.
+    struct Claim<'a> {
+        reply_partition: u32,
+        epoch: i64,
+        lease_until: i64,
+        owner: &'a str,
+        until: i64,
+    }
+}
+
+given_row! {
+    /// A partition that its owner releases.
+    struct ReleasedPartition<'a> {
+        reply_partition: u32,
+        owner: &'a str,
+    }
+}
+
+static SHARE: Statement<NewPartition<'_>> =
+    Statement::insert("ownership", "ON CONFLICT (reply_partition) DO NOTHING");
+
+/// Runs row by row, as does `RELEASE`: one order of locks in all transactions.
+static CLAIM: Statement<Claim<'_>> = Statement::new(
+    "UPDATE ownership SET owner = given.owner, epoch = epoch + 1, lease_until = given.until
+     WHERE reply_partition = (SELECT o.reply_partition FROM ownership o
+        WHERE o.reply_partition = given.reply_partition AND o.epoch = given.epoch
+            AND (o.owner = given.owner OR o.lease_until = given.lease_until)
+        {FOR UPDATE SKIP LOCKED})
+     RETURNING reply_partition, epoch",
+);
+
+static RELEASE: Statement<ReleasedPartition<'_>> = Statement::new(
+    "UPDATE ownership SET owner = '', lease_until = 0 FROM given
+     WHERE ownership.reply_partition = given.reply_partition AND ownership.owner = given.owner",
+);
 
 /// The partitions that an orchestrator owns, each with the epoch of its claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +94,7 @@ impl Store {
         let mut epochs = BTreeMap::new();
         let mut all: BTreeSet<u32> = (0..partitions.max(1)).collect();
         for row in open.tx().query("SELECT reply_partition FROM ownership", ()).await? {
-            all.extend(partition(row.get(0)?));
+            all.extend(partition(row.get("reply_partition")?));
         }
         for partition in all {
             let rows = open
@@ -65,7 +110,7 @@ impl Store {
             let row = rows
                 .first()
                 .ok_or_else(|| super::bad("ownership", "the database returned no epoch"))?;
-            epochs.insert(partition, row.get(0)?);
+            epochs.insert(partition, row.get("epoch")?);
         }
         open.commit().await?;
         Ok(Epochs(epochs))
@@ -74,10 +119,8 @@ impl Store {
     /// Inserts a row for each partition, free to be claimed.
     pub async fn share(&self, partitions: u32) -> Result<(), Error> {
         let open = self.begin().await?;
-        let rows = (0..partitions.max(1)).map(|partition| vec![Value::from(partition)]).collect();
-        let insert = "INSERT INTO ownership (reply_partition, owner, epoch) VALUES ($1, '', 0)
-            ON CONFLICT (reply_partition) DO NOTHING";
-        open.tx().execute_each(insert, rows).await?;
+        let free = |reply_partition| NewPartition { reply_partition, owner: "", epoch: 0 };
+        open.tx().execute_rows(&SHARE, (0..partitions.max(1)).map(free)).await?;
         Ok(open.commit().await?)
     }
 
@@ -97,37 +140,27 @@ impl Store {
         let open = self.begin().await?;
         let tx = open.tx();
         let until = clock(&tx, now).await?.plus(lease).0;
-        let skip = match tx.dialect() {
-            Dialect::Sqlite => "",
-            Dialect::Postgres => "FOR UPDATE SKIP LOCKED",
-        };
-        let claim = format!(
-            "UPDATE ownership SET owner = $1, epoch = epoch + 1, lease_until = $2
-             WHERE reply_partition = (SELECT reply_partition FROM ownership
-                                      WHERE reply_partition = $3 AND epoch = $4
-                                      AND (owner = $1 OR lease_until = $5) {skip})
-             RETURNING reply_partition, epoch"
-        );
-        let set = |seat: &Seat| {
-            let (partition, epoch) = (Value::from(seat.partition), Value::Int(seat.epoch));
-            vec![owner.into(), Value::Int(until), partition, epoch, Value::Int(seat.lease_until)]
-        };
-        let rows = tx.query_each(&claim, wanted.iter().map(set).collect()).await?;
+        let claims = wanted.iter().map(|seat| Claim {
+            reply_partition: seat.partition,
+            epoch: seat.epoch,
+            lease_until: seat.lease_until,
+            owner,
+            until,
+        });
+        let rows = tx.query_row_by_row(&CLAIM, claims).await?;
         open.commit().await?;
-        let claimed = |row: &Row| Ok(partition(row.get(0)?).zip(Some(row.get(1)?)));
+        let claimed =
+            |row: &Row| Ok(partition(row.get("reply_partition")?).zip(Some(row.get("epoch")?)));
         rows.iter().flatten().map(claimed).filter_map(Result::transpose).collect()
     }
 
     /// Releases these partitions: any orchestrator may claim them.
     pub async fn release(&self, owner: &str, partitions: &[u32]) -> Result<(), Error> {
         let open = self.begin().await?;
-        let release = "UPDATE ownership SET owner = '', lease_until = 0 WHERE reply_partition = $1
-            AND owner = $2";
-        let sets = partitions
+        let released = partitions
             .iter()
-            .map(|partition| vec![Value::from(*partition), Value::from(owner)])
-            .collect();
-        open.tx().execute_each(release, sets).await?;
+            .map(|partition| ReleasedPartition { reply_partition: *partition, owner });
+        open.tx().execute_row_by_row(&RELEASE, released).await?;
         Ok(open.commit().await?)
     }
 
@@ -144,9 +177,8 @@ impl Store {
     /// sees them.
     pub async fn check_ownership(&self, tx: &Tx, epochs: &Epochs) -> Result<(), Error> {
         for row in tx.query("SELECT reply_partition, epoch FROM ownership", ()).await? {
-            let (Some(partition), epoch) = (partition(row.get(0)?), row.get::<i64>(1)?) else {
-                continue;
-            };
+            let epoch: i64 = row.get("epoch")?;
+            let Some(partition) = partition(row.get("reply_partition")?) else { continue };
             let lost = epochs.0.get(&partition).is_some_and(|ours| *ours != epoch);
             if lost && !planted(Bug::IgnoreEpoch) {
                 return Err(Error::OwnershipLost { partition });

@@ -4,6 +4,15 @@ use std::time::Duration;
 
 use sagamore_database::Migration;
 
+/// The milliseconds of [`LASTING`], a day. An index and the queries that use it must contain the
+/// same figure.
+macro_rules! lasting_ms {
+    () => {
+        86_400_000
+    };
+}
+pub(crate) use lasting_ms;
+
 macro_rules! tables {
     ($number:literal, $bytewise:literal, $by_key:literal) => {
         concat!(
@@ -84,12 +93,13 @@ const SWEPT: &str =
 
 /// Indexes sagas that took longer than [`LASTING`]. A horizon whose cutoff is that much earlier
 /// names only these and the open ones. Shorter sagas cost no index entry.
-const LASTING_INDEX: &str =
-    "CREATE INDEX saga_lasting ON saga (started_at) WHERE ended_at - started_at > 86400000";
+const LASTING_INDEX: &str = concat!(
+    "CREATE INDEX saga_lasting ON saga (started_at) WHERE ended_at - started_at > ",
+    lasting_ms!()
+);
 
-/// The minimum length of the sagas in `saga_lasting`. The index and the queries that use it contain
-/// the same figure.
-pub const LASTING: Duration = Duration::from_secs(24 * 3600);
+/// The minimum length of the sagas in `saga_lasting`, and of the chains in `chain_lasting`.
+pub const LASTING: Duration = Duration::from_millis(lasting_ms!());
 
 /// The reason why a saga's owner cannot read it: a newer program wrote it, or it is damaged.
 const UNREADABLE: &str = "

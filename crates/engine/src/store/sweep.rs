@@ -8,13 +8,54 @@ use std::time::Duration;
 
 use sagamore_core::Timestamp;
 use sagamore_database::port::Dialect;
-use sagamore_database::{Tx, Value};
+use sagamore_database::{Statement, Tx, given_row};
 
 use super::Store;
+use super::load::SagaKey;
 use crate::error::Error;
 
 /// Maximum difference between the clocks of orchestrators.
 const DIFFERENCE_MAX: Duration = Duration::from_secs(3600);
+
+given_row! {
+    /// A saga by the number of its row.
+    struct SagaSeq {
+        seq: i64,
+    }
+}
+
+given_row! {
+    /// An idempotency key without a saga, as it was read.
+    struct OrphanedKey {
+        key: String,
+        saga: String,
+        stored_at: i64,
+    }
+}
+
+/// Removes a key only as it was read: a start may be taking it over.
+static REMOVE_ORPHAN: Statement<OrphanedKey> = Statement::new(
+    "DELETE FROM idempotency USING given
+     WHERE idempotency.key = given.key AND idempotency.saga = given.saga
+        AND idempotency.stored_at = given.stored_at
+        AND NOT EXISTS (SELECT 1 FROM saga s WHERE s.id = idempotency.saga)",
+);
+
+static REMOVE_JOURNAL: Statement<SagaSeq> =
+    Statement::new("DELETE FROM journal USING given WHERE journal.seq = given.seq");
+
+static REMOVE_KEYS: Statement<SagaKey<'_>> =
+    Statement::new("DELETE FROM idempotency USING given WHERE idempotency.saga = given.saga");
+
+static REMOVE_ROW: Statement<SagaSeq> = Statement::new(
+    "DELETE FROM saga USING given WHERE saga.seq = given.seq AND saga.ended_at IS NOT NULL",
+);
+
+/// Selects a saga unless another session has locked its row.
+static FREE: Statement<SagaSeq> = Statement::new(
+    "SELECT saga.seq FROM given, saga WHERE saga.seq = given.seq
+     {FOR UPDATE OF saga SKIP LOCKED}",
+);
 
 /// The target of a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,22 +85,18 @@ impl Store {
         let rows = self.database.query(next, (after, limit)).await?;
         let mut orphans = Vec::new();
         for row in &rows {
-            if row.get::<Option<i64>>(3)?.is_none() {
-                let (key, saga, stored_at): (String, String, i64) =
-                    (row.get(0)?, row.get(1)?, row.get(2)?);
-                orphans.push(vec![Value::Text(key), Value::Text(saga), Value::Int(stored_at)]);
+            if row.get::<Option<i64>>("seq")?.is_none() {
+                let (key, saga) = (row.get("key")?, row.get("saga")?);
+                orphans.push(OrphanedKey { key, saga, stored_at: row.get("stored_at")? });
             }
         }
         if !orphans.is_empty() {
-            // delete the row only as it was read: a start may be taking the key over
-            let remove = "DELETE FROM idempotency WHERE key = $1 AND saga = $2 AND stored_at = $3
-                AND NOT EXISTS (SELECT 1 FROM saga s WHERE s.id = idempotency.saga)";
             let open = self.begin().await?;
-            open.tx().execute_each(remove, orphans).await?;
+            open.tx().execute_rows(&REMOVE_ORPHAN, orphans).await?;
             open.commit().await?;
         }
         let last = rows.last().filter(|_| rows.len() == limit as usize);
-        Ok(last.map(|row| row.get(0)).transpose()?)
+        Ok(last.map(|row| row.get("key")).transpose()?)
     }
 
     /// Corrects open sagas that were stamped by a clock that was ahead. No horizon would name them,
@@ -67,14 +104,11 @@ impl Store {
     /// and left uncorrected.
     pub async fn correct_starts(&self, now: Timestamp) -> Result<bool, Error> {
         let open = self.begin().await?;
-        let alone = match open.tx().dialect() {
-            Dialect::Sqlite => "",
-            Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
-        };
         let latest = now.plus(DIFFERENCE_MAX).0;
-        let correct = format!(
-            "UPDATE saga SET started_at = $1 WHERE seq IN
-            (SELECT s.seq FROM saga s WHERE s.ended_at IS NULL AND s.started_at > $2{alone})"
+        let correct = open.tx().dialect().text(
+            "UPDATE saga SET started_at = $1 WHERE seq IN (
+                SELECT s.seq FROM saga s WHERE s.ended_at IS NULL AND s.started_at > $2
+                {FOR UPDATE SKIP LOCKED})",
         );
         open.tx().execute(&correct, (now.0, latest)).await?;
         let left = "SELECT 1 FROM saga WHERE ended_at IS NULL AND started_at > $1 LIMIT 1";
@@ -96,13 +130,15 @@ impl Store {
         let rows = self.database.query(next, (after, limit)).await?;
         let (mut old, mut last) = (Vec::new(), None);
         for row in &rows {
-            let (seq, id, started_at): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let (seq, id): (i64, String) = (row.get("seq")?, row.get("id")?);
+            let (started_at, ended_at): (i64, Option<i64>) =
+                (row.get("started_at")?, row.get("ended_at")?);
             if started_at < before.0 {
                 // a younger saga with a lower number has a start time of a clock that was ahead, so
                 // the search continues after it
                 last = Some(seq);
             }
-            if row.get::<Option<i64>>(3)?.is_some_and(|ended_at| ended_at < before.0) {
+            if ended_at.is_some_and(|ended_at| ended_at < before.0) {
                 old.push((seq, id));
             }
         }
@@ -111,17 +147,11 @@ impl Store {
             let open = self.begin().await?;
             let tx = open.tx();
             let old = if target == SweepTarget::Row { free(&tx, old).await? } else { old };
-            let (seqs, ids): (Vec<_>, Vec<_>) = old
-                .into_iter()
-                .map(|(seq, id)| (vec![Value::Int(seq)], vec![Value::Text(id)]))
-                .unzip();
-            let mut each =
-                tx.execute_each("DELETE FROM journal WHERE seq = $1", seqs.clone()).await?;
-            tx.execute_each("DELETE FROM idempotency WHERE saga = $1", ids).await?;
+            let seqs = || old.iter().map(|(seq, _)| SagaSeq { seq: *seq });
+            let mut each = tx.execute_row_by_row(&REMOVE_JOURNAL, seqs()).await?;
+            tx.execute_rows(&REMOVE_KEYS, old.iter().map(|(_, saga)| SagaKey { saga })).await?;
             if target == SweepTarget::Row {
-                each = tx
-                    .execute_each("DELETE FROM saga WHERE seq = $1 AND ended_at IS NOT NULL", seqs)
-                    .await?;
+                each = tx.execute_row_by_row(&REMOVE_ROW, seqs()).await?;
             }
             open.commit().await?;
             removed = each.into_iter().filter(|rows| *rows > 0).count() as u64;
@@ -136,9 +166,8 @@ async fn free(tx: &Tx, sagas: Vec<(i64, String)>) -> Result<Vec<(i64, String)>, 
     if tx.dialect() == Dialect::Sqlite {
         return Ok(sagas);
     }
-    let sql = "SELECT seq FROM saga WHERE seq = $1 FOR UPDATE SKIP LOCKED";
-    let rows =
-        tx.query_each(sql, sagas.iter().map(|(seq, _)| vec![Value::Int(*seq)]).collect()).await?;
+    let seqs = sagas.iter().map(|(seq, _)| SagaSeq { seq: *seq });
+    let rows = tx.query_row_by_row(&FREE, seqs).await?;
     Ok(sagas
         .into_iter()
         .zip(rows)

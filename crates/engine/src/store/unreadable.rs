@@ -1,11 +1,28 @@
 //! The owner's marks in rows that it cannot read: each sets one saga aside, and shows it to every
 //! program.
 
-use sagamore_database::Value;
-use sagamore_database::port::Dialect;
+use sagamore_database::{Statement, given_row};
 
 use super::Store;
 use crate::error::Error;
+
+given_row! {
+    /// A saga's row with its new mark, and the epoch of the saga's partition.
+    struct MarkedSaga<'a> {
+        seq: i64,
+        epoch: i64,
+        unreadable: Option<&'a str>,
+    }
+}
+
+/// Marks rows, except one locked by another session, which is marked when it is read again. Runs
+/// row by row.
+static MARK: Statement<MarkedSaga<'_>> = Statement::new(
+    "UPDATE saga SET unreadable = given.unreadable WHERE saga.seq = given.seq
+        {AND saga.seq IN (SELECT s.seq FROM saga s WHERE s.seq = given.seq FOR UPDATE SKIP LOCKED)}
+        AND EXISTS (SELECT 1 FROM ownership o
+            WHERE o.reply_partition = saga.reply_partition AND o.epoch = given.epoch)",
+);
 
 /// A change of a row's mark.
 pub(crate) struct Mark {
@@ -21,22 +38,12 @@ impl Store {
     /// left as it is.
     pub async fn mark(&self, marks: &[Mark]) -> Result<(), Error> {
         let open = self.begin().await?;
-        // a row locked by another session is marked when it is read again
-        let free = match open.tx().dialect() {
-            Dialect::Sqlite => "$1",
-            Dialect::Postgres => {
-                "(SELECT s.seq FROM saga s WHERE s.seq = $1 FOR UPDATE SKIP LOCKED)"
-            }
-        };
-        let sql = format!(
-            "UPDATE saga SET unreadable = $2 WHERE seq = {free} AND EXISTS
-            (SELECT 1 FROM ownership o
-             WHERE o.reply_partition = saga.reply_partition AND o.epoch = $3)"
-        );
-        let set = |mark: &Mark| {
-            vec![Value::Int(mark.seq), Value::from(mark.why.clone()), Value::Int(mark.epoch)]
-        };
-        open.tx().execute_each(&sql, marks.iter().map(set).collect()).await?;
+        let marks = marks.iter().map(|mark| MarkedSaga {
+            seq: mark.seq,
+            epoch: mark.epoch,
+            unreadable: mark.why.as_deref(),
+        });
+        open.tx().execute_row_by_row(&MARK, marks).await?;
         Ok(open.commit().await?)
     }
 

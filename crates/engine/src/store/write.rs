@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use sagamore_core::Timestamp;
 use sagamore_core::id::SagaId;
 use sagamore_database::port::Dialect;
-use sagamore_database::{Tx, Value};
+use sagamore_database::{Statement, Tx, given_row};
 
 use super::ownership::Epochs;
 use super::row::{Write, WriteOutcome};
@@ -20,14 +20,39 @@ pub(crate) struct Idempotent {
     pub saga: SagaId,
 }
 
-/// Stores an idempotency key. A key without a saga, which older programs left behind, is taken
-/// over. A saga that this transaction inserts had no key before.
-const STORE_KEY: &str = "
-INSERT INTO idempotency (key, request_hash, saga, stored_at) VALUES ($1, $2, $3, $4)
-ON CONFLICT (key) DO UPDATE
-SET request_hash = excluded.request_hash, saga = excluded.saga, stored_at = excluded.stored_at
-WHERE (CAST($5 AS BIGINT) = 1 AND idempotency.saga = excluded.saga)
-    OR NOT EXISTS (SELECT 1 FROM saga s WHERE s.id = idempotency.saga)";
+given_row! {
+    /// An idempotency key.
+    struct Key<'a> {
+        key: &'a str,
+    }
+}
+
+given_row! {
+    /// An idempotency key that is stored, with whether the transaction inserts its saga.
+    struct StoredKey<'a> {
+        key: &'a str,
+        request_hash: &'a str,
+        saga: &'a str,
+        stored_at: i64,
+        is_fresh: bool,
+    }
+}
+
+static READ_KEYS: Statement<Key<'_>> = Statement::new(
+    "SELECT i.key, i.request_hash FROM given, idempotency i, saga s
+     WHERE i.key = given.key AND s.id = i.saga",
+);
+
+/// Stores an idempotency key, row by row. A key without a saga, which older programs left behind,
+/// is taken over. A saga that this transaction inserts had no key before.
+static STORE_KEY: Statement<StoredKey<'_>> = Statement::new(
+    "INSERT INTO idempotency (key, request_hash, saga, stored_at)
+     VALUES (given.key, given.request_hash, given.saga, given.stored_at)
+     ON CONFLICT (key) DO UPDATE
+     SET request_hash = excluded.request_hash, saga = excluded.saga, stored_at = excluded.stored_at
+     WHERE (given.is_fresh AND idempotency.saga = excluded.saga)
+        OR NOT EXISTS (SELECT 1 FROM saga s WHERE s.id = idempotency.saga)",
+);
 
 impl Store {
     /// Reserves row numbers for `count` new sagas, on databases that do not assign them on insert.
@@ -73,16 +98,8 @@ impl Store {
         tx: &Tx,
         keys: &[&str],
     ) -> Result<HashMap<String, String>, Error> {
-        let rows = match tx.dialect() {
-            Dialect::Sqlite => {
-                let sql = "SELECT i.key, i.request_hash FROM idempotency i
-                    JOIN saga s ON s.id = i.saga WHERE i.key = $1";
-                let sets = keys.iter().map(|key| vec![Value::from(*key)]).collect();
-                tx.query_each(sql, sets).await?.into_iter().flatten().collect()
-            }
-            Dialect::Postgres => postgres::idempotent(tx, keys).await?,
-        };
-        rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+        let rows = tx.query_rows(&READ_KEYS, keys.iter().map(|key| Key { key })).await?;
+        rows.iter().map(|row| Ok((row.get("key")?, row.get("request_hash")?))).collect()
     }
 
     /// Stores idempotency keys in the transaction of their sagas; each with whether that
@@ -94,19 +111,14 @@ impl Store {
         now: Timestamp,
         keys: &[(&Idempotent, bool)],
     ) -> Result<bool, Error> {
-        let set = |(row, is_fresh): &(&Idempotent, bool)| {
-            vec![
-                Value::from(&row.key),
-                Value::from(&row.request_hash),
-                Value::from(row.saga.as_str()),
-                Value::Int(now.0),
-                Value::Int(i64::from(*is_fresh)),
-            ]
-        };
-        if keys.is_empty() {
-            return Ok(true);
-        }
-        let stored = tx.execute_each(STORE_KEY, keys.iter().map(set).collect()).await?;
+        let rows = keys.iter().map(|(row, is_fresh)| StoredKey {
+            key: &row.key,
+            request_hash: &row.request_hash,
+            saga: row.saga.as_str(),
+            stored_at: now.0,
+            is_fresh: *is_fresh,
+        });
+        let stored = tx.execute_row_by_row(&STORE_KEY, rows).await?;
         Ok(stored.iter().all(|changed| *changed == 1))
     }
 }

@@ -189,8 +189,8 @@ impl Orchestrator {
         let mut is_last = rows.len() < page;
         let (mut last, mut unread) = (after, Vec::with_capacity(rows.len()));
         for row in rows {
-            last = row.get(0)?;
-            let id: Option<SagaId> = row.get::<String>(1)?.parse().ok();
+            last = row.get("seq")?;
+            let id: Option<SagaId> = row.get::<String>("id")?.parse().ok();
             if !id.is_some_and(|id| self.live.knows(&id)) {
                 unread.push(row);
             }
@@ -199,7 +199,7 @@ impl Orchestrator {
         let unread = self.store.within(&tx, unread, self.options.batch_bytes_max).await?;
         if unread.len() < count {
             is_last = false; // the next turn reads the rest
-            last = unread.last().map_or(Ok(after), |row| row.get(0))?;
+            last = unread.last().map_or(Ok(after), |row| row.get("seq"))?;
         }
         let sagas = self.store.read_sagas(&tx, &self.registry, unread).await?;
         open.rollback().await?;
