@@ -12,6 +12,8 @@ mod shape;
 pub mod json_schema;
 
 pub mod files;
+pub mod test_file;
+pub mod times;
 
 pub mod check;
 pub mod diff;

@@ -1,7 +1,7 @@
 //! The values of a file with the place of each, from YAML or JSON.
 
 mod json;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::ops::Range;
 

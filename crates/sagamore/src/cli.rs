@@ -17,7 +17,7 @@ mod service;
 mod settings;
 mod show;
 mod start;
-mod times;
+mod test;
 mod topics;
 mod watch;
 
@@ -48,6 +48,7 @@ use serve::ServeArgs;
 use service::ServiceArgs;
 use show::ShowArgs;
 use start::StartArgs;
+use test::TestArgs;
 use topics::TopicsCommand;
 
 /// Runs sagas: business transactions across services whose completed steps are compensated when a
@@ -225,6 +226,10 @@ enum Command {
     Reconcile(ReconcileArgs),
     /// Check a plan or a definition in YAML
     Check(CheckArgs),
+    /// Run the cases of test files against their definitions, without services
+    ///
+    /// A test file is YAML with given/expect scripts. Exit codes: 0 if all cases pass, otherwise 1.
+    Test(TestArgs),
     /// Draw a plan or a definition in YAML, or describe its messages
     Graph(GraphArgs),
     /// Run one service as its own process, on Kafka and PostgreSQL
@@ -284,6 +289,7 @@ async fn run_verb(invocation: &Invocation, verbs: &[ProgramVerb], cli: Cli) -> R
         Some(Command::Resolve(args)) => rescue::run(invocation, Verb::Resolve, args).await,
         Some(Command::Reconcile(args)) => reconcile::run(invocation, args).await,
         Some(Command::Check(args)) => check::run(invocation, &args),
+        Some(Command::Test(args)) => test::run(&args),
         Some(Command::Graph(args)) => graph::run(invocation, &args),
         Some(Command::Docs { page }) => {
             print_page(&invocation.program, verbs, page);

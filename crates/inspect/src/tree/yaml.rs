@@ -12,19 +12,22 @@ use crate::violation::{Finding, Violation};
 
 /// Parses a file. An error of syntax hides those behind it.
 pub(super) fn parse(source: &str) -> Result<Node, Violation> {
-    // Only `true` and `false` are booleans, and duplicate keys are errors.
-    let options = serde_saphyr::options! {
-        strict_booleans: true,
-        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
-    };
-    serde_saphyr::from_str_with_options(source, options).map_err(|error| {
+    serde_saphyr::from_str_with_options(source, options()).map_err(|error| {
         let position = error.location().map_or((1, 1), |at| (at.line(), at.column()));
         Violation::new(Finding::new(Pointer::root(), why(error.without_snippet())), position)
     })
 }
 
+/// Only `true` and `false` are booleans, and duplicate keys are errors.
+pub(crate) fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        strict_booleans: true,
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
+    }
+}
+
 /// Rewords an error of the parser for the author of the file.
-fn why(error: &serde_saphyr::Error) -> String {
+pub(crate) fn why(error: &serde_saphyr::Error) -> String {
     use serde_saphyr::Error as Yaml;
     match error {
         Yaml::DuplicateMappingKey { key: Some(key), .. } => {

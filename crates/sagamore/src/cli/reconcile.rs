@@ -14,7 +14,6 @@ use sagamore_sdk::facts;
 use serde::Serialize;
 
 use super::args::{Format, ServerArgs};
-use super::times::duration;
 use crate::client::{self, Client};
 use crate::clock::{self, rfc3339};
 use crate::http::encoded;
@@ -23,6 +22,7 @@ use crate::output::{self, Exit};
 use crate::view::{Line, Lines, SagaView, Style};
 use gather::{SagaFacts, Stray};
 use judge::{Inconsistency, StepStates};
+use sagamore_inspect::times::duration;
 
 /// Maximum lag of an observer of events.
 const LAG_MAX: Duration = Duration::from_secs(10);

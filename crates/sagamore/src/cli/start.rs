@@ -9,7 +9,6 @@ use sagamore_core::Body;
 use serde::Serialize;
 
 use super::args::{Format, ServerArgs};
-use super::times::duration;
 use crate::client::Error;
 use crate::draw;
 use crate::http::WAIT_S_MAX;
@@ -17,6 +16,7 @@ use crate::invocation::Invocation;
 use crate::output::{self, Exit};
 use crate::plain;
 use crate::view::Standing;
+use sagamore_inspect::times::duration;
 
 /// Maximum absence of the server during the wait for an outcome, once it has accepted the start.
 const AWAY_MAX: Duration = Duration::from_secs(30);

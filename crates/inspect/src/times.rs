@@ -1,4 +1,4 @@
-//! Durations on the command line.
+//! Durations as people write them, on command lines and in test files.
 
 use std::time::Duration;
 
