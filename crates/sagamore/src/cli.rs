@@ -179,7 +179,8 @@ fn meaningless(command: &clap::Command, matches: &ArgMatches) -> Option<&'static
 /// The variable of the data directory.
 const DATA_VARIABLE: &str = "SAGAMORE_DATA";
 /// The names of the arguments in [`DevArgs`].
-const DEV_ARGUMENTS: [&str; 5] = ["listen", "data", "ephemeral", "sagas_max", "choreography"];
+const DEV_ARGUMENTS: [&str; 8] =
+    ["listen", "data", "ephemeral", "sagas_max", "choreography", "refuse", "slow", "fail"];
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -130,8 +130,9 @@ fn line(step: &StepView, width: usize, last: bool) -> String {
         Kind::Pivot => " (pivot)",
         Kind::Retriable => " (retriable)",
     };
-    let text =
-        format!("{mark} {:width$}  {}{kind}", step.name, words(&format!("{:?}", step.status)));
+    let player = if step.stand_in { " (stand-in)" } else { "" };
+    let status = words(&format!("{:?}", step.status));
+    let text = format!("{mark} {:width$}  {status}{kind}{player}", step.name);
     format!("  {rail} {}{}", text.style(style), remark(step))
 }
 
@@ -199,6 +200,7 @@ mod tests {
             kind: Kind::Compensatable,
             status,
             participant: "payment".into(),
+            stand_in: false,
             attempts: 1,
             generation: 1,
             due: None,
@@ -225,6 +227,7 @@ mod tests {
             ended_at: None,
             failed_at: None,
             open_fault_from: None,
+            stand_in: false,
         };
         SagaView {
             line,

@@ -36,6 +36,8 @@ pub mod running;
 #[cfg(feature = "server")]
 mod stack;
 #[cfg(feature = "server")]
+mod stand_in;
+#[cfg(feature = "server")]
 pub mod story;
 pub mod testing;
 #[cfg(feature = "server")]

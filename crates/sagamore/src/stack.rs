@@ -10,17 +10,19 @@ use std::time::Duration;
 
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
+use sagamore_core::Name;
 use sagamore_database::Database;
 use sagamore_engine::{Observer, ObserverOptions, Orchestrator};
 use sagamore_sdk::Participant;
 use sagamore_server::http::routes::Routes;
 use sagamore_server::http::{self, App, ObserverApp};
-use sagamore_server::{Server, ServiceHost, Services};
+use sagamore_server::{Server, ServiceHost, Services, StandIns};
 use sagamore_transport::{Log, Transport};
 
 use crate::blueprint::Blueprint;
 use crate::crew::Crew;
 use crate::error::Error;
+use crate::stand_in::{Behaviour, Cast};
 use crate::story::{ServiceEntry, Story};
 use lock::Lock;
 
@@ -34,6 +36,7 @@ pub struct Stack {
     crew: Crew,
     log: Log,
     lock: Lock,
+    stand_ins: StandIns,
 }
 
 impl Stack {
@@ -94,7 +97,26 @@ impl Stack {
                 participant.run(stopped).await.map_err(|source| Error::Service { name, source })
             });
         }
-        Ok(Stack { server, crew, log, lock })
+        Ok(Stack { server, crew, log, lock, stand_ins: StandIns::default() })
+    }
+
+    /// Plays each participant of a known definition that has no service. Returns those known now.
+    pub async fn play_stand_ins(
+        &mut self,
+        data: &Path,
+        behaviour: Behaviour,
+    ) -> Result<Vec<Name>, Error> {
+        let Some(handle) = self.server.handle.clone() else { return Ok(Vec::new()) };
+        let real = self.server.services.iter().map(|host| host.name.clone()).collect();
+        let transport: Arc<dyn Transport> = Arc::new(self.log.clone());
+        let data = data.to_owned();
+        let has_barrier = move |name: &Name| file(&data, name.as_str()).exists();
+        let played = self.stand_ins.clone();
+        let mut cast = Cast::new(handle, transport, behaviour, real, has_barrier, played);
+        cast.fill().await?;
+        cast.warn_of_idle_flags();
+        self.crew.spawn("the stand-ins", |stopped| cast.run(stopped));
+        Ok(self.stand_ins.names())
     }
 
     /// Returns the router with the routes of the story, of its services, and of the API.
@@ -134,6 +156,7 @@ impl Stack {
                 brokers: None,
                 log: Some(self.log.clone()),
                 metrics,
+                stand_ins: self.stand_ins.clone(),
             }),
             (None, Some(chains)) => http::observer_routes(ObserverApp {
                 chains,

@@ -11,6 +11,8 @@ pub mod waiting;
 pub mod problem;
 pub mod view;
 
+pub mod stand_in;
+
 pub mod client;
 
 pub mod lock;
@@ -22,4 +24,5 @@ pub mod metrics_help;
 pub use client::Client;
 pub use parts::{BrokerHealth, Server, ServiceHost, Services};
 pub use problem::{Code, Entry, Problem};
+pub use stand_in::StandIns;
 pub use waiting::StartupWait;

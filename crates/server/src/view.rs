@@ -88,6 +88,9 @@ pub struct Line {
     /// is set aside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_fault_from: Option<String>,
+    /// Whether a stand-in of `dev` plays one of the saga's participants.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stand_in: bool,
 }
 
 /// One saga of either style, in full.
@@ -179,6 +182,9 @@ pub struct StepView {
     pub status: StepStatus,
     /// The participant that runs the step.
     pub participant: String,
+    /// Whether a stand-in of `dev` plays the participant.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stand_in: bool,
     /// The number of attempts in the present direction.
     pub attempts: u32,
     /// The generation, which an operator's retry raises.
@@ -254,6 +260,7 @@ impl Line {
                 .fault_shown_from
                 .filter(|from| is_shown_from(*from, now))
                 .map(rfc3339),
+            stand_in: false,
         }
     }
 }
@@ -275,6 +282,7 @@ impl Line {
             ended_at: row.ended_at.map(rfc3339),
             failed_at: None,
             open_fault_from: None,
+            stand_in: false,
         }
     }
 
@@ -384,6 +392,7 @@ fn step_view(saga: &Saga, index: usize, allowed: &[Allowed], now: Timestamp) -> 
         kind: plan.kind,
         status: state.status,
         participant: plan.action.participant.to_string(),
+        stand_in: false,
         attempts: state.attempts,
         generation: state.generation,
         due: state.wait.due().map(rfc3339),

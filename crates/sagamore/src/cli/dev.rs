@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use sagamore_core::Name;
 
 use super::process::{self, HttpProcess, ListenAddress, Work};
 use crate::blueprint::Greeting;
@@ -16,6 +17,7 @@ use crate::error::Error;
 use crate::invocation::Invocation;
 use crate::output::Exit;
 use crate::stack::{self, Stack};
+use crate::stand_in::{Behaviour, BehaviourArgs};
 
 /// The server's address and data directory.
 #[derive(Debug, Args)]
@@ -52,6 +54,8 @@ pub struct DevArgs {
     /// Run the program's choreography: services react to each other's events, without orchestrator
     #[arg(long, conflicts_with = "sagas_max")]
     choreography: bool,
+    #[command(flatten)]
+    stand_ins: BehaviourArgs,
 }
 
 /// Runs until SIGTERM or Ctrl-C.
@@ -69,13 +73,16 @@ pub async fn run(invocation: &Invocation, args: DevArgs) -> Result<Exit> {
         .context("create a temporary directory")?;
     let data: PathBuf =
         ephemeral.as_ref().map_or(args.data, |directory| directory.path().to_owned());
-    let stack = Stack::open(program, choreography, &data, args.sagas_max).await?;
+    let mut stack = Stack::open(program, choreography, &data, args.sagas_max).await?;
+    let behaviour = Behaviour::of(args.stand_ins);
+    let stand_ins = stack.play_stand_ins(&data, behaviour).await?;
     for samples in &program.story(choreography).samples {
         samples(stack.server.clone()).await.context("load the sample data")?;
     }
     let router = stack.router(program, choreography, Some(metrics));
     let process = HttpProcess::begin(listener, router, invocation.stop()?);
     greet(invocation, address, &data, args.ephemeral, begun.elapsed(), choreography)?;
+    announce(&stand_ins);
     process.until_stopped(stack).await
 }
 
@@ -86,6 +93,13 @@ impl Work for Stack {
 
     async fn stop(self, limit: Duration) -> Result<(), Error> {
         Stack::stop(self, limit).await
+    }
+}
+
+/// Lists the stand-ins.
+fn announce(stand_ins: &[Name]) {
+    for name in stand_ins {
+        outln!("  {name}: stand-in (no service, no binding)");
     }
 }
 

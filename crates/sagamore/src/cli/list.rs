@@ -152,11 +152,12 @@ fn fitting(rows: &[[String; 6]], width: Option<usize>) -> Vec<usize> {
 
 fn row(line: &Line) -> [String; 6] {
     let fault = if line.open_fault_from.is_some() { ", open fault" } else { "" };
+    let player = if line.stand_in { " (stand-in)" } else { "" };
     let or_none = |text: &Option<String>| text.as_deref().unwrap_or("-").to_owned();
     [
         line.id.clone(),
         line.style.as_str().to_owned(),
-        format!("{}{fault}", line.status.as_str()),
+        format!("{}{player}{fault}", line.status.as_str()),
         or_none(&line.failed_at),
         line.started_at.clone(),
         or_none(&line.ended_at),

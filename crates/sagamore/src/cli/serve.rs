@@ -82,6 +82,7 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
         sample_input: None,
         brokers: Some(Arc::new(KafkaHealth::of(&kafka))),
         log: None,
+        stand_ins: sagamore_server::StandIns::default(),
         metrics: Some(metrics),
     };
     let router = http::router("Sagamore", own.merge(http::orchestrator_routes(app)), &problems);

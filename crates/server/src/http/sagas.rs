@@ -138,10 +138,10 @@ pub async fn list(State(app): State<Arc<App>>, query: ListRequest) -> Result<Jso
     let sagas = match filter.of_sagas(app.handle.now()) {
         Some(filter) => {
             let page = app.handle.list(&filter).await;
-            Line::of_page(
-                &page.map_err(|error| Problem::broke(&error, "list sagas"))?,
-                app.handle.now(),
-            )
+            let page = page.map_err(|error| Problem::broke(&error, "list sagas"))?;
+            let mut lines = Line::of_page(&page, app.handle.now());
+            app.stand_ins.mark_lines(&mut lines);
+            lines
         }
         None => Vec::new(),
     };
@@ -174,7 +174,11 @@ pub async fn show(
 
 async fn show_now(app: &App, id: &str) -> Result<Response, Problem> {
     let missing = match ids::saga(app, id).await? {
-        SagaLookup::Saga(detail) => return Ok(shown(&SagaView::of(&detail, app.handle.now()))),
+        SagaLookup::Saga(detail) => {
+            let mut view = SagaView::of(&detail, app.handle.now());
+            app.stand_ins.mark(&mut view);
+            return Ok(shown(&view));
+        }
         SagaLookup::Unreadable(row) => return Ok(shown(&SagaView::of_unreadable(&row))),
         SagaLookup::None(saga) => saga,
     };
@@ -313,6 +317,7 @@ mod tests {
     use crate::client::Client;
     use crate::http::{orchestrator_routes, router, testing::served};
     use crate::parts::Services;
+    use crate::stand_in::StandIns;
 
     #[derive(Message)]
     struct Visit {
@@ -346,6 +351,7 @@ mod tests {
             brokers: None,
             log: None,
             metrics: None,
+            stand_ins: StandIns::default(),
         };
         served(router("test", orchestrator_routes(app), &[])).await
     }

@@ -8,6 +8,7 @@ use sagamore_engine::{Chains, Handle};
 use sagamore_transport::Log;
 
 use crate::parts::{BrokerHealth, ServiceHost, Services};
+use crate::stand_in::StandIns;
 use crate::waiting::StartupWait;
 
 /// Returns the input of a saga that is started without one.
@@ -33,6 +34,8 @@ pub struct App {
     pub log: Option<Log>,
     /// Renders the metrics, if this process collects them.
     pub metrics: Option<PrometheusHandle>,
+    /// The participants that a stand-in plays; none outside of `dev`.
+    pub stand_ins: StandIns,
 }
 
 /// The state of the handlers of an observer process.

@@ -43,6 +43,7 @@ pub fn chain_line(header: &ChainHeader) -> Line {
         ended_at: header.ended_at.map(rfc3339),
         failed_at: header.failed_at.as_ref().map(ToString::to_string),
         open_fault_from: None,
+        stand_in: false,
     }
 }
 
@@ -94,6 +95,7 @@ fn step_view(stage: &Stage<'_>, body: &impl Fn(&str) -> Option<Body>) -> StepVie
         kind: stage.part.kind(),
         status: stage.status,
         participant: stage.part.service.to_string(),
+        stand_in: false,
         attempts: u32::from(stage.status != StepStatus::Waiting),
         generation: 1,
         due: None,

@@ -118,6 +118,7 @@ mod tests {
             ended_at: None,
             failed_at: None,
             open_fault_from: None,
+            stand_in: false,
         }
     }
 

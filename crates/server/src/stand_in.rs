@@ -1,0 +1,58 @@
+//! The participants that a stand-in plays, and the marks of their steps in views.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use sagamore_core::Name;
+
+use crate::view::{Line, SagaView};
+
+/// The participants that a stand-in plays in this process, and the definitions that name them.
+/// Clones share the sets.
+///
+/// A view marks the steps of these participants, including steps that another service executed
+/// before.
+#[derive(Clone, Debug, Default)]
+pub struct StandIns(Arc<RwLock<Played>>);
+
+#[derive(Debug, Default)]
+struct Played {
+    participants: BTreeSet<Name>,
+    definitions: BTreeSet<Name>,
+}
+
+impl StandIns {
+    /// Adds a participant.
+    pub fn add(&self, participant: Name) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).participants.insert(participant);
+    }
+
+    /// Adds a definition that names a participant of these.
+    pub fn add_definition(&self, definition: Name) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).definitions.insert(definition);
+    }
+
+    /// Returns the participants in the order of their names.
+    pub fn names(&self) -> Vec<Name> {
+        let played = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        played.participants.iter().cloned().collect()
+    }
+
+    /// Marks the steps of a view, and its line.
+    pub fn mark(&self, view: &mut SagaView) {
+        let played = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        for step in &mut view.steps {
+            step.stand_in =
+                played.participants.iter().any(|name| name.as_str() == step.participant);
+            view.line.stand_in |= step.stand_in;
+        }
+    }
+
+    /// Marks the lines of sagas whose definition has a step of a stand-in.
+    pub fn mark_lines(&self, lines: &mut [(i64, Line)]) {
+        let played = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        for (_, line) in lines {
+            line.stand_in = played.definitions.iter().any(|name| name.as_str() == line.definition);
+        }
+    }
+}
