@@ -6,6 +6,7 @@ mod check;
 mod dev;
 mod doctor;
 mod graph;
+mod init;
 mod list;
 mod observe;
 pub mod process;
@@ -40,6 +41,7 @@ use cancel::CancelArgs;
 use check::CheckArgs;
 use dev::DevArgs;
 use graph::GraphArgs;
+use init::InitArgs;
 use list::ListArgs;
 use observe::ObserveArgs;
 use reconcile::ReconcileArgs;
@@ -186,6 +188,10 @@ const DEV_ARGUMENTS: [&str; 8] =
 enum Command {
     /// Run everything in this process: server, orchestrator or observer, and services
     Dev(DevArgs),
+    /// Write a definition, its test, and a participant in Python and Node
+    ///
+    /// Existing files are never overwritten: if one exists, nothing is written.
+    Init(InitArgs),
     /// Run an orchestrator with its HTTP API, on Kafka and PostgreSQL
     Serve(ServeArgs),
     /// Run an observer, which records the chains of choreographies
@@ -274,6 +280,7 @@ async fn run_verb(invocation: &Invocation, verbs: &[ProgramVerb], cli: Cli) -> R
     match cli.command {
         None => dev::run(invocation, cli.dev).await,
         Some(Command::Dev(args)) => dev::run(invocation, args).await,
+        Some(Command::Init(args)) => init::run(invocation.name(), args),
         Some(Command::Serve(args)) => serve::run(invocation, args).await,
         Some(Command::Observe(args)) => observe::run(invocation, args).await,
         Some(Command::Service(args)) => service::run(invocation, args).await,
