@@ -223,7 +223,10 @@ async fn see_through(handle: &Handle, order: &PlacedLine) -> Result<Option<BadLi
                 | StartError::TooLarge { .. }
                 | StartError::Malformed(_)
                 | StartError::OtherRequest
-                | StartError::UnknownDefinition { .. }),
+                | StartError::UnknownDefinition { .. }
+                | StartError::UnknownVersion { .. }
+                | StartError::RetiredVersion { .. }
+                | StartError::NoActiveVersion { .. }),
             ) => return Ok(Some(order.bad(why.to_string()))),
         }
     }

@@ -53,6 +53,7 @@ pub fn gather(world: &Shared, database: &Database, partitions: u32, count: usize
         let (mut orchestrator, handle) = opened.expect("open an orchestrator");
         let start = |number: usize| Start {
             definition: "vigil".parse().expect("a name"),
+            version: None,
             key: number.to_string(),
             input: Body::of(&Vigil { vigil_id: number.to_string() })
                 .expect("the input serializes to JSON"),

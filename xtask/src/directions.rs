@@ -58,14 +58,15 @@ const PARTS: &[&str] = &[
     "sagamore-shop",
 ];
 
-/// The dependencies of the HTTP API: engine and participants, but no adapters except the embedded
-/// ones.
+/// The dependencies of the HTTP API: engine, participants and the parser of definitions, but no
+/// adapters except the embedded ones.
 const SERVER: &[&str] = &[
     "sagamore-core",
     "sagamore-database",
     "sagamore-transport",
     "sagamore-engine",
     "sagamore-sdk",
+    "sagamore-inspect",
 ];
 
 /// The dependencies of the public crate: every crate of the product, but not the shop.

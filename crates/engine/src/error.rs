@@ -32,6 +32,9 @@ pub enum Error {
         /// The version with two contents.
         version: u32,
     },
+    /// The stored definitions have reached a bound.
+    #[error("the definitions cannot be stored: {0}")]
+    DefinitionsFull(String),
     /// A definition is invalid.
     #[error(transparent)]
     BadDefinition(#[from] sagamore_core::definition::Error),
@@ -65,6 +68,37 @@ pub enum StartError {
         /// The registered names, separated by commas.
         known: String,
     },
+    /// The definition has no such version.
+    #[error("definition '{name}' has no version {version}; its versions: {known}")]
+    UnknownVersion {
+        /// The name in the request.
+        name: String,
+        /// The version in the request.
+        version: u32,
+        /// The versions, separated by commas.
+        known: String,
+    },
+    /// The version is retired.
+    #[error("version {version} of definition '{name}' is retired; its versions: {known}")]
+    RetiredVersion {
+        /// The name in the request.
+        name: String,
+        /// The version in the request.
+        version: u32,
+        /// The versions, separated by commas.
+        known: String,
+    },
+    /// The definition has no active version, and the request names none.
+    #[error(
+        "definition '{name}' has no active version: activate one, or name a version; its versions: \
+         {known}"
+    )]
+    NoActiveVersion {
+        /// The name in the request.
+        name: String,
+        /// The versions, separated by commas.
+        known: String,
+    },
     /// The business key is malformed.
     #[error(transparent)]
     Malformed(#[from] Malformed),
@@ -94,6 +128,79 @@ pub enum StartError {
     /// The engine cannot confirm the write. The saga may be stored, and a repeated start is safe.
     #[error("the start could not be stored: {0}; a repeated start is safe")]
     Unavailable(String),
+}
+
+/// The reason why a definition was not registered, activated or retired. Nothing was stored, unless
+/// the variant says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistrationError {
+    /// The version is stored with other contents.
+    #[error(
+        "{name} version {version} is registered with other contents: raise the version when the \
+         definition changes"
+    )]
+    Changed {
+        /// The name of the definition.
+        name: Name,
+        /// The version with two contents.
+        version: u32,
+    },
+    /// The version is not stored.
+    #[error("definition '{name}' has no version {version}; its versions: {known}")]
+    Unknown {
+        /// The name in the request.
+        name: Name,
+        /// The version in the request.
+        version: u32,
+        /// The versions, separated by commas.
+        known: String,
+    },
+    /// The version is retired, so it cannot become active.
+    #[error("version {version} of definition '{name}' is retired: apply it again first")]
+    Retired {
+        /// The name of the definition.
+        name: Name,
+        /// The retired version.
+        version: u32,
+    },
+    /// The definition is too large.
+    #[error("definition '{name}' has {bytes} bytes as JSON, more than the limit of {bytes_max}")]
+    TooLarge {
+        /// The name of the definition.
+        name: Name,
+        /// Its version.
+        version: u32,
+        /// Its size in bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        bytes_max: usize,
+    },
+    /// The stored definitions have reached a bound.
+    #[error("{0}")]
+    TooMany(String),
+    /// The definition violates a rule.
+    #[error(transparent)]
+    Invalid(#[from] sagamore_core::definition::Error),
+    /// A fault of the engine. The change may be stored, and a repeated request is safe.
+    #[error(transparent)]
+    Fault(#[from] Error),
+}
+
+impl From<RegistrationError> for Error {
+    fn from(error: RegistrationError) -> Error {
+        let text = error.to_string();
+        match error {
+            RegistrationError::Changed { name, version } => {
+                Error::DefinitionChanged { name, version }
+            }
+            RegistrationError::Unknown { .. }
+            | RegistrationError::Retired { .. }
+            | RegistrationError::TooLarge { .. }
+            | RegistrationError::TooMany(_) => Error::DefinitionsFull(text),
+            RegistrationError::Invalid(error) => Error::BadDefinition(error),
+            RegistrationError::Fault(error) => error,
+        }
+    }
 }
 
 /// The reason why a verb changed nothing.
@@ -126,6 +233,7 @@ impl Error {
             Error::OwnershipLost { .. } | Error::DefinitionChanged { .. } => false,
             Error::BadDefinition(_)
             | Error::BadPlan(_)
+            | Error::DefinitionsFull(_)
             | Error::BadData { .. }
             | Error::Unreadable(_) => false,
         }
@@ -141,6 +249,7 @@ impl Error {
             Error::DefinitionChanged { .. }
             | Error::BadDefinition(_)
             | Error::BadPlan(_)
+            | Error::DefinitionsFull(_)
             | Error::Contended => false,
         }
     }

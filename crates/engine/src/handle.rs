@@ -1,6 +1,8 @@
 //! The engine's interface: start, cancel, rescue, wait, read. One bounded queue leads from handles
 //! to the next turn.
 
+mod definitions;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,10 +15,10 @@ use sagamore_core::{Timestamp, TraceContext};
 use sagamore_database::Clock;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::definitions::Registrar;
 use crate::error::{Error, StartError, VerbError};
 use crate::options::Options;
 use crate::pulse::Pulse;
-use crate::registry::Registry;
 use crate::request::{
     Idempotency, Recipient, Request, StartRequest, Started, Summary, VerbRequest,
 };
@@ -31,7 +33,7 @@ const RETRY_AFTER_S: u32 = 1;
 #[derive(Clone)]
 pub struct Handle {
     queue: mpsc::Sender<Request>,
-    registry: Arc<Registry>,
+    registrar: Arc<Registrar>,
     store: Store,
     clock: Clock,
     gauges: Arc<Gauges>,
@@ -82,8 +84,10 @@ impl Gauges {
 /// A request to start a saga.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// The name of the definition. The saga runs by its newest version.
+    /// The name of the definition.
     pub definition: Name,
+    /// The version that the saga runs by. `None`: the active one.
+    pub version: Option<u32>,
     /// The business key. Each definition has one saga per key.
     pub key: String,
     /// The value that the definition's steps refer to as `input`.
@@ -95,9 +99,15 @@ pub struct Start {
 }
 
 impl Start {
-    /// Creates a start without an idempotency key and without a trace.
+    /// Creates a start by the active version, without an idempotency key and without a trace.
     pub fn new(definition: Name, key: impl Into<String>, input: Body) -> Start {
-        Start { definition, key: key.into(), input, idempotency_key: None, trace: None }
+        let (version, idempotency_key, trace) = (None, None, None);
+        Start { definition, version, key: key.into(), input, idempotency_key, trace }
+    }
+
+    /// Sets the version that the saga runs by, or the active one.
+    pub fn version(self, version: impl Into<Option<u32>>) -> Start {
+        Start { version: version.into(), ..self }
     }
 
     /// Sets the client's key for this request, or none.
@@ -120,14 +130,14 @@ enum QueueError {
 impl Handle {
     pub(crate) fn new(
         options: Arc<Options>,
-        registry: Arc<Registry>,
-        store: Store,
+        registrar: Arc<Registrar>,
         clock: Clock,
         gauges: Arc<Gauges>,
         pulse: Arc<Pulse>,
     ) -> (Handle, mpsc::Receiver<Request>) {
         let (queue, requests) = mpsc::channel(options.requests_max);
-        (Handle { queue, registry, store, clock, gauges, pulse, options }, requests)
+        let store = registrar.store.clone();
+        (Handle { queue, registrar, store, clock, gauges, pulse, options }, requests)
     }
 
     /// Returns the current time by the sagas' clock: that of the database server, if there is one.
@@ -138,7 +148,7 @@ impl Handle {
     /// Starts a saga, or returns the existing one with this key and input. After `Ok` it survives
     /// any crash.
     pub async fn start(&self, start: Start) -> Result<Started, StartError> {
-        let accepted = self.request_start(start, None)?;
+        let accepted = self.request_start(start, None).await?;
         accepted.await.unwrap_or_else(|_| Err(StartError::Unavailable("the engine stopped".into())))
     }
 
@@ -150,7 +160,7 @@ impl Handle {
         patience: Duration,
     ) -> Result<(Started, Option<Summary>), StartError> {
         let (rest, at_rest) = oneshot::channel();
-        let accepted = self.request_start(start, Some(rest))?;
+        let accepted = self.request_start(start, Some(rest)).await?;
         let gone = || StartError::Unavailable("the engine stopped".into());
         let started = accepted.await.unwrap_or_else(|_| Err(gone()))?;
         let until = tokio::time::Instant::now() + patience;
@@ -169,7 +179,8 @@ impl Handle {
     /// Reads the saga's status after a wait without result, since the one at its start is outdated.
     /// If it cannot be read, the acceptance still holds.
     async fn stands_now(&self, started: Started) -> (Started, Option<Summary>) {
-        let Ok(Some(Detail { header, .. })) = self.store.show(&self.registry, &started.id).await
+        let Ok(Some(Detail { header, .. })) =
+            self.store.show(&self.registrar.registry, &started.id).await
         else {
             return (started, None);
         };
@@ -180,13 +191,13 @@ impl Handle {
     }
 
     /// Queues a start, and returns the receiver of its acceptance.
-    fn request_start(
+    async fn request_start(
         &self,
         start: Start,
         rest: Option<oneshot::Sender<Result<Summary, VerbError>>>,
     ) -> Result<oneshot::Receiver<Result<Started, StartError>>, StartError> {
         let id = SagaId::new(&start.definition, &start.key)?;
-        let definition = self.definition(&start.definition)?;
+        let definition = self.registrar.of_start(&start.definition, start.version).await?;
         let (bytes, bytes_max) = (start.input.as_str().len(), self.options.input_bytes_max);
         if bytes > bytes_max {
             return Err(StartError::TooLarge { bytes, bytes_max });
@@ -259,7 +270,10 @@ impl Handle {
         id: SagaId,
         reason: Option<String>,
     ) -> Result<Status, VerbError> {
-        let absent = Name::new(id.definition()).ok().and_then(|name| self.registry.latest(&name));
+        let absent = match Name::new(id.definition()) {
+            Ok(name) => self.registrar.of_start(&name, None).await.ok(),
+            Err(_) => None,
+        };
         self.verb(id, absent, Input::Cancel { reason }).await
     }
 
@@ -324,7 +338,7 @@ impl Handle {
 
     /// Reads a saga with its journal, as stored. Returns `None` if it does not exist.
     pub async fn show(&self, id: &SagaId) -> Result<Option<Detail>, Error> {
-        let mut detail = self.store.show(&self.registry, id).await?;
+        let mut detail = self.store.show(&self.registrar.registry, id).await?;
         if let Some(detail) = &mut detail {
             detail.saga.redraw(self.now()); // as its owner does
         }
@@ -334,11 +348,6 @@ impl Handle {
     /// Reads a page of sagas, newest first.
     pub async fn list(&self, filter: &Filter) -> Result<Page, Error> {
         self.store.list(filter).await
-    }
-
-    /// Returns the newest version of every registered definition.
-    pub fn definitions(&self) -> Vec<Arc<Definition>> {
-        self.registry.all_latest()
     }
 
     /// Returns the number of sagas that are not at rest.
@@ -384,13 +393,6 @@ impl Handle {
     /// Whether an orchestrator still takes requests.
     pub fn is_open(&self) -> bool {
         !self.queue.is_closed()
-    }
-
-    fn definition(&self, name: &Name) -> Result<Arc<Definition>, StartError> {
-        self.registry.latest(name).ok_or_else(|| StartError::UnknownDefinition {
-            name: name.to_string(),
-            known: self.registry.names().join(", "),
-        })
     }
 }
 

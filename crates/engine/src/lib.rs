@@ -17,6 +17,7 @@ mod pulse;
 mod reads;
 pub mod renewal;
 
+mod definitions;
 mod live;
 mod registry;
 
@@ -24,7 +25,8 @@ pub mod observer;
 
 pub mod store;
 
-pub use error::{Error, StartError, VerbError};
+pub use definitions::DefinitionWatch;
+pub use error::{Error, RegistrationError, StartError, VerbError};
 pub use handle::{Handle, Start};
 pub use observer::{
     ChainDetail, ChainHeader, ChainStatus, Chains, NAMES, NAMES_MAX, Observer, ObserverOptions,
@@ -34,5 +36,8 @@ pub use options::Options;
 pub use orchestrator::{Orchestrator, TurnReport};
 pub use renewal::{Probe, Renewal};
 pub use request::{Started, Summary};
-pub use store::{Detail, Filter, Header, Page, Standing};
+pub use store::{
+    DefinitionVersion, Detail, Filter, Header, ListedDefinition, Page, Registered,
+    RegistrationMode, RegistrationOutcome, Standing,
+};
 pub use unreadable::Unreadable;

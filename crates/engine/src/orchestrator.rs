@@ -16,6 +16,7 @@ use sagamore_database::{Clock, Database};
 use sagamore_transport::{Consumer, Error as TransportError, Transport, wire};
 use tokio::sync::mpsc;
 
+use crate::definitions::{DefinitionWatch, Registrar, WatchTask};
 use crate::error::Error;
 use crate::handle::{Gauges, Handle};
 use crate::live::{LiveSagas, MemoryLimits};
@@ -36,6 +37,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 pub struct Orchestrator {
     pub(crate) options: Arc<Options>,
     pub(crate) registry: Arc<Registry>,
+    registrar: Arc<Registrar>,
     pub(crate) store: Store,
     /// The clock of the store's database.
     pub(crate) clock: Clock,
@@ -103,17 +105,14 @@ impl Orchestrator {
         let options = Arc::new(options);
         let clock = Clock::of(&database);
         let store = Store::open(database, &options.reply_topic).await?;
-        store.register(&definitions).await?;
+        let registrar = Arc::new(Registrar::new(
+            store.clone(),
+            transport.clone(),
+            options.clone(),
+            clock.clone(),
+        ));
+        registrar.open(definitions).await?;
         create_own_topics(&*transport, &options).await?;
-        let registry = Arc::new(Registry::default());
-        for definition in definitions {
-            for step in &definition.steps {
-                let participant = &step.action.participant;
-                let partitions = options.partitions_for(participant);
-                transport.create_topic(&wire::command_topic(participant), partitions).await?;
-            }
-            registry.add(definition, true);
-        }
         let replies = match options.lease {
             Some(_) => {
                 store.share(options.reply_partitions).await?;
@@ -124,8 +123,7 @@ impl Orchestrator {
         let (gauges, pulse) = (Arc::new(Gauges::default()), Arc::new(Pulse::default()));
         let (handle, requests) = Handle::new(
             options.clone(),
-            registry.clone(),
-            store.clone(),
+            registrar.clone(),
             clock.clone(),
             gauges.clone(),
             pulse.clone(),
@@ -136,7 +134,8 @@ impl Orchestrator {
                 bytes: options.live_bytes_max,
             }),
             options,
-            registry,
+            registry: registrar.registry.clone(),
+            registrar,
             store,
             clock,
             transport,
@@ -281,6 +280,7 @@ impl Orchestrator {
         let clock = self.clock.clone();
         self.set_clock(move || Timestamp(clock.now_ms()));
         let keepers = self.options.lease.map(|_| Keepers::spawn(self.renewal(), self.probe()));
+        let _watch = WatchTask::spawn(self.definition_watch());
         tokio::pin!(shutdown);
         loop {
             self.clocks_disagree = self.clock.disagrees();
@@ -336,6 +336,12 @@ impl Orchestrator {
         let (options, transport, pulse) =
             (self.options.clone(), self.transport.clone(), self.pulse.clone());
         Probe { options, transport, pulse, acknowledged_seen: 0 }
+    }
+
+    /// Returns the poll for changes that other processes make to definitions, for a caller that
+    /// drives turns itself. `run` spawns its own.
+    pub fn definition_watch(&self) -> DefinitionWatch {
+        DefinitionWatch::of(self.registrar.clone())
     }
 
     /// Whether a takeover has sagas left to read.

@@ -3,6 +3,7 @@
 //! A saga's state is the fold of its journal. Its row is small, for listings and for updates
 //! guarded by the revision.
 
+mod definitions;
 mod faults;
 mod handed;
 mod header;
@@ -22,13 +23,16 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagamore_core::definition::Definition;
-use sagamore_core::{Body, Timestamp};
+use sagamore_core::Timestamp;
 use sagamore_database::database::Open;
 use sagamore_database::{Database, lifetime};
 
 use crate::error::Error;
 
+pub use definitions::{
+    BODY_BYTES_MAX, DefinitionVersion, ListedDefinition, Registered, RegistrationMode,
+    RegistrationOutcome,
+};
 pub(crate) use handed::{HandedVerb, RETENTION as HANDED_RETENTION};
 pub use header::Header;
 pub(crate) use horizon::named;
@@ -66,43 +70,6 @@ impl Store {
 
     pub async fn begin(&self) -> Result<Open, Error> {
         Ok(self.database.begin().await?)
-    }
-
-    /// Stores the definitions. Fails for a version that is stored with other contents.
-    pub async fn register(&self, definitions: &[Definition]) -> Result<(), Error> {
-        for definition in definitions {
-            // a parsed definition may predate the latest rules
-            Definition::check(definition.clone().into())?;
-        }
-        let open = self.begin().await?;
-        for definition in definitions {
-            let body = Body::of(definition).map_err(|why| bad(&definition.name, why))?;
-            open.tx()
-                .execute(
-                    "INSERT INTO definition (name, version, hash, body) VALUES ($1, $2, $3, $4)
-                     ON CONFLICT (name, version) DO NOTHING",
-                    (
-                        definition.name.as_str(),
-                        definition.version,
-                        definition.hash(),
-                        body.as_str(),
-                    ),
-                )
-                .await?;
-            let stored = open
-                .tx()
-                .query(
-                    "SELECT hash FROM definition WHERE name = $1 AND version = $2",
-                    (definition.name.as_str(), definition.version),
-                )
-                .await?;
-            let same = stored.first().map(|row| row.get::<String>("hash")).transpose()?;
-            if same.as_deref() != Some(definition.hash()) {
-                let (name, version) = (definition.name.clone(), definition.version);
-                return Err(Error::DefinitionChanged { name, version });
-            }
-        }
-        Ok(open.commit().await?)
     }
 }
 

@@ -21,6 +21,7 @@ mod send;
 mod strays;
 mod sweep;
 mod takeover;
+mod unused;
 
 use std::collections::BTreeMap;
 

@@ -58,7 +58,7 @@ impl Cast {
 
     /// Starts a stand-in for each participant of a known definition without a service or a binding.
     pub async fn fill(&mut self) -> Result<(), Error> {
-        let definitions = self.handle.definitions();
+        let definitions = self.handle.known_definitions();
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = definitions.clone();
         for definition in definitions {
             let mut participants = participants(&definition);
@@ -92,7 +92,7 @@ impl Cast {
 
     /// Logs each step with a flag that no stand-in plays.
     pub fn warn_of_idle_flags(&self) {
-        let (definitions, played) = (self.handle.definitions(), self.played.names());
+        let (definitions, played) = (self.handle.known_definitions(), self.played.names());
         for step in self.behaviour.steps() {
             let mut steps = definitions.iter().flat_map(|definition| &definition.steps);
             if !steps.any(|other| other.name == *step && played.contains(&other.action.participant))

@@ -19,6 +19,7 @@ mod ids;
 
 mod barriers;
 mod chains;
+mod definitions;
 mod faults;
 mod health;
 mod index;
@@ -99,9 +100,23 @@ fn orchestrated() -> Routes<Arc<App>> {
         .post("/api/v1/sagas/{id}/retry", READS.body(&shape::RETRY), sagas::retry)
         .post("/api/v1/sagas/{id}/skip", READS.body(&shape::RESCUE), sagas::skip)
         .post("/api/v1/sagas/{id}/resolve", READS.body(&shape::RESCUE), sagas::resolve)
+        .merge(defined())
         .get("/api/v1/barriers/{service}", READS.query(barriers::QUERY), barriers::embedded)
         .get("/readyz", READS_TEXT, health::readyz)
         .get("/metrics", READS_TEXT, health::metrics)
+}
+
+/// Returns the routes of definitions.
+fn defined() -> Routes<Arc<App>> {
+    let apply = READS.query(definitions::APPLY).body(&shape::SAGA_FILE);
+    Routes::new()
+        .get("/api/v1/definitions", READS.query(PAGE), definitions::list)
+        .post("/api/v1/definitions", apply, definitions::apply)
+        .get("/api/v1/definitions/{name}", READS, definitions::versions)
+        .get("/api/v1/definitions/{name}/diff", READS.query(definitions::DIFF), definitions::diff)
+        .get("/api/v1/definitions/{name}/{version}", READS, definitions::show)
+        .post("/api/v1/definitions/{name}/{version}/activate", READS, definitions::activate)
+        .post("/api/v1/definitions/{name}/{version}/retire", READS, definitions::retire)
 }
 
 /// The contract of an HTML page.

@@ -7,7 +7,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sagamore_core::SagaId;
 use sagamore_core::saga::IgnoreReason;
-use sagamore_engine::{StartError, VerbError};
+use sagamore_engine::{RegistrationError, StartError, VerbError};
+use sagamore_inspect::Violation;
 use serde::{Deserialize, Serialize};
 
 use crate::view::Style;
@@ -28,6 +29,7 @@ pub struct Problem {
     pointer: Option<String>,
     saga: Option<SagaId>,
     style: Option<Style>,
+    errors: Vec<Violation>,
 }
 
 /// A position in a body, counted from 1.
@@ -77,6 +79,9 @@ pub struct ProblemDocument {
     /// The style of the server that lacks the saga. One for choreographies reserves no key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub style: Option<Style>,
+    /// All violations in the body, each with its place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Violation>,
 }
 
 /// Errors that know whether a retry may succeed.
@@ -96,6 +101,7 @@ impl Problem {
             pointer: None,
             saga: None,
             style: None,
+            errors: Vec::new(),
         }
     }
 
@@ -139,6 +145,16 @@ impl Problem {
         Problem { place: Some(place), pointer: Some(pointer.to_owned()), ..problem }
     }
 
+    /// The problem of a definition that violates rules, with the place of each violation.
+    pub fn invalid_definition(errors: Vec<Violation>) -> Problem {
+        let detail = match errors.as_slice() {
+            [] => "the definition is invalid".to_owned(),
+            [only] => only.to_string(),
+            [first, rest @ ..] => format!("{first} (and {} more, see errors)", rest.len()),
+        };
+        Problem { errors, ..Problem::new(Code::InvalidDefinition, detail) }
+    }
+
     /// The problem of a failed operation. A transient error permits a retry; any other is internal.
     pub fn broke(error: &dyn Transience, doing: &str) -> Problem {
         if error.is_transient() {
@@ -166,6 +182,7 @@ impl Problem {
             pointer: self.pointer.clone(),
             saga: self.saga.clone(),
             style: self.style,
+            errors: self.errors.clone(),
         }
     }
 }
@@ -190,6 +207,9 @@ impl From<StartError> for Problem {
         let detail = error.to_string();
         match error {
             StartError::UnknownDefinition { .. } => Problem::new(Code::NoSuchDefinition, detail),
+            StartError::UnknownVersion { .. } => Problem::new(Code::NoSuchVersion, detail),
+            StartError::RetiredVersion { .. } => Problem::new(Code::VersionRetired, detail),
+            StartError::NoActiveVersion { .. } => Problem::new(Code::NoActiveVersion, detail),
             StartError::Malformed(_) => Problem::new(Code::BadName, detail),
             StartError::BadInput(_) => Problem::new(Code::InputDoesNotFit, detail),
             StartError::TooLarge { .. } => Problem::new(Code::BodyTooLarge, detail),
@@ -199,6 +219,21 @@ impl From<StartError> for Problem {
                 Problem::new(Code::Busy, detail).retry_after(retry_after_s)
             }
             StartError::Unavailable(_) => Problem::new(Code::Unavailable, detail).retry_after(1),
+        }
+    }
+}
+
+impl From<RegistrationError> for Problem {
+    fn from(error: RegistrationError) -> Problem {
+        let detail = error.to_string();
+        match error {
+            RegistrationError::Changed { .. } => Problem::new(Code::VersionChanged, detail),
+            RegistrationError::Unknown { .. } => Problem::new(Code::NoSuchVersion, detail),
+            RegistrationError::Retired { .. } => Problem::new(Code::VersionRetired, detail),
+            RegistrationError::TooLarge { .. } => Problem::new(Code::BodyTooLarge, detail),
+            RegistrationError::TooMany(_) => Problem::new(Code::TooManyVersions, detail),
+            RegistrationError::Invalid(_) => Problem::new(Code::InvalidDefinition, detail),
+            RegistrationError::Fault(error) => Problem::broke(&error, "change a definition"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A saga in the API's JSON, which the server writes and the CLI parses. Times are RFC 3339.
 
 mod chain;
+mod definition;
 mod facts;
 mod journal;
 mod page;
@@ -16,6 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock::rfc3339;
 
 pub use chain::{RESOLVE, chain_line, chain_view, standing};
+pub use definition::{
+    DefinitionLine, DefinitionLines, DefinitionView, DiffView, DifferenceView, RegistrationView,
+};
 pub use facts::{FactView, Facts, FaultView, Faults};
 pub use journal::{ChangeView, EntryView};
 pub use page::{Lines, ListPosition};

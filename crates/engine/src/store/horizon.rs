@@ -95,7 +95,9 @@ impl Store {
     /// one. `None` if a stored definition is unreadable, because its participants are unknown.
     pub async fn swept(&self) -> Result<Option<BTreeMap<String, Option<Timestamp>>>, Error> {
         let mut swept = BTreeMap::new();
-        for row in self.database.query("SELECT name, body FROM definition", ()).await? {
+        let bodies = "SELECT name, body FROM definition WHERE body <> ''
+            UNION ALL SELECT name, body FROM former_definition";
+        for row in self.database.query(bodies, ()).await? {
             let (name, body): (String, String) = (row.get("name")?, row.get("body")?);
             let definition: Definition = match serde_json::from_str(&body) {
                 Ok(definition) => definition,

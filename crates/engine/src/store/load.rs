@@ -10,6 +10,7 @@ use sagamore_core::message::ReplyTo;
 use sagamore_core::saga::{Entry, Saga};
 use sagamore_database::{Row, Statement, Tx, given_row};
 
+use super::definitions::BODY_BY_HASH;
 use super::header::{HEADER, Header};
 use super::{Store, bad};
 use crate::error::Error;
@@ -216,6 +217,15 @@ impl Store {
         }
     }
 
+    /// Returns the definition with this hash, from memory or as committed.
+    pub async fn read_definition(
+        &self,
+        registry: &Registry,
+        hash: &str,
+    ) -> Result<Arc<Definition>, Error> {
+        self.definition(Source::Committed, registry, hash).await
+    }
+
     /// Returns the definition with this hash: a registered one, or one that another program version
     /// stored.
     pub(super) async fn definition(
@@ -227,15 +237,14 @@ impl Store {
         if let Some(definition) = registry.by_hash(hash) {
             return Ok(definition);
         }
-        let sql = "SELECT body FROM definition WHERE hash = $1";
         let rows = match from {
-            Source::Tx(tx) => tx.query(sql, (hash,)).await?,
-            Source::Committed => self.database.query(sql, (hash,)).await?,
+            Source::Tx(tx) => tx.query(BODY_BY_HASH, (hash,)).await?,
+            Source::Committed => self.database.query(BODY_BY_HASH, (hash,)).await?,
         };
         let row = rows.first().ok_or_else(|| bad(hash, "no definition of this hash is stored"))?;
         let definition =
             serde_json::from_str(&row.get::<String>("body")?).map_err(|why| bad(hash, why))?;
-        Ok(registry.add(definition, false))
+        Ok(registry.add(definition))
     }
 
     fn fold(

@@ -13,6 +13,7 @@ use sagamore_database::lifetime::{Lifetime, Readings};
 use sagamore_database::port::Dialect;
 use sagamore_transport::wire;
 
+use super::unused::{LATE_STARTS, UnusedBodies};
 use crate::error::Error;
 use crate::orchestrator::Orchestrator;
 use crate::store::{Epochs, HANDED_RETENTION, SweepTarget, millis};
@@ -39,6 +40,8 @@ pub(crate) struct Sweep {
     rows_after: i64,
     /// The last idempotency key checked.
     keys_after: String,
+    /// Bodies of definitions without sagas.
+    unused: UnusedBodies,
     horizon_due: Option<Timestamp>,
     /// The time to correct sagas that started while the clock was ahead. `None` when all are
     /// corrected.
@@ -131,6 +134,8 @@ impl Orchestrator {
                 self.store.sweep_handed(before).await?;
                 self.sweep.keys_after =
                     self.store.sweep_keys(&self.sweep.keys_after, PAGE).await?.unwrap_or_default();
+                let before = self.cutoff(LATE_STARTS, now).await?;
+                self.sweep.unused.sweep(&self.store, before).await?;
                 metrics::gauge!("sagamore_unreadable_sagas")
                     .set(self.store.count_unreadable().await? as f64);
                 metrics::gauge!("sagamore_open_faults")

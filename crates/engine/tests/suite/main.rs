@@ -6,6 +6,7 @@ mod aside;
 mod bytes;
 mod clocks;
 mod common;
+mod definitions;
 mod foreign;
 mod keys;
 mod locked;

@@ -141,8 +141,11 @@ fn content_type(address: &Address, headers: &HeaderMap) -> Result<(), Problem> {
             .contains(&essence);
     let json = essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"));
+    let yaml = address.contract.body == Some(&Shape::Yaml)
+        && ["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"]
+            .contains(&essence);
     let curl = essence == "application/x-www-form-urlencoded" && !origin::is_of_a_page(headers);
-    if json || lines || curl {
+    if json || lines || yaml || curl {
         return Ok(());
     }
     Err(Problem::new(

@@ -62,8 +62,11 @@ fn operation(address: &Address) -> Value {
             Shape::Lines(of) => ("application/x-ndjson", *of),
             other => ("application/json", other),
         };
-        operation["requestBody"] =
-            json!({ "required": true, "content": { media: { "schema": schema(shape) } } });
+        let mut content = json!({ media: { "schema": schema(shape) } });
+        if *shape == Shape::Yaml {
+            content["application/yaml"] = json!({ "schema": schema(shape) });
+        }
+        operation["requestBody"] = json!({ "required": true, "content": content });
     }
     operation
 }
@@ -90,6 +93,7 @@ fn parameter_of(place: &str, parameter: &Parameter) -> Value {
 fn schema(shape: &Shape) -> Value {
     match shape {
         Shape::Any => json!({}),
+        Shape::Yaml => json!({ "type": "object" }),
         Shape::Text => json!({ "type": "string" }),
         Shape::Note => json!({ "type": ["string", "null"] }),
         Shape::Whole => json!({ "type": "integer", "format": "int64" }),
@@ -119,6 +123,15 @@ fn problem(problems: &[&'static Entry]) -> Value {
             "status": { "type": "integer" },
             "detail": { "type": "string" }, "code": { "type": "string", "enum": codes },
             "pointer": { "type": "string" },
+            "errors": { "type": "array", "items": {
+                "type": "object",
+                "properties": {
+                    "pointer": { "type": "string" }, "detail": { "type": "string" },
+                    "line": { "type": "integer" }, "column": { "type": "integer" },
+                    "run": { "type": "array", "items": { "type": "string" } },
+                },
+                "required": ["pointer", "detail"],
+            } },
             "at": {
                 "type": "object",
                 "properties": { "line": { "type": "integer" }, "column": { "type": "integer" } },

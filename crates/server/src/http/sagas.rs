@@ -36,6 +36,9 @@ struct StartBody<'a> {
     /// Optional if the program has a sample input for the definition.
     #[serde(default)]
     input: Option<Body>,
+    /// Without it the active version.
+    #[serde(default)]
+    version: Option<u32>,
 }
 
 /// The body of `skip`, `resolve`, and `retry` of a step.
@@ -68,10 +71,13 @@ pub async fn start(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     let idempotency_key = idempotency_key(request.headers())?;
     let trace = trace::of(request.headers());
     let payload = Payload::from_request(request, &()).await?;
-    let StartBody { definition, key, input } = payload.json(&shape::START)?;
+    let StartBody { definition, key, input, version } = payload.json(&shape::START)?;
     let definition = legal(Name::new(&definition))?;
     let input = input.map_or_else(|| sample(&app, &definition, &key), Ok)?;
-    let start = Start::new(definition, key, input).idempotency_key(idempotency_key).trace(trace);
+    let start = Start::new(definition, key, input)
+        .version(version)
+        .idempotency_key(idempotency_key)
+        .trace(trace);
     let (started, rest) = begin(&app.handle, start, wait).await?;
     let location = format!("/api/v1/sagas/{}", encoded(started.id.as_str()));
     let standing = rest.as_ref().map_or_else(|| Standing::of_start(&started), Standing::of_rest);

@@ -28,6 +28,8 @@ pub enum Shape {
     List(&'static Shape),
     /// Lines of one shape each (application/x-ndjson).
     Lines(&'static Shape),
+    /// A YAML or JSON document, which the handler parses.
+    Yaml,
 }
 
 /// A field of an object.
@@ -56,7 +58,10 @@ pub static START: Shape = Shape::Object(&[
     field("definition", Shape::Text),
     field("key", Shape::Text),
     optional("input", Shape::Any),
+    optional("version", Shape::Whole),
 ]);
+/// A definition as a saga file.
+pub static SAGA_FILE: Shape = Shape::Yaml;
 /// An operator's decision about one step.
 pub static RESCUE: Shape =
     Shape::Object(&[field("step", Shape::Text), field("reason", Shape::Text)]);
@@ -126,7 +131,7 @@ impl Shape {
         let misfit =
             |why: &str| Err(Misfit { pointer: pointer.to_owned(), why: why.to_owned(), at: json });
         match self {
-            Shape::Any | Shape::Lines(_) => Ok(()),
+            Shape::Any | Shape::Lines(_) | Shape::Yaml => Ok(()),
             Shape::Note if json == "null" => Ok(()),
             Shape::Text | Shape::Note if !json.starts_with('"') => misfit("must be a string"),
             Shape::Text | Shape::Note => match serde_json::from_str::<Cow<'_, str>>(json) {

@@ -49,6 +49,18 @@ pub enum Code {
     VerbDoesNotApply,
     /// The verb needs an orchestrator, and the saga is a choreography.
     NotOrchestrated,
+    /// The definition has no such version.
+    NoSuchVersion,
+    /// The version of the definition is retired.
+    VersionRetired,
+    /// The definition has no active version.
+    NoActiveVersion,
+    /// The version is stored with other contents.
+    VersionChanged,
+    /// The definition violates rules.
+    InvalidDefinition,
+    /// The stored definitions have reached a bound.
+    TooManyVersions,
     /// The load limit is reached.
     Busy,
     /// The server cannot store the saga now.
@@ -230,7 +242,7 @@ pub const CATALOGUE: &[Entry] = &[
         ("SAGA-0201", 422, "Unknown definition"),
         "The request names a definition that is not registered.",
         "`detail` lists the registered definitions.",
-        "Correct the name, or start the server with the definition.",
+        "Correct the name, or register the definition with the verb `apply`.",
     ),
     entry(
         Code::InputDoesNotFit,
@@ -293,6 +305,54 @@ pub const CATALOGUE: &[Entry] = &[
         "Start a chain at its first service. Repair the service that the chain waits for, or emit \
          lost events again with `reconcile --resend`. After a repair by hand, use `resolve ID \
          --reason WHY`.",
+    ),
+    entry(
+        Code::NoSuchVersion,
+        ("SAGA-0210", 404, "Unknown version of a definition"),
+        "The request names a definition or a version that is not registered.",
+        "The verb `definitions list` shows all versions.",
+        "Correct the version, or register it with the verb `apply`.",
+    ),
+    entry(
+        Code::VersionRetired,
+        ("SAGA-0211", 409, "Retired version"),
+        "The version of the definition is retired: no saga starts by it, and it cannot become \
+         active. Its running sagas continue.",
+        "The verb `definitions list` shows when it was retired.",
+        "Use another version, or restore this one: apply its file again, then activate it.",
+    ),
+    entry(
+        Code::NoActiveVersion,
+        ("SAGA-0212", 409, "No active version"),
+        "The definition's active version was retired, so a start must name a version.",
+        "`detail` lists the versions.",
+        "Activate a version with the verb `definitions activate`, or name one in the request.",
+    ),
+    entry(
+        Code::VersionChanged,
+        ("SAGA-0213", 409, "Version with other contents"),
+        "The version of the definition is registered with other contents, which running sagas may \
+         use. Nothing was stored.",
+        "The verb `definitions show` prints the stored contents.",
+        "Raise `version` in the file, and apply it again. `dev` replaces a version when its file \
+         changes.",
+    ),
+    entry(
+        Code::InvalidDefinition,
+        ("SAGA-0214", 422, "Invalid definition"),
+        "The definition violates rules. Nothing was stored.",
+        "`errors` lists every violation with its JSON pointer, line and column. The verb `check` \
+         finds the same ones in the file.",
+        "Correct the file as each `detail` says.",
+    ),
+    entry(
+        Code::TooManyVersions,
+        ("SAGA-0215", 409, "Too many definitions"),
+        "The store holds at most 1,000 versions of a definition, 10,000 versions in total, and 64 \
+         MiB of definitions. Nothing was stored.",
+        "The verb `definitions list` shows all versions.",
+        "Retire versions: the contents of one without sagas are removed an hour later. After 1,000 \
+         versions continue under a new name.",
     ),
     entry(
         Code::Busy,

@@ -1,0 +1,95 @@
+//! Requests about definitions. They go to the store directly: no turn takes part.
+
+use std::sync::Arc;
+
+use sagamore_core::definition::Definition;
+use sagamore_core::id::Name;
+
+use super::Handle;
+use crate::error::{Error, RegistrationError};
+use crate::store::{DefinitionVersion, ListedDefinition, Registered, RegistrationMode};
+
+impl Handle {
+    /// Registers a definition for an operator. The first version of a name becomes active; a later
+    /// one becomes active by [`Handle::activate`]. A repeat changes nothing, except that a retired
+    /// version is restored. With `dry_run` nothing is stored.
+    ///
+    /// # Errors
+    /// Nothing is stored if the version is stored with other contents.
+    pub async fn apply(
+        &self,
+        definition: Definition,
+        dry_run: bool,
+    ) -> Result<Registered, RegistrationError> {
+        let mut registered =
+            self.registrar.register(vec![definition], RegistrationMode::Apply, dry_run).await?;
+        Ok(registered.remove(0)) // one for each definition
+    }
+
+    /// Registers definitions, all or none.
+    ///
+    /// # Errors
+    /// As for [`Handle::apply`].
+    pub async fn register(
+        &self,
+        definitions: Vec<Definition>,
+        mode: RegistrationMode,
+    ) -> Result<Vec<Registered>, RegistrationError> {
+        self.registrar.register(definitions, mode, false).await
+    }
+
+    /// Makes new sagas run by this version. Other orchestrators do so within a second.
+    pub async fn activate(
+        &self,
+        name: &Name,
+        version: u32,
+    ) -> Result<DefinitionVersion, RegistrationError> {
+        self.registrar.activate(name, version).await
+    }
+
+    /// Stops starts by this version; its sagas continue. If it is active, the name has no active
+    /// version afterwards. The contents are removed when no saga's row refers to them.
+    pub async fn retire(
+        &self,
+        name: &Name,
+        version: u32,
+    ) -> Result<DefinitionVersion, RegistrationError> {
+        self.registrar.retire(name, version).await
+    }
+
+    /// Returns the definitions in memory: those of active versions, and those of sagas in memory.
+    pub fn known_definitions(&self) -> Vec<Arc<Definition>> {
+        self.registrar.registry.known()
+    }
+
+    /// Returns at most `limit` stored versions after this one, by name and version, with the
+    /// numbers of their unfinished sagas.
+    pub async fn definitions(
+        &self,
+        after: Option<(&Name, u32)>,
+        limit: u32,
+    ) -> Result<Vec<ListedDefinition>, Error> {
+        self.store.list_definitions(after, limit).await
+    }
+
+    /// Returns all stored versions of a name, with the numbers of their unfinished sagas.
+    pub async fn definitions_of(&self, name: &Name) -> Result<Vec<ListedDefinition>, Error> {
+        self.store.definitions_of(name).await
+    }
+
+    /// Returns a stored version with its JSON, which is missing once it was retired and removed.
+    /// `None` for an unknown version.
+    pub async fn definition(
+        &self,
+        name: &Name,
+        version: u32,
+    ) -> Result<Option<(ListedDefinition, Option<String>)>, Error> {
+        let of_name = self.store.definitions_of(name).await?;
+        let Some(found) = of_name.into_iter().find(|listed| listed.version.version == version)
+        else {
+            return Ok(None);
+        };
+        let body = self.store.definition_body(&found.version.hash).await?;
+        Ok(Some((found, body)))
+    }
+}
