@@ -184,7 +184,7 @@ impl DefinitionWatch {
                 Ok(()) => fails = false,
                 Err(error) if !fails => {
                     fails = true;
-                    tracing::warn!(%error, "cannot poll the definitions, continuing with those known");
+                    tracing::warn!(%error, "cannot poll the definitions: the known ones stay");
                 }
                 Err(_) => {}
             }

@@ -67,6 +67,14 @@ impl Blueprint {
         self.choreography.as_ref().filter(|_| choreography).unwrap_or(&self.story)
     }
 
+    /// Returns the story that `choreography` selects, for changes.
+    pub fn story_mut(&mut self, choreography: bool) -> &mut Story {
+        match &mut self.choreography {
+            Some(second) if choreography => second,
+            Some(_) | None => &mut self.story,
+        }
+    }
+
     /// Returns both stories.
     pub fn stories(&self) -> impl Iterator<Item = &Story> {
         std::iter::once(&self.story).chain(&self.choreography)

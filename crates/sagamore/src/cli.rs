@@ -1,8 +1,10 @@
 //! The command line: its verbs, and the modules that run them.
 
+mod apply;
 pub mod args;
 mod cancel;
 mod check;
+mod definitions;
 mod dev;
 mod doctor;
 mod graph;
@@ -12,6 +14,7 @@ mod observe;
 pub mod process;
 mod progress;
 mod reconcile;
+mod reload;
 mod rescue;
 mod serve;
 mod service;
@@ -36,10 +39,12 @@ use crate::docs;
 use crate::invocation::{Invocation, StopSource};
 use crate::output::Exit;
 use crate::verb::ProgramVerb;
+use apply::ApplyArgs;
 use args::{ConfigArgs, FormatArgs};
 use cancel::CancelArgs;
 use check::CheckArgs;
-use dev::DevArgs;
+use definitions::DefinitionsCommand;
+use dev::{DevArgs, DevCommand};
 use graph::GraphArgs;
 use init::InitArgs;
 use list::ListArgs;
@@ -187,12 +192,12 @@ const DEV_ARGUMENTS: [&str; 8] =
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run everything in this process: server, orchestrator or observer, and services
-    Dev(DevArgs),
+    Dev(DevCommand),
     /// Write a definition, its test, and a participant in Python and Node
     ///
     /// Existing files are never overwritten: if one exists, nothing is written.
     Init(InitArgs),
-    /// Run an orchestrator with its HTTP API, on Kafka and PostgreSQL
+    /// Run an orchestrator with its HTTP API, on Kafka and PostgreSQL or in a data directory
     Serve(ServeArgs),
     /// Run an observer, which records the chains of choreographies
     Observe(ObserveArgs),
@@ -201,6 +206,14 @@ enum Command {
     Topics(TopicsCommand),
     /// Check brokers, topics, databases and clocks
     Doctor,
+    /// Register definitions of files at a running server
+    ///
+    /// The first version of a definition becomes active; later ones do with --activate. Exit codes:
+    /// 0 if all are registered, otherwise 1.
+    Apply(ApplyArgs),
+    /// List and change the stored versions of definitions
+    #[command(subcommand)]
+    Definitions(DefinitionsCommand),
     /// Print every value of the configuration with its origin
     Config(FormatArgs),
     /// Start a saga
@@ -278,14 +291,16 @@ pub async fn run(
 
 async fn run_verb(invocation: &Invocation, verbs: &[ProgramVerb], cli: Cli) -> Result<Exit> {
     match cli.command {
-        None => dev::run(invocation, cli.dev).await,
-        Some(Command::Dev(args)) => dev::run(invocation, args).await,
+        None => dev::run(invocation, DevCommand::of(cli.dev)).await,
+        Some(Command::Dev(command)) => dev::run(invocation, command).await,
         Some(Command::Init(args)) => init::run(invocation.name(), args),
         Some(Command::Serve(args)) => serve::run(invocation, args).await,
         Some(Command::Observe(args)) => observe::run(invocation, args).await,
         Some(Command::Service(args)) => service::run(invocation, args).await,
         Some(Command::Topics(command)) => topics::run(invocation, &command).await,
         Some(Command::Doctor) => doctor::run(invocation).await,
+        Some(Command::Apply(args)) => apply::run(invocation, args).await,
+        Some(Command::Definitions(command)) => definitions::run(invocation, command).await,
         Some(Command::Config(format)) => settings::run(invocation, &format),
         Some(Command::Start(args)) => start::run(invocation, args).await,
         Some(Command::List(args)) => list::run(invocation, args).await,

@@ -41,6 +41,8 @@ pub struct Settings {
     pub allow_unauthenticated: bool,
     /// Whether the program's choreography runs instead of its main story.
     pub choreography: bool,
+    /// Saga files, and folders of them, that `serve` and `observe` load at their start.
+    pub definitions: Vec<PathBuf>,
     /// The table `[kafka]`.
     pub kafka: KafkaSettings,
     /// The database server of all processes without their own.
@@ -173,6 +175,7 @@ impl Settings {
             namespace: String::new(),
             allow_unauthenticated: false,
             choreography: false,
+            definitions: Vec::new(),
             kafka: KafkaSettings {
                 brokers: "127.0.0.1:9092".into(),
                 replication: None,

@@ -47,6 +47,11 @@ impl Invocation {
         Invocation { program, config, stop: Arc::new(stop) }
     }
 
+    /// Returns the same run with a changed program.
+    pub(crate) fn with_program(&self, program: Blueprint) -> Invocation {
+        Invocation { program: Arc::new(program), ..self.clone() }
+    }
+
     /// Returns the program's name.
     pub fn name(&self) -> &'static str {
         self.program.name

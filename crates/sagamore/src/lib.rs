@@ -34,6 +34,8 @@ pub mod program;
 #[cfg(feature = "server")]
 pub mod running;
 #[cfg(feature = "server")]
+mod saga_files;
+#[cfg(feature = "server")]
 mod stack;
 #[cfg(feature = "server")]
 mod stand_in;

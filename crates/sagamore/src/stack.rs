@@ -4,6 +4,7 @@
 mod lock;
 mod roster;
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use sagamore_server::{Server, ServiceHost, Services, StandIns};
 use sagamore_transport::{Log, Transport};
 
 use crate::blueprint::Blueprint;
-use crate::crew::Crew;
+use crate::crew::{Crew, StopSignal};
 use crate::error::Error;
 use crate::stand_in::{Behaviour, Cast};
 use crate::story::{ServiceEntry, Story};
@@ -167,6 +168,14 @@ impl Stack {
             }),
             (None, None) => Routes::new(),
         }
+    }
+
+    /// Runs another task beside the others.
+    pub fn spawn<F>(&mut self, name: &str, work: impl FnOnce(StopSignal) -> F)
+    where
+        F: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        self.crew.spawn(name, work);
     }
 
     /// Waits until a task ends without a request to stop.

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::Display;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -28,6 +29,8 @@ pub struct Story {
     pub(crate) routes: Vec<ServerRoutes>,
     pub(crate) samples: Vec<SampleData>,
     inputs: Vec<(Name, SampleInput)>,
+    /// Whether the process takes definitions at run time, which needs an orchestrator.
+    pub(crate) is_open: bool,
     pub(crate) errors: Vec<String>,
 }
 
@@ -123,14 +126,33 @@ impl Story {
         self
     }
 
-    /// Whether the story needs an orchestrator: for its sagas, or because it is empty.
+    /// Whether the story needs an orchestrator: for its sagas, for those of files, or because it is
+    /// empty.
     pub(crate) fn is_orchestrated(&self) -> bool {
-        !self.sagas.is_empty() || self.plans.is_empty()
+        self.is_open || !self.sagas.is_empty() || self.plans.is_empty()
     }
 
     /// Whether the story needs an observer.
     pub(crate) fn is_observed(&self) -> bool {
         !self.plans.is_empty()
+    }
+
+    /// Adds the plans of files. One with the name of a built-in plan is an error.
+    pub(crate) fn add_plans(&mut self, plans: Vec<(PathBuf, Plan)>) -> Result<(), String> {
+        for (path, plan) in plans {
+            if self.plans.iter().any(|own| own.name == plan.name) {
+                let path = path.display();
+                return Err(format!("{path}: plan '{}' exists already: rename one", plan.name));
+            }
+            self.plans.push(plan);
+        }
+        Ok(())
+    }
+
+    /// Removes what only `dev` loads: sample data and inputs.
+    pub(crate) fn without_samples(&mut self) {
+        self.samples.clear();
+        self.inputs.clear();
     }
 
     /// Returns the saga that a business key without a definition refers to.

@@ -1,6 +1,6 @@
 //! The stored definitions, the active version of each name, and the counter of their changes.
 //!
-//! Every change first updates the counter, whose row lock serializes all changes. A change therefore
+//! Every change first updates the counter, whose row lock serializes all changes. So a change
 //! decides on rows that no other one modifies.
 //!
 //! **Invariant:** a body stays readable by its hash while a saga's row has the hash.
@@ -399,7 +399,8 @@ async fn replace(
 ) -> Result<(), Error> {
     let (retain, discard, update) = (
         "INSERT INTO former_definition (hash, name, version, body, replaced_at)
-         SELECT hash, name, version, body, CAST($2 AS BIGINT) FROM definition WHERE hash = $1 AND body <> ''
+         SELECT hash, name, version, body, CAST($2 AS BIGINT) FROM definition
+         WHERE hash = $1 AND body <> ''
          ON CONFLICT (hash) DO UPDATE SET replaced_at = excluded.replaced_at",
         "DELETE FROM former_definition WHERE hash = $1",
         "UPDATE definition SET hash = $3, body = $4, registered_at = $5, retired_at = NULL

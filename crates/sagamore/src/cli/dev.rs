@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -11,13 +11,36 @@ use clap::builder::RangedU64ValueParser;
 use sagamore_core::Name;
 
 use super::process::{self, HttpProcess, ListenAddress, Work};
+use super::reload;
 use crate::blueprint::Greeting;
 use crate::config::SAGAS_MAX;
 use crate::error::Error;
 use crate::invocation::Invocation;
 use crate::output::Exit;
+use crate::saga_files::{SagaFiles, snapshot};
 use crate::stack::{self, Stack};
 use crate::stand_in::{Behaviour, BehaviourArgs};
+
+/// Maximum stored versions that the greeting considers.
+const LISTED_MAX: u32 = 100;
+
+/// The arguments of `dev` after its name.
+#[derive(Debug, Args)]
+pub struct DevCommand {
+    /// Saga files, or folders of them; without any `./sagas`, if it exists. Changed files are
+    /// loaded again
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    dev: DevArgs,
+}
+
+impl DevCommand {
+    /// Creates the command without files.
+    pub fn of(dev: DevArgs) -> DevCommand {
+        DevCommand { files: Vec::new(), dev }
+    }
+}
 
 /// The server's address and data directory.
 #[derive(Debug, Args)]
@@ -59,9 +82,15 @@ pub struct DevArgs {
 }
 
 /// Runs until SIGTERM or Ctrl-C.
-pub async fn run(invocation: &Invocation, args: DevArgs) -> Result<Exit> {
+pub async fn run(invocation: &Invocation, command: DevCommand) -> Result<Exit> {
     let begun = Instant::now();
-    let (program, choreography) = (&invocation.program, args.choreography);
+    let DevCommand { files, dev: args } = command;
+    let choreography = args.choreography;
+    let paths = reload::paths(files)?;
+    let seen = snapshot(&paths);
+    let files = SagaFiles::load(&paths);
+    let invocation = &with_files(invocation, choreography, &paths, &files)?;
+    let program = &invocation.program;
     let command = format!("{} dev", program.name);
     let listener = process::listen(&ListenAddress::by_flag(&command, &args.listen), false).await?;
     let address = listener.local_addr().context("read the listener's address")?;
@@ -74,6 +103,12 @@ pub async fn run(invocation: &Invocation, args: DevArgs) -> Result<Exit> {
     let data: PathBuf =
         ephemeral.as_ref().map_or(args.data, |directory| directory.path().to_owned());
     let mut stack = Stack::open(program, choreography, &data, args.sagas_max).await?;
+    if let Some(handle) = stack.server.handle.clone() {
+        reload::register_all(&handle, files).await?;
+        if !paths.is_empty() {
+            stack.spawn("the reload", |stopped| reload::follow(paths, handle, seen, stopped));
+        }
+    }
     let behaviour = Behaviour::of(args.stand_ins);
     let stand_ins = stack.play_stand_ins(&data, behaviour).await?;
     for samples in &program.story(choreography).samples {
@@ -81,9 +116,35 @@ pub async fn run(invocation: &Invocation, args: DevArgs) -> Result<Exit> {
     }
     let router = stack.router(program, choreography, Some(metrics));
     let process = HttpProcess::begin(listener, router, invocation.stop()?);
-    greet(invocation, address, &data, args.ephemeral, begun.elapsed(), choreography)?;
+    let definitions = active(&stack).await?;
+    let is_ephemeral = ephemeral.is_some();
+    let ready = Ready { address, data, is_ephemeral, choreography, definitions };
+    greet(invocation, &ready, begun.elapsed())?;
     announce(&stand_ins);
     process.until_stopped(stack).await
+}
+
+/// Returns the run with the plans of the files. With files it takes definitions at run time.
+fn with_files(
+    invocation: &Invocation,
+    choreography: bool,
+    paths: &[PathBuf],
+    files: &SagaFiles,
+) -> Result<Invocation> {
+    let mut program = (*invocation.program).clone();
+    let story = program.story_mut(choreography);
+    let is_bare = story.services.is_empty() && story.plans.is_empty();
+    story.is_open |= !files.definitions.is_empty() || (is_bare && !paths.is_empty());
+    story.add_plans(files.plans.clone()).map_err(anyhow::Error::msg)?;
+    Ok(invocation.with_program(program))
+}
+
+/// Returns the active versions, at most a page of them.
+async fn active(stack: &Stack) -> Result<Vec<String>> {
+    let Some(handle) = &stack.server.handle else { return Ok(Vec::new()) };
+    let listed = handle.definitions(None, LISTED_MAX).await?;
+    let versions = listed.iter().map(|listed| &listed.version).filter(|version| version.is_active);
+    Ok(versions.map(|version| format!("{}@{}", version.name, version.version)).collect())
 }
 
 impl Work for Stack {
@@ -103,16 +164,21 @@ fn announce(stand_ins: &[Name]) {
     }
 }
 
-fn greet(
-    invocation: &Invocation,
+/// The facts that the greeting prints.
+struct Ready {
     address: SocketAddr,
-    data: &Path,
-    ephemeral: bool,
-    took: Duration,
+    data: PathBuf,
+    is_ephemeral: bool,
     choreography: bool,
-) -> Result<()> {
+    /// The active versions.
+    definitions: Vec<String>,
+}
+
+fn greet(invocation: &Invocation, ready: &Ready, took: Duration) -> Result<()> {
+    let Ready { address, data, is_ephemeral, choreography, definitions } = ready;
     let (program, note) =
-        (&invocation.program, if ephemeral { " (removed at the end)" } else { "" });
+        (&invocation.program, if *is_ephemeral { " (removed at the end)" } else { "" });
+    let is_empty = program.service_names().is_empty() && program.story.sagas.is_empty();
     let Greeting { links, commands } = program.greeting;
     let mut out = anstream::stdout().lock();
     writeln!(out, "Sagamore is ready after {} ms.\n", took.as_millis())?;
@@ -122,10 +188,13 @@ fn greet(
     }
     writeln!(out, "  sagas    http://{address}/api/v1/sagas")?;
     writeln!(out, "  metrics  http://{address}/metrics")?;
-    let folder = stack::directory(program, choreography, data);
+    if is_empty && !definitions.is_empty() {
+        writeln!(out, "  active   {}", definitions.join(", "))?;
+    }
+    let folder = stack::directory(program, *choreography, data);
     writeln!(out, "  data     {}{note}\n", folder.display())?;
     let apart = data.join(stack::CHOREOGRAPHY_FOLDER);
-    if !choreography && program.choreography.is_some() && apart.exists() {
+    if !*choreography && program.choreography.is_some() && apart.exists() {
         writeln!(out, "  The data of `dev --choreography` is separate, in {}.\n", apart.display())?;
     }
     let flag =
@@ -133,10 +202,11 @@ fn greet(
     let filled = |command: &str| {
         command.replace("{server}", &format!("http://{address}")).replace("{flag}", &flag)
     };
-    if program.service_names().is_empty() && program.story.sagas.is_empty() {
-        writeln!(out, "This program has no sagas and services: add some with sagamore::Program.")?;
-    }
     writeln!(out, "Next steps:")?;
+    if is_empty && definitions.is_empty() && program.story.plans.is_empty() {
+        writeln!(out, "  {} init     # writes a first saga to ./sagas", program.name)?;
+        writeln!(out, "  {} dev      # loads ./sagas", program.name)?;
+    }
     for command in commands {
         writeln!(out, "  {}", filled(command))?;
     }

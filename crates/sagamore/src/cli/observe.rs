@@ -18,6 +18,8 @@ use crate::crew::Crew;
 use crate::error::Error;
 use crate::invocation::Invocation;
 use crate::output::Exit;
+use crate::saga_files::SagaFiles;
+use crate::story::Story;
 
 /// The arguments of `observe`.
 #[derive(Debug, Args)]
@@ -45,7 +47,7 @@ pub async fn run(invocation: &Invocation, args: ObserveArgs) -> Result<Exit> {
     // former process
     let instance = settings.topic(&format!("observer-{}-{address}", host()));
     let kafka = settings.kafka("observer", Some(instance))?;
-    let plans: Vec<Plan> = program.stories().flat_map(|story| story.plans.clone()).collect();
+    let plans = all_plans(invocation, &settings)?;
     let Some(first) = plans.first() else { bail!("{} has no plan to observe", program.name) };
     let plan = Some(first.name.clone());
     let opening = open(&settings, args.group, &plans, &kafka, &waiting);
@@ -64,6 +66,18 @@ pub async fn run(invocation: &Invocation, args: ObserveArgs) -> Result<Exit> {
     });
     outln!("Sagamore's observer is ready: http://{address}");
     process.until_stopped(crew).await
+}
+
+/// Returns the plans of both stories, and those of the configured files.
+fn all_plans(invocation: &Invocation, settings: &Settings) -> Result<Vec<Plan>> {
+    let files = SagaFiles::load(&settings.definitions);
+    if let Some(mistakes) = files.all_mistakes() {
+        bail!("{}: {mistakes}", settings.named("definitions"));
+    }
+    let mut story = Story::default();
+    story.plans.extend(invocation.program.stories().flat_map(|story| story.plans.clone()));
+    story.add_plans(files.plans).map_err(anyhow::Error::msg)?;
+    Ok(story.plans)
 }
 
 /// Opens the observer's view of chains, for any process with this configuration.

@@ -1,10 +1,11 @@
-//! `serve`: an orchestrator on Kafka and PostgreSQL, with the HTTP API.
+//! `serve`: an orchestrator with the HTTP API, on Kafka and PostgreSQL or on the embedded stack.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use sagamore_core::{Definition, Name, Plan};
 use sagamore_engine::{Handle, Options, Orchestrator};
@@ -22,6 +23,8 @@ use crate::crew::Crew;
 use crate::error::Error;
 use crate::invocation::Invocation;
 use crate::output::Exit;
+use crate::saga_files::SagaFiles;
+use crate::stack::{self, Stack};
 
 /// The partitions of a service's command topic, if the configuration does not name the service.
 const COMMAND_PARTITIONS: u32 = 12;
@@ -32,11 +35,18 @@ pub struct ServeArgs {
     /// Address to listen on instead of the configured one, for a second orchestrator on one host
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Directory for all data: everything runs in this process, without Kafka and PostgreSQL
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
 }
 
 /// Runs until SIGTERM or Ctrl-C.
 pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
     let settings = invocation.settings()?;
+    let invocation = &with_files(invocation, &settings)?;
+    if let Some(data) = &args.data {
+        return embedded(invocation, &settings, &args, data).await;
+    }
     let program = &invocation.program;
     let (own, command) = (&settings.orchestrator.listen, format!("{} serve", program.name));
     let place = ListenAddress::of(&settings, &command, "orchestrator", args.listen.as_deref(), own);
@@ -93,6 +103,46 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
     });
     outln!("Sagamore's orchestrator {owner} is ready: http://{address}");
     process.until_stopped(crew).await
+}
+
+/// Runs everything in this process, with the data in a directory.
+async fn embedded(
+    invocation: &Invocation,
+    settings: &Settings,
+    args: &ServeArgs,
+    data: &Path,
+) -> Result<Exit> {
+    let (program, choreography) = (&invocation.program, settings.choreography);
+    let (own, command) = (&settings.orchestrator.listen, format!("{} serve", program.name));
+    let place = ListenAddress::of(settings, &command, "orchestrator", args.listen.as_deref(), own);
+    let listener = process::listen(&place, settings.allow_unauthenticated).await?;
+    let address = listener.local_addr().context("read the listener's address")?;
+    let metrics = process::record_metrics()?;
+    let stack = Stack::open(program, choreography, data, settings.orchestrator.sagas_max).await?;
+    let router = stack.router(program, choreography, Some(metrics));
+    let process = HttpProcess::begin(listener, router, invocation.stop()?);
+    let folder = stack::directory(program, choreography, data);
+    outln!(
+        "Sagamore is ready on the embedded stack: http://{address}\n  data  {}\n  \
+         One process and one machine, without Kafka and PostgreSQL.",
+        folder.display()
+    );
+    process.until_stopped(stack).await
+}
+
+/// Returns the run with the definitions and plans of the configured files, without sample data.
+fn with_files(invocation: &Invocation, settings: &Settings) -> Result<Invocation> {
+    let files = SagaFiles::load(&settings.definitions);
+    if let Some(mistakes) = files.all_mistakes() {
+        bail!("{}: {mistakes}", settings.named("definitions"));
+    }
+    let mut program = (*invocation.program).clone();
+    let story = program.story_mut(settings.choreography);
+    story.without_samples();
+    story.is_open |= !files.definitions.is_empty() || story.services.is_empty();
+    story.sagas.extend(files.definitions.into_iter().map(|(_, definition)| definition));
+    story.add_plans(files.plans).map_err(anyhow::Error::msg)?;
+    Ok(invocation.with_program(program))
 }
 
 /// Returns the definitions: those of the main story, and those of the choreography if it is

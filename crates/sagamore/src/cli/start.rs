@@ -31,6 +31,9 @@ pub struct StartArgs {
     definition: Option<String>,
     /// Business key, unique within the definition
     key: String,
+    /// Version of the definition; without it the active one
+    #[arg(long, value_name = "N")]
+    version: Option<u32>,
     /// Input: a file, - for stdin, or JSON; without it the server's sample input, if there is one
     #[arg(long, value_name = "FILE|-|JSON")]
     input: Option<String>,
@@ -47,6 +50,8 @@ struct StartBody<'a> {
     key: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     input: Option<&'a Body>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u32>,
 }
 
 /// Starts a saga. With `--wait`, returns the exit code of its outcome.
@@ -58,8 +63,8 @@ pub async fn run(invocation: &Invocation, args: StartArgs) -> Result<Exit> {
     };
     let input = args.input.as_deref().map(input).transpose()?;
     let client = args.server.client(invocation)?;
-    let body =
-        serde_json::to_vec(&StartBody { definition: &definition, key, input: input.as_ref() })?;
+    let (input, version) = (input.as_ref(), args.version);
+    let body = serde_json::to_vec(&StartBody { definition: &definition, key, input, version })?;
     let until = args.wait.map(|wait| Instant::now() + wait);
     let (mut was_reached, mut away_since) = (false, None);
     loop {

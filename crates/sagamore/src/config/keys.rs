@@ -62,6 +62,10 @@ impl Keys {
         if self.fits(key, &Json::from(text)) {
             return Some(Json::from(text));
         }
+        if self.is_list(key) {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            return Some(items.map(Json::from).collect());
+        }
         let value = match text {
             "true" => Json::from(true),
             "false" => Json::from(false),
@@ -73,6 +77,11 @@ impl Keys {
         self.fits(key, &value).then_some(value)
     }
 
+    /// Whether the value of the key is a list of texts.
+    fn is_list(&self, key: &str) -> bool {
+        self.fits(key, &Json::from(vec!["text"]))
+    }
+
     /// Describes the valid values of the key; `None` for a table.
     pub fn expected(&self, key: &str) -> Option<String> {
         if self.is_table(key) {
@@ -80,6 +89,9 @@ impl Keys {
         }
         if self.fits(key, &Json::from("text")) {
             return Some("a text".to_owned());
+        }
+        if self.is_list(key) {
+            return Some("a list of texts".to_owned());
         }
         if self.fits(key, &Json::from(true)) {
             return Some("true or false".to_owned());
@@ -138,6 +150,7 @@ mod tests {
         check("services.order.url", Some("a text"));
         check("kafka.tls.ca", Some("a text"));
         check("choreography", Some("true or false"));
+        check("definitions", Some("a list of texts"));
         check("services.order.partitions", Some("a whole number from 0 to 4294967295"));
         check("kafka.replication", Some("a whole number from 0 to 65535"));
         check("barrier.retention_days", Some("a whole number"));

@@ -10,10 +10,11 @@ const FIRST_PORT: u16 = 3001;
 const OBSERVER_PORT: u16 = 3005;
 
 /// Names of tables and keys, which no service can have.
-pub const RESERVED: [&str; 13] = [
+pub const RESERVED: [&str; 14] = [
     "namespace",
     "allow_unauthenticated",
     "choreography",
+    "definitions",
     "kafka",
     "postgres",
     "barrier",

@@ -240,7 +240,16 @@ fn file_value(value: &DeValue<'_>) -> FileValue {
         },
         DeValue::Float(float) => FileValue::Other(float.as_str().to_owned()),
         DeValue::Datetime(time) => FileValue::Other(time.to_string()),
-        DeValue::Array(_) => FileValue::Other("a list".to_owned()),
+        DeValue::Array(items) => {
+            let text = |item: &toml::Spanned<DeValue<'_>>| match item.get_ref() {
+                DeValue::String(text) => Some(Json::from(text.as_ref())),
+                _ => None,
+            };
+            match items.iter().map(text).collect::<Option<Vec<Json>>>() {
+                Some(items) => FileValue::Value(Json::Array(items)),
+                None => FileValue::Other("a list".to_owned()),
+            }
+        }
         DeValue::Table(_) => FileValue::Other("a table".to_owned()),
     }
 }

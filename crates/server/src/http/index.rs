@@ -8,7 +8,7 @@ GET  /api/v1/sagas                      list: ?status= &style= &definition= &key
 GET  /api/v1/sagas/{id}                 one saga with its steps and journal\n\
 POST /api/v1/sagas/{id}/cancel          also: retry, skip, resolve with {\"step\", \"reason\"}\n\
 GET  /api/v1/definitions                stored definitions: ?limit= &after=NAME@VERSION\n\
-POST /api/v1/definitions                register a definition, YAML or JSON: ?dryRun=true checks it\n\
+POST /api/v1/definitions                register YAML or JSON: ?dryRun=true checks it\n\
 POST /api/v1/definitions/{name}/{version}/activate   also: retire; GET without a verb shows it\n\
 GET  /api/v1/barriers/{service}         a service's own barrier rows, for the verb `reconcile`\n";
 

@@ -1,0 +1,105 @@
+//! `apply`: registers definitions of files at a running server.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::args::{Format, ServerArgs};
+use crate::client::{Client, Error};
+use crate::http::encoded;
+use crate::invocation::Invocation;
+use crate::output::{self, Exit};
+use crate::plain;
+use crate::saga_files::SagaFiles;
+use crate::view::{DefinitionLine, RegistrationView};
+
+/// The arguments of `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// Files of definitions, or folders
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Check the definitions against the server, and store nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Make new sagas run by the applied versions
+    #[arg(long, conflicts_with = "dry_run")]
+    activate: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Registers the definitions one after another. Nothing is sent if a file has a mistake.
+pub async fn run(invocation: &Invocation, args: ApplyArgs) -> Result<Exit> {
+    let SagaFiles { definitions, plans, mut mistakes } = SagaFiles::load(&args.files);
+    mistakes.extend(plans.iter().map(|(path, plan)| {
+        format!(
+            "{}: '{}' is the plan of a choreography: `observe` and `dev` load plans from files",
+            path.display(),
+            plan.name
+        )
+    }));
+    if !mistakes.is_empty() {
+        mistakes.iter().for_each(|mistake| errln!("{}", plain::visible(mistake)));
+        errln!("Nothing was applied.");
+        return Ok(Exit::Error);
+    }
+    if definitions.is_empty() {
+        bail!("no definition found: name a YAML or JSON file, or a folder of them");
+    }
+    let client = args.server.client(invocation)?;
+    let (mut applied, mut exit) = (Vec::new(), Exit::Completed);
+    for (path, definition) in &definitions {
+        let body = serde_json::to_vec(definition)?;
+        match apply(&client, &args, body).await {
+            Ok(result) => {
+                if args.server.format.output == Format::Table {
+                    print(invocation, &result, args.activate);
+                }
+                applied.push(serde_json::to_value(result)?);
+            }
+            Err(error) if matches!(error, Error::Problem { .. }) => {
+                exit = Exit::Error;
+                complain(path, &error);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if args.server.format.output == Format::Json {
+        output::json(&json!({ "definitions": Value::Array(applied) }))?;
+    }
+    Ok(exit)
+}
+
+async fn apply(
+    client: &Client,
+    args: &ApplyArgs,
+    body: Vec<u8>,
+) -> Result<RegistrationView, Error> {
+    let path = format!("/api/v1/definitions?dryRun={}", args.dry_run);
+    let mut result: RegistrationView = client.shown(&client.post(&path, body, None).await?)?;
+    if args.activate && !result.line.active {
+        let DefinitionLine { name, version, .. } = &result.line;
+        let path = format!("/api/v1/definitions/{}/{version}/activate", encoded(name));
+        result.line = client.shown(&client.post(&path, "", None).await?)?;
+    }
+    Ok(result)
+}
+
+fn print(invocation: &Invocation, result: &RegistrationView, activates: bool) {
+    let RegistrationView { line, outcome, dry_run } = result;
+    let (id, state) = (line.id(), line.state());
+    let state = if state.is_empty() { String::new() } else { format!(", {state}") };
+    let note = if *dry_run { " (dry run: nothing was stored)" } else { "" };
+    outln!("{id}  {outcome}{state}{note}");
+    if !line.active && !activates && !*dry_run && line.retired_at.is_none() {
+        let name = invocation.name();
+        errln!("  New sagas run by another version: {name} definitions activate {id}");
+    }
+}
+
+fn complain(path: &Path, error: &Error) {
+    errln!("{}: {}", path.display(), plain::visible(&error.to_string()));
+}
