@@ -39,7 +39,7 @@ pub struct Cast {
 }
 
 /// The known definitions, shared by the stand-ins of a process.
-type Definitions = Arc<RwLock<Vec<Arc<Definition>>>>;
+type Definitions = Arc<RwLock<Vec<Definition>>>;
 
 impl Cast {
     /// Creates an empty cast for the participants that are not `real`.
@@ -59,7 +59,7 @@ impl Cast {
     /// Starts a stand-in for each participant of a known definition without a service or a binding.
     pub async fn fill(&mut self) -> Result<(), Error> {
         let definitions = self.handle.known_definitions();
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = definitions.clone();
+        self.learn(&definitions);
         for definition in definitions {
             let mut participants = participants(&definition);
             participants.retain(|name| !self.real.contains(name));
@@ -73,6 +73,17 @@ impl Cast {
             }
         }
         Ok(())
+    }
+
+    /// Copies the definitions. A shared one would stay in the engine's memory.
+    fn learn(&self, definitions: &[Arc<Definition>]) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|own| definitions.iter().any(|other| other.hash() == own.hash()));
+        for definition in definitions {
+            if known.iter().all(|own| own.hash() != definition.hash()) {
+                known.push(Definition::clone(definition));
+            }
+        }
     }
 
     async fn start(&mut self, name: &Name) -> Result<(), Error> {

@@ -10,6 +10,7 @@ use sagamore_transport::wire::{
     HORIZON_TOPIC, command_topic, decode_command, decode_horizon, encode_reply, encode_swept,
 };
 use sagamore_transport::{Consumer, Delivery, Error, Mark, Record, Subscription, Transport};
+use serde_json::Map;
 use tokio::task::JoinSet;
 
 use super::behaviour::Behaviour;
@@ -136,23 +137,26 @@ impl StandIn {
         (behaviour.delay, outcome)
     }
 
+    /// Returns an example of the output. While `dev` replaces a version, its old and new contents
+    /// are both known, and a command does not say which one applies: the output fits both.
     fn done(&self, command: &Command) -> Outcome {
         let (name, version) = (command.key.saga.definition(), command.version);
-        let definitions = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let mut of_name = definitions.iter().filter(|known| known.name.as_str() == name);
-        let exact = of_name.clone().find(|known| known.version == version);
-        let step = exact.or_else(|| of_name.next()).and_then(|definition| {
-            let step = definition.steps.iter().find(|step| step.name == command.key.step)?;
-            Some((definition, step))
-        });
-        match step {
-            Some((definition, step)) => {
-                Outcome::Done(example::output(definition, step, &command.body))
-            }
-            None => {
-                let step = &command.key.step;
-                Outcome::Fault(format!("the stand-in knows no step '{step}' of '{name}'"))
-            }
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let of_name = || known.iter().filter(|other| other.name.as_str() == name);
+        let is_stored = of_name().any(|other| other.version == version);
+        let mut outputs = of_name()
+            .filter(|other| !is_stored || other.version == version)
+            .filter_map(|definition| {
+                let step = definition.steps.iter().find(|step| step.name == command.key.step)?;
+                Some(example::output(definition, step, &command.body))
+            })
+            .peekable();
+        if outputs.peek().is_none() {
+            let step = &command.key.step;
+            return Outcome::Fault(format!("the stand-in knows no step '{step}' of '{name}'"));
         }
+        let mut fields = Map::new();
+        outputs.for_each(|output| fields.extend(output));
+        Outcome::Done(Body::of(&fields).expect("a map with string keys is JSON"))
     }
 }
