@@ -26,10 +26,10 @@ pub struct Problem {
     detail: String,
     retry_after_s: Option<u32>,
     place: Option<Position>,
-    pointer: Option<String>,
+    pointer: Option<Box<str>>,
     saga: Option<SagaId>,
     style: Option<Style>,
-    errors: Vec<Violation>,
+    errors: Box<[Violation]>,
 }
 
 /// A position in a body, counted from 1.
@@ -101,7 +101,7 @@ impl Problem {
             pointer: None,
             saga: None,
             style: None,
-            errors: Vec::new(),
+            errors: Box::default(),
         }
     }
 
@@ -142,7 +142,7 @@ impl Problem {
     pub fn misfit(pointer: &str, why: &str, place: Position) -> Problem {
         let what = if pointer.is_empty() { "the body" } else { pointer };
         let problem = Problem::new(Code::BodyDoesNotFit, format!("{what} {why}"));
-        Problem { place: Some(place), pointer: Some(pointer.to_owned()), ..problem }
+        Problem { place: Some(place), pointer: Some(pointer.into()), ..problem }
     }
 
     /// The problem of a definition that violates rules, with the place of each violation.
@@ -152,6 +152,7 @@ impl Problem {
             [only] => only.to_string(),
             [first, rest @ ..] => format!("{first} (and {} more, see errors)", rest.len()),
         };
+        let errors = errors.into_boxed_slice();
         Problem { errors, ..Problem::new(Code::InvalidDefinition, detail) }
     }
 
@@ -179,10 +180,10 @@ impl Problem {
             detail: self.detail.clone(),
             code: entry.number.to_owned(),
             at: self.place,
-            pointer: self.pointer.clone(),
+            pointer: self.pointer.as_deref().map(str::to_owned),
             saga: self.saga.clone(),
             style: self.style,
-            errors: self.errors.clone(),
+            errors: self.errors.to_vec(),
         }
     }
 }

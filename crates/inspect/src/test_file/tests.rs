@@ -166,7 +166,7 @@ fn an_invalid_line_is_reported_with_its_position_and_the_fix() {
         "  - ends: completed\n    done: {}\n",
         "6:5: only sends, undoes, answers and late have fields or an answer: remove them",
     );
-    rejected("  []\n", "3:3: write 1 to 1000 lines, not 0");
+    rejected("    []\n", "3:3: write 1 to 1000 lines, not 0");
 }
 
 #[test]
