@@ -1,8 +1,8 @@
 //! Saga files of a process: the definitions and plans in files and folders.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use sagamore_core::{Definition, Name, Plan};
 use sagamore_inspect::SagaFile;
@@ -26,8 +26,9 @@ pub struct SagaFiles {
     pub mistakes: Vec<String>,
 }
 
-/// The files of a process with the time and size of their last change.
-pub type Snapshot = BTreeMap<PathBuf, Option<(SystemTime, u64)>>;
+/// The files of a process with the time of their last change, in seconds and nanoseconds of the file
+/// system's clock, and their size. The values are compared only.
+pub type Snapshot = BTreeMap<PathBuf, Option<(i64, i64, u64)>>;
 
 impl SagaFiles {
     /// Reads files, and the saga files of folders. Subfolders are not read.
@@ -75,7 +76,7 @@ impl SagaFiles {
 pub fn snapshot(paths: &[PathBuf]) -> Snapshot {
     let changed = |path: &Path| {
         let facts = std::fs::metadata(path).ok()?;
-        Some((facts.modified().ok()?, facts.len()))
+        Some((facts.mtime(), facts.mtime_nsec(), facts.len()))
     };
     let files = list(paths).unwrap_or_default();
     files.into_iter().map(|path| (path.clone(), changed(&path))).collect()

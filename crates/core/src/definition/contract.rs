@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::{Draft, Step};
 use crate::id::Name;
 
-/// What a definition demands of one participant. A participant without an entry has the default: a
-/// barrier, no query and no refusals by status.
+/// The demands of a definition on one participant. A participant without an entry has the default:
+/// a barrier, no query and no refusals by status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ParticipantContract {
