@@ -2,7 +2,7 @@
 //!
 //! A [`Gateway`] consumes the commands of one participant, sends each as an HTTP request, and
 //! publishes the response as the reply. It has no barrier: a crash repeats a request. It knows
-//! neither engine nor SDK. `docs/http-participants.md` specifies requests and responses.
+//! neither engine nor SDK. The outcome of each response is one table in `answer.rs`.
 
 mod error;
 mod text;
