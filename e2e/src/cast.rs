@@ -255,7 +255,12 @@ impl<'a> Cast<'a> {
     /// Places an order at the first of these that accepts it, and waits for its outcome.
     pub fn place(&self, id: &str, orchestrators: &[&str]) -> Result<()> {
         let body = format!(
-            r#"{{"orderId":"{id}","customerId":"NOBODY","lines":[{{"sku":"11","quantity":1,"unitPriceCents":100}}],"shipTo":{{"name":"N","address":"A","city":"C","region":null,"postalCode":null,"country":"France"}}}}"#
+            concat!(
+                r#"{{"orderId":"{}","customerId":"NOBODY","#,
+                r#""lines":[{{"sku":"11","quantity":1,"unitPriceCents":100}}],"#,
+                r#""shipTo":{{"name":"N","address":"A","city":"C","country":"France"}}}}"#
+            ),
+            id
         );
         let begun = Instant::now();
         while begun.elapsed() < READY_MAX {

@@ -193,9 +193,10 @@ impl Client {
         let country = if self.random.below(100) < 7 { "Nowhere" } else { "France" };
         let lines = json!([
             { "sku": sku, "quantity": quantity, "unitPriceCents": 100 + self.random.below(900) },
-            { "sku": format!("s{}", self.random.below(PRODUCTS)), "quantity": 1 + self.random.below(3), "unitPriceCents": 250 },
+            { "sku": format!("s{}", self.random.below(PRODUCTS)),
+              "quantity": 1 + self.random.below(3), "unitPriceCents": 250 },
         ]);
-        let ship_to = json!({ "name": "N", "address": "1", "city": "C", "region": null, "postalCode": null, "country": country });
+        let ship_to = json!({ "name": "N", "address": "1", "city": "C", "country": country });
         json!({ "orderId": id, "customerId": customer, "lines": lines, "shipTo": ship_to })
             .to_string()
     }

@@ -297,7 +297,8 @@ impl Site {
         let length = body.len();
         write!(
             stream,
-            "{method} {path} HTTP/1.0\r\nhost: {address}\r\ncontent-type: application/json\r\n{prefer}\
+            "{method} {path} HTTP/1.0\r\nhost: {address}\r\ncontent-type: \
+             application/json\r\n{prefer}\
              content-length: {length}\r\n\r\n{body}"
         )?;
         let mut answer = String::new();

@@ -1,9 +1,15 @@
 //! The checkout: its path, its tracked files, and runs of cargo and git in it.
 
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+
+/// The variable that names the file of skipped tests, for the tests of all crates.
+const SKIPPED: &str = "SAGAMORE_SKIPPED";
 
 /// The checkout that this program was built from.
 pub struct Workspace {
@@ -97,6 +103,28 @@ impl Workspace {
         self.output("git", arguments)
     }
 
+    /// Reports a part of a check that cannot run on this machine, as tests do.
+    pub fn skip(&self, part: &str) -> Result<()> {
+        println!("   SKIPPED {part}");
+        let mut file = File::options().create(true).append(true).open(self.skipped())?;
+        writeln!(file, "SKIPPED {part}").context("report a skipped part")
+    }
+
+    /// Returns and removes the reports of skipped tests, sorted.
+    pub fn take_skipped(&self) -> Result<Vec<String>> {
+        let text = match std::fs::read_to_string(self.skipped()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            read => read.context("read the reports of skipped tests")?,
+        };
+        std::fs::remove_file(self.skipped()).context("remove the reports of skipped tests")?;
+        let lines = text.lines().map(|line| line.trim_start_matches("SKIPPED ").to_owned());
+        Ok(lines.collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    fn skipped(&self) -> PathBuf {
+        self.path("target/skipped")
+    }
+
     fn output(&self, program: &str, arguments: &[&str]) -> Result<String> {
         let command = || format!("`{program} {}`", arguments.join(" "));
         let output = self
@@ -110,7 +138,7 @@ impl Workspace {
 
     fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
-        command.args(arguments).current_dir(&self.root);
+        command.args(arguments).current_dir(&self.root).env(SKIPPED, self.skipped());
         command
     }
 }
@@ -125,4 +153,25 @@ fn built(program: &str) -> Result<String> {
 /// Returns the path of the cargo that runs this program.
 fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_of_skipped_tests_are_taken_once() {
+        let folder = tempfile::tempdir().expect("create a directory");
+        let workspace = Workspace { root: folder.path().to_owned() };
+        std::fs::create_dir(workspace.path("target")).expect("create the target folder");
+        assert_eq!(workspace.take_skipped().expect("nothing is skipped"), [] as [&str; 0]);
+        let test = "printf 'SKIPPED b: no server\\nSKIPPED a: no broker\\n' >> $SAGAMORE_SKIPPED";
+        workspace.output("sh", &["-c", test]).expect("run a test");
+        workspace.skip("b: no server").expect("report");
+        assert_eq!(
+            workspace.take_skipped().expect("two are skipped"),
+            ["a: no broker", "b: no server"]
+        );
+        assert_eq!(workspace.take_skipped().expect("nothing is left"), [] as [&str; 0]);
+    }
 }

@@ -32,12 +32,16 @@ const REAL: [&str; 3] = ["crates/engine", "crates/kafka", "crates/sdk"];
 /// The tests of other crates that use real services.
 const REAL_TOO: [&str; 6] =
     ["postgres", "observed", "checkout", "choreography", "domain", "services"];
+/// The checks on the servers of this checkout. Starting both takes about as long as a short check,
+/// so neighbours in the list share them.
+const ON_SERVERS: [&str; 4] = ["real", "kills", "choreographed", "requests"];
 /// The checks that replay the real orders.
 const NEED_ORDERS: [&str; 2] = ["kills", "choreographed"];
-/// The tests of the build with TLS. A run with a crate's name instead of `--workspace` would
-/// rebuild many dependencies with fewer features.
-const SECURE: &[&str] =
-    &["test", "--workspace", "--features", "sagamore-shop/tls", "--test", "secure"];
+/// The build with TLS and planted bugs. Either feature rebuilds most crates, so the tests of both
+/// share one build. With crates' names instead of `--workspace`, cargo would build many
+/// dependencies again.
+const FEATURED: [&str; 4] =
+    ["test", "--workspace", "--features", "sagamore-shop/tls,sagamore-sim/planted-bugs"];
 /// The build of the simulator, with the features of the tests.
 const SIMULATOR: &[&str] = &["build", "--quiet", "--workspace", "--bin", "sagamore-sim"];
 
@@ -126,16 +130,20 @@ pub const CHORES: &[Chore] = &[
 /// Runs these checks. Returns whether none failed.
 pub fn run(workspace: &Workspace, chores: &[&Chore]) -> bool {
     let begun = Instant::now();
-    let verdicts: Vec<(&str, Verdict, Duration)> =
-        chores.iter().map(|chore| run_one(workspace, chore)).collect();
-    if verdicts.len() > 1 {
+    let results = run_all(workspace, chores);
+    if results.len() > 1 {
         println!("\n== result");
-        for (name, verdict, took) in &verdicts {
+        for Outcome { name, verdict, took, .. } in &results {
             println!("   {:<7} {:>7.1} s  {name}", verdict.name(), took.as_secs_f64());
         }
     }
+    let skipped_parts: Vec<String> = results.iter().flat_map(Outcome::skipped_parts).collect();
+    if !skipped_parts.is_empty() {
+        println!("\n== skipped");
+        skipped_parts.iter().for_each(|part| println!("   {part}"));
+    }
     let named = |wanted| {
-        verdicts.iter().filter(move |(_, verdict, _)| *verdict == wanted).map(|(name, ..)| *name)
+        results.iter().filter(move |result| result.verdict == wanted).map(|result| result.name)
     };
     let (failed, skipped): (Vec<&str>, Vec<&str>) =
         (named(Verdict::Failed).collect(), named(Verdict::Skipped).collect());
@@ -144,11 +152,31 @@ pub fn run(workspace: &Workspace, chores: &[&Chore]) -> bool {
         println!("\nxtask: SKIPPED: {}", skipped.join(", "));
     }
     if failed.is_empty() {
-        println!("\nxtask: {} checks passed in {seconds:.1} s", verdicts.len() - skipped.len());
+        println!(
+            "\nxtask: {} checks passed in {seconds:.1} s, {} tests skipped",
+            results.len() - skipped.len(),
+            skipped_parts.len()
+        );
     } else {
         println!("\nxtask: FAILED after {seconds:.1} s: {}", failed.join(", "));
     }
     failed.is_empty()
+}
+
+/// The outcome of a check.
+struct Outcome {
+    /// The name of the check.
+    name: &'static str,
+    verdict: Verdict,
+    took: Duration,
+    /// Tests and parts that cannot run on this machine, each with the reason.
+    skipped: Vec<String>,
+}
+
+impl Outcome {
+    fn skipped_parts(&self) -> impl Iterator<Item = String> {
+        self.skipped.iter().map(|part| format!("{}: {part}", self.name))
+    }
 }
 
 /// The result of a check.
@@ -170,20 +198,48 @@ impl Verdict {
     }
 }
 
-fn run_one<'a>(workspace: &Workspace, chore: &'a Chore) -> (&'a str, Verdict, Duration) {
-    println!("\n== {}: {}", chore.name, chore.about);
-    let begun = Instant::now();
-    if let Some(obstacle) = kills::obstacle().filter(|_| NEED_ORDERS.contains(&chore.name)) {
-        println!("   SKIPPED: {obstacle}");
-        return (chore.name, Verdict::Skipped, begun.elapsed());
+fn run_all(workspace: &Workspace, chores: &[&Chore]) -> Vec<Outcome> {
+    let uses = |at: usize| chores.get(at).is_some_and(|chore| ON_SERVERS.contains(&chore.name));
+    let services = Services::of(workspace);
+    let (mut results, mut started) = (Vec::new(), false);
+    for (at, chore) in chores.iter().enumerate() {
+        if uses(at) && uses(at + 1) && services.any_runs().is_ok_and(|any| !any) {
+            started = services.up().is_ok(); // the check reports an error
+        }
+        results.push(run_one(workspace, chore));
+        if started && !uses(at + 1) {
+            started = false;
+            if let Err(why) = services.down() {
+                println!("   cannot stop the servers: {why:#}");
+            }
+        }
     }
-    let offences = (chore.run)(workspace).unwrap_or_else(|why| vec![format!("{why:#}")]);
+    results
+}
+
+fn run_one(workspace: &Workspace, chore: &Chore) -> Outcome {
+    println!("\n== {}: {}", chore.name, chore.about);
+    let (name, begun) = (chore.name, Instant::now());
+    if let Some(obstacle) = kills::obstacle().filter(|_| NEED_ORDERS.contains(&name)) {
+        println!("   SKIPPED: {obstacle}");
+        let (verdict, skipped) = (Verdict::Skipped, Vec::new());
+        return Outcome { name, verdict, took: begun.elapsed(), skipped };
+    }
+    // the reports of an interrupted run are removed
+    let found = workspace.take_skipped().and_then(|_| (chore.run)(workspace));
+    let reports = workspace.take_skipped();
+    let mut offences = found.unwrap_or_else(|why| vec![format!("{why:#}")]);
+    let skipped = reports.unwrap_or_else(|why| {
+        offences.push(format!("{why:#}"));
+        Vec::new()
+    });
     for offence in &offences {
         println!("   {offence}");
     }
     let verdict = if offences.is_empty() { Verdict::Passed } else { Verdict::Failed };
-    println!("   {} after {:.1} s", verdict.name(), begun.elapsed().as_secs_f64());
-    (chore.name, verdict, begun.elapsed())
+    let took = begun.elapsed();
+    println!("   {} after {:.1} s", verdict.name(), took.as_secs_f64());
+    Outcome { name, verdict, took, skipped }
 }
 
 fn fmt(workspace: &Workspace) -> Result<Vec<String>> {
@@ -233,7 +289,9 @@ fn real(workspace: &Workspace) -> Result<Vec<String>> {
         all.extend(tests.iter().flat_map(|test| ["--test", test]));
         let mut offences = workspace.cargo_with(&all, &variables)?;
         let variables: Vec<_> = variables.into_iter().chain(installed_openssl()).collect();
-        offences.extend(workspace.cargo_with(SECURE, &variables)?);
+        offences.extend(
+            workspace.cargo_with(&[&FEATURED[..], &["--test", "secure"]].concat(), &variables)?,
+        );
         Ok(offences)
     });
     let stopped = if ran_before { Ok(()) } else { services.down() };
@@ -315,9 +373,8 @@ fn planted(workspace: &Workspace) -> Result<Vec<String>> {
             offences.push(format!("{}: must not enable planted bugs", source.path));
         }
     }
-    let test =
-        ["test", "--workspace", "--features", "sagamore-sim/planted-bugs", "--test", "planted"];
-    offences.extend(workspace.cargo(&test)?);
+    let planted = [&FEATURED[..], &["--test", "planted"]].concat();
+    offences.extend(workspace.cargo_with(&planted, installed_openssl().as_slice())?);
     Ok(offences)
 }
 

@@ -1,5 +1,5 @@
 //! Words that must not land: marks of unfinished work, paths outside the repository, and openings
-//! and phrases in comments that the style guide bans.
+//! and phrases in comments that the style guide bans. Lines that are too wide.
 
 use anyhow::Result;
 
@@ -37,6 +37,18 @@ const PHRASES: &[&str] = &[
 /// A folder beside the checkout.
 const OUTSIDE: &str = concat!("../", "shared");
 
+/// Maximum characters of a line in a Rust file. rustfmt does not break strings and macros.
+const COLUMNS_MAX: usize = 100;
+
+/// Files with wider lines, most of them SQL. The list only shrinks.
+const WIDE: &[&str] = &[
+    "crates/engine/src/observer/store.rs",
+    "crates/engine/src/store/header.rs",
+    "crates/engine/src/store/horizon.rs",
+    "crates/sdk/src/emitted.rs",
+    "crates/sdk/src/inbox.rs",
+];
+
 /// Returns the lines of tracked files with such a text.
 pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(offences(&workspace.tracked()?))
@@ -55,9 +67,29 @@ fn offences(sources: &[Source]) -> Vec<String> {
         }
         if source.path.ends_with(".rs") {
             found.extend(misworded(source));
+            found.extend(too_wide(source));
         }
     }
     found
+}
+
+/// Returns the lines of a source that are too wide. URLs, tables, and hidden lines of examples in
+/// comments may be.
+fn too_wide(source: &Source) -> Vec<String> {
+    if WIDE.contains(&source.path.as_str()) {
+        return Vec::new();
+    }
+    let may_be = |line: &str| {
+        let text = line.trim_start().trim_start_matches(['/', '!']).trim_start();
+        line.contains("://") || text.starts_with('|') || text.starts_with("# ")
+    };
+    let lines = source.text.lines().enumerate().map(|(at, line)| (at, line, line.chars().count()));
+    lines
+        .filter(|(_, line, columns)| *columns > COLUMNS_MAX && !may_be(line))
+        .map(|(at, _, columns)| {
+            format!("{}:{}: {columns} columns, at most {COLUMNS_MAX} allowed", source.path, at + 1)
+        })
+        .collect()
 }
 
 /// Returns the comments of a source with a banned opening or phrase.
@@ -105,7 +137,7 @@ mod tests {
         let ignored = concat!("#[", "ignore = \"slow\"]");
         let unfinished = concat!("\n    todo", "!()");
         let unwritten = concat!("unimplemented", "!(\"later\")");
-        let data = format!("{OUTSIDE}/northwind");
+        let (data, wide) = (format!("{OUTSIDE}/northwind"), "w".repeat(101));
         let cases: &[(&str, &str, &[&str])] = &[
             ("crates/core/src/lib.rs", "//! Nothing is left to do.", &[]),
             (
@@ -128,6 +160,13 @@ mod tests {
                 ],
             ),
             ("docs/style.md", "/// How it works.", &[]),
+            ("sim/src/a.rs", &"é".repeat(100), &[]),
+            ("sim/src/a.rs", &wide, &["sim/src/a.rs:1: 101 columns, at most 100 allowed"]),
+            ("sim/src/a.rs", &format!("/// | {wide}"), &[]),
+            ("sim/src/a.rs", &format!("/// https://{wide}"), &[]),
+            ("sim/src/a.rs", &format!("/// # {wide}"), &[]),
+            ("crates/sdk/src/inbox.rs", &wide, &[]),
+            ("docs/style.md", &wide, &[]),
             (".ci/run", &data, &[]),
             ("shop/tests/northwind.rs", &data, &[]),
             ("shop/src/lib.rs", &data, &[concat!("shop/src/lib.rs:1: ../", "shared")]),

@@ -70,8 +70,8 @@ fn attributes(record: &Record, headers: &mut HeaderMap) {
     }
 }
 
-/// Encodes a header value by the HTTP binding of CloudEvents, section 3.1.3.2: space, quote, percent
-/// and everything outside printable ASCII are percent-encoded.
+/// Encodes a header value by the HTTP binding of CloudEvents, section 3.1.3.2: space, quote,
+/// percent and everything outside printable ASCII are percent-encoded.
 pub(crate) fn value(text: &str) -> HeaderValue {
     let is_plain = |byte: u8| matches!(byte, 0x21 | 0x23 | 0x24 | 0x26..=0x7e);
     if text.bytes().all(is_plain) {

@@ -12,7 +12,8 @@ use tokio::sync::OnceCell;
 
 const MIGRATIONS: &[Migration] = &[Migration::new(
     "0001-sent",
-    "CREATE TABLE gateway_sent (command TEXT PRIMARY KEY, saga TEXT NOT NULL, sent_at BIGINT NOT NULL);
+    "CREATE TABLE gateway_sent (command TEXT PRIMARY KEY, saga TEXT NOT NULL, sent_at BIGINT NOT \
+     NULL);
      CREATE INDEX gateway_sent_at ON gateway_sent (sent_at, command);",
 )];
 /// The program's version in the schema.

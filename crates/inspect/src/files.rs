@@ -54,7 +54,9 @@ pub enum Error {
     #[error("cannot read {}: {source}", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
     /// The file is larger than 1 MiB.
-    #[error("{} has more than {BYTES_MAX} bytes: name a plan, definition or test file", path.display())]
+    #[error(
+        "{} has more than {BYTES_MAX} bytes: name a plan, definition or test file", path.display()
+    )]
     TooLarge { path: PathBuf },
     /// The content is not a valid plan or definition.
     #[error("{}", Lines(path, violations))]

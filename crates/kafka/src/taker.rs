@@ -183,9 +183,10 @@ impl Taker {
         let finding = self.doubts.look(&self.names.there(&key.0), key.1, offset);
         match finding {
             Ok(Finding::Unreadable(code)) => {
-                tracing::error!(topic = %key.0, partition = key.1, offset, %code, "cannot read a \
-                                                                                   record, setting \
-                                                                                   it aside");
+                tracing::error!(
+                    topic = %key.0, partition = key.1, offset, %code,
+                    "cannot read a record, setting it aside"
+                );
                 metrics::counter!("sagamore_kafka_unreadable_total").increment(1);
                 let reason = format!("the Kafka client cannot read it: {code}");
                 self.shared.intake().push_unreadable(key, offset, &reason);
@@ -257,8 +258,10 @@ impl Taker {
             if self.stuck.compare(&key, first, end) {
                 let (topic, partition) = (&key.0, key.1);
                 let next = fetched.get(&key).copied().flatten();
-                tracing::warn!(%topic, partition, next, end, "the client fetches nothing, \
-                                                              reopening the consumer");
+                tracing::warn!(
+                    %topic, partition, next, end,
+                    "the client fetches nothing, reopening the consumer"
+                );
                 metrics::counter!("sagamore_kafka_consumers_reopened_total").increment(1);
                 let why =
                     format!("{topic}[{partition}] ends at {end}, and the client fetches nothing");
@@ -276,8 +279,9 @@ impl Taker {
         };
         let gap = find_gap(&self.consumer, self.topics.keys());
         let gap = gap.inspect_err(|error| {
-            tracing::debug!(%error, "cannot compare the group's \
-                                                             assignments with its topics")
+            tracing::debug!(
+                %error, "cannot compare the group's assignments with its topics"
+            )
         });
         let gap = gap.unwrap_or_default();
         if coverage.compare(gap.is_some(), now)

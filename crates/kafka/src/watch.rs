@@ -91,8 +91,9 @@ impl ConsumerContext for Watch {
 
     fn commit_callback(&self, result: Result<(), KafkaError>, _: &TopicPartitionList) {
         if let Err(error) = result {
-            tracing::debug!(group = self.group, %error, "cannot commit offsets, the next commit \
-                                                         includes them");
+            tracing::debug!(
+                group = self.group, %error, "cannot commit offsets, the next commit includes them"
+            );
         }
     }
 }

@@ -163,8 +163,9 @@ impl Participant {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%service, %error, "cannot mark published rows"),
             Err(_) => {
-                tracing::warn!(%service, limit = ?FINISH_MAX, "published rows were not synced in \
-                                                               time")
+                tracing::warn!(
+                    %service, limit = ?FINISH_MAX, "published rows were not synced in time"
+                )
             }
         }
     }

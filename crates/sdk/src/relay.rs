@@ -136,8 +136,9 @@ async fn publish(events: Vec<Event>, service: &Name, transport: &dyn Transport) 
                 published.sent.push(event.key)
             }
             Err(error) if error.is_rejection() => {
-                tracing::error!(%service, chain = %event.chain(), %error, "cannot start a chain, \
-                                                                           retrying later");
+                tracing::error!(
+                    %service, chain = %event.chain(), %error, "cannot start a chain, retrying later"
+                );
                 published.rejected.push(event.key);
             }
             Err(error) => {

@@ -69,7 +69,9 @@ impl Cast<'_> {
         let pieces =
             self.sum("inventory", "/stock", "stock", "sku", |row| row["onHand"].as_i64())?;
         Ok(serde_json::json!({
-            "orders": count("orders"), "completed": count("completed"), "compensated": count("compensated"),
+            "orders": count("orders"),
+            "completed": count("completed"),
+            "compensated": count("compensated"),
             "stuck": count("stuck"), "balanceCents": cents, "stockPieces": pieces,
         }))
     }

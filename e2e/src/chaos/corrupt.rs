@@ -33,13 +33,15 @@ const CORRUPTIONS: &[(&str, &str, &str)] = &[
     (
         "hanging-action",
         "payment",
-        "INSERT INTO barrier SELECT saga, step, direction, generation + 1, 'tombstone', answer, stored_at
+        "INSERT INTO barrier SELECT saga, step, direction, generation + 1, 'tombstone', answer, \
+         stored_at
          FROM barrier WHERE saga = 'checkout:{id}'",
     ),
     (
         "undo-after-pivot",
         "payment",
-        "INSERT INTO barrier SELECT saga, step, 'compensation', generation, status, answer, stored_at
+        "INSERT INTO barrier SELECT saga, step, 'compensation', generation, status, answer, \
+         stored_at
          FROM barrier WHERE saga = 'checkout:{id}'",
     ),
     ("empty-compensation", "payment", "UPDATE barrier SET direction = 'compensation' WHERE saga = \

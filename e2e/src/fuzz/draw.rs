@@ -412,7 +412,12 @@ impl Client {
         let country = self.random.choose(&["Sampleland", "Sampleland", "Nowhere"]);
         let price = self.random.choose(&["100", "0.1", "1e2", "100"]);
         format!(
-            r#"{{"orderId":{id},"customerId":{customer},"lines":[{{"sku":"SAMPLE","quantity":1,"unitPriceCents":{price}}}],"shipTo":{{"name":"N","address":"1","city":"C","country":"{country}"}}}}"#
+            concat!(
+                r#"{{"orderId":{},"customerId":{},"#,
+                r#""lines":[{{"sku":"SAMPLE","quantity":1,"unitPriceCents":{}}}],"#,
+                r#""shipTo":{{"name":"N","address":"1","city":"C","country":"{}"}}}}"#
+            ),
+            id, customer, price, country
         )
     }
 

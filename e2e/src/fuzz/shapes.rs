@@ -71,7 +71,9 @@ mod tests {
                 { "name": "wait", "in": "query", "schema": { "type": "integer" } },
                 { "name": "Prefer", "in": "header", "schema": {} },
             ],
-            "requestBody": { "content": { "application/json": { "schema": { "type": "object" } } } },
+            "requestBody": {
+                "content": { "application/json": { "schema": { "type": "object" } } }
+            },
         } } } });
         let read = operations(3, &document).unwrap();
         assert_eq!((read.len(), read[0].server, read[0].method.as_str()), (1, 3, "POST"));

@@ -245,7 +245,8 @@ impl Ports {
     fn write(&self) -> Value {
         let Ports { kafka, controller, kafka_sasl, kafka_mutual, postgres } = self;
         json!({
-            "kafka": kafka, "controller": controller, "kafka_sasl": kafka_sasl, "kafka_mutual": kafka_mutual,
+            "kafka": kafka, "controller": controller,
+            "kafka_sasl": kafka_sasl, "kafka_mutual": kafka_mutual,
             "postgres": postgres
         })
     }

@@ -164,7 +164,8 @@ impl Kafka {
                        SASL_SSL://127.0.0.1:{kafka_sasl},SSL://127.0.0.1:{kafka_mutual}{listeners}\n\
              advertised.listeners=PLAINTEXT://127.0.0.1:{kafka},\
                                   SASL_SSL://{HOST}:{kafka_sasl},SSL://{HOST}:{kafka_mutual}{advertised}\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL{protocols}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,\
+                                            SASL_SSL:SASL_SSL,SSL:SSL{protocols}\n\
              inter.broker.listener.name=PLAINTEXT\n\
              sasl.enabled.mechanisms=SCRAM-SHA-512\n\
              listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={SCRAM} required;\n\

@@ -208,47 +208,55 @@ pub enum Problem {
     },
     /// A contract of a participant that executes no step.
     #[error(
-        "'participants' has an entry for '{participant}', which executes no step: use one of {}, or remove the entry",
+        "'participants' has an entry for '{participant}', which executes no step: use one of {}, \
+         or remove the entry",
         list(known)
     )]
     UnknownParticipant { participant: Name, known: Vec<Name> },
     /// A status query at a participant with a barrier.
     #[error(
-        "participant '{participant}' has a query, but also a barrier, which answers a resent command: \
+        "participant '{participant}' has a query, but also a barrier, which answers a resent \
+         command: \
          remove the query, or write 'repeat: by-key' or 'repeat: never'"
     )]
     QueryOfBarrier { participant: Name },
     /// A status query with the message of an action or a compensation.
     #[error(
-        "participant '{participant}' is queried by '{message}', which a step sends as a command: name another message"
+        "participant '{participant}' is queried by '{message}', which a step sends as a command: \
+         name another message"
     )]
     QueryIsCommand { participant: Name, message: Name },
     /// A refusal by a status that is no error.
     #[error(
-        "participant '{participant}' refuses by the HTTP status {status}: use a status from 400 to 599"
+        "participant '{participant}' refuses by the HTTP status {status}: use a status from 400 to \
+         599"
     )]
     RefusalStatus { participant: Name, status: u16 },
     /// A refusal by a code of the SDK.
     #[error(
-        "participant '{participant}' refuses by the HTTP status {status} with '{code}', a code of Sagamore itself: \
+        "participant '{participant}' refuses by the HTTP status {status} with '{code}', a code of \
+         Sagamore itself: \
          use another code"
     )]
     ReservedCode { participant: Name, status: u16, code: Name },
     /// A compensation without fields at a participant that stores no output.
     #[error(
-        "the compensation of '{step}' has no fields, but '{participant}' (repeat: {repeat}) has no barrier that stores the \
+        "the compensation of '{step}' has no fields, but '{participant}' (repeat: {repeat}) has no \
+         barrier that stores the \
          action's output: add fields from the input, or from the action's output as {step}.FIELD"
     )]
     UndoWithoutFields { step: Name, participant: Name, repeat: Repeat },
     /// A schema of a message that the definition does not send.
     #[error(
-        "schemas.messages has '{message}', which no step sends: use one of {}, or remove the schema",
+        "schemas.messages has '{message}', which no step sends: use one of {}, or remove the \
+         schema",
         list(known)
     )]
     SchemaOfNoMessage { message: Name, known: Vec<Name> },
     /// A schema of the output of a message that is no action.
     #[error(
-        "schemas.outputs has '{message}', which is the action of no step: use one of {}, or remove the schema",
+        "schemas.outputs has '{message}', which is the action of no step: use one of {}, or remove \
+         the schema",
         list(known)
     )]
     SchemaOfNoAction { message: Name, known: Vec<Name> },
@@ -262,7 +270,8 @@ pub enum Problem {
     SchemaTooLarge { place: SchemaPlace, bytes: usize },
     /// Schemas of more than [`SCHEMAS_BYTES_MAX`] bytes together.
     #[error(
-        "the schemas have {bytes} bytes as JSON, but at most {SCHEMAS_BYTES_MAX} are allowed together: shorten them"
+        "the schemas have {bytes} bytes as JSON, but at most {SCHEMAS_BYTES_MAX} are allowed \
+         together: shorten them"
     )]
     SchemasTooLarge { bytes: usize },
 }

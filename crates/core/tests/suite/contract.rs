@@ -13,13 +13,17 @@ fn plan() -> Value {
         "steps": [
             {
                 "name": "charge", "kind": "compensatable", "yields": ["receipt"],
-                "action": {"participant": "cards", "message": "card.charge", "fields": {"cents": "input.cents"}},
-                "compensation": {"participant": "cards", "message": "card.refund", "fields": {"receipt": "charge.receipt"}}
+                "action": {"participant": "cards", "message": "card.charge",
+                    "fields": {"cents": "input.cents"}},
+                "compensation": {"participant": "cards", "message": "card.refund",
+                    "fields": {"receipt": "charge.receipt"}}
             },
-            {"name": "ship", "kind": "pivot", "action": {"participant": "goods", "message": "goods.ship"}},
+            {"name": "ship", "kind": "pivot",
+             "action": {"participant": "goods", "message": "goods.ship"}},
         ],
         "participants": {
-            "cards": {"repeat": "by-key", "query": "card.status", "refusals": {"402": "not-enough-money"}}
+            "cards": {"repeat": "by-key", "query": "card.status",
+                      "refusals": {"402": "not-enough-money"}}
         },
         "schemas": {
             "input": {"type": "object"},
@@ -97,10 +101,9 @@ fn only_participants_without_a_barrier_are_queried() {
     );
     check(
         &[("/participants/cards/query", json!("card.refund")), ("/schemas", json!({}))],
-        &[
-            "participant 'cards' is queried by 'card.refund', which a step sends as a command: name \
-           another message",
-        ],
+        &["participant 'cards' is queried by 'card.refund', which a step sends as a command: \
+             name \
+           another message"],
     );
 }
 

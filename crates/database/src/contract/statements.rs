@@ -198,7 +198,8 @@ pub async fn columns_are_read_by_name(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(
         &db,
-        "CREATE TABLE thing (id BIGINT PRIMARY KEY, a TEXT); CREATE TABLE part (thing BIGINT, a TEXT)",
+        "CREATE TABLE thing (id BIGINT PRIMARY KEY, a TEXT); \
+         CREATE TABLE part (thing BIGINT, a TEXT)",
     )
     .await?;
     let open = db.begin().await?;

@@ -81,7 +81,9 @@ impl Gateway {
         };
         match publish_letter(self.transport.as_ref(), letter).await {
             Err(error) if error.is_rejection() => {
-                tracing::error!(topic = %record.topic, partition, offset, why, %error, "lost dead letter");
+                tracing::error!(
+                    topic = %record.topic, partition, offset, why, %error, "lost dead letter"
+                );
             }
             Err(error) => return Err((owed, error.into())),
             Ok(()) => {}

@@ -124,7 +124,9 @@ impl Gateway {
             Ok(true) => self.removal = Some(removal),
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!(participant = %self.participant, %error, "cannot remove sent commands")
+                tracing::warn!(
+                    participant = %self.participant, %error, "cannot remove sent commands"
+                )
             }
         }
     }

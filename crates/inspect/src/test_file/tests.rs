@@ -17,7 +17,8 @@ fn of(text: &str) -> TestFile {
 fn with(lines: &str) -> String {
     let input = "{ orderId: '1', customerId: ANA, lines: [], shipTo: FR }";
     format!(
-        "definition: checkout.yaml\ncases:\n- name: a case\n  given: {{ input: {input} }}\n  then:\n{lines}"
+        "definition: checkout.yaml\ncases:\n- name: a case\n  given: {{ input: {input} }}\n  \
+         then:\n{lines}"
     )
 }
 

@@ -95,7 +95,8 @@ const ON_BARRIERS: &[Condition<&str>] = &[
         "empty-compensation",
         "an undo was refused, or has neither an action nor a tombstone",
         "SELECT c.saga || '/' || c.step FROM {barrier} c WHERE c.direction = 'compensation'
-           AND NOT EXISTS (SELECT FROM {barrier} a WHERE a.saga = c.saga AND a.step = c.step AND a.direction = 'action')",
+           AND NOT EXISTS (SELECT FROM {barrier} a WHERE a.saga = c.saga AND a.step = c.step AND \
+           a.direction = 'action')",
     ),
 ];
 

@@ -19,8 +19,10 @@ pub fn check(site: &Site, ledger: &Ledger) -> Result<()> {
     let mut after = 0;
     loop {
         let rows = site.sql(&format!(
-            "SELECT json_build_array(s.seq, s.id, s.status, s.revision, json_agg(j.entry::json ORDER BY j.revision))
-             FROM (SELECT * FROM {saga} WHERE seq > {after} ORDER BY seq LIMIT {PAGE}) s JOIN {journal} j USING (seq)
+            "SELECT json_build_array(s.seq, s.id, s.status, s.revision, json_agg(j.entry::json \
+             ORDER BY j.revision))
+             FROM (SELECT * FROM {saga} WHERE seq > {after} ORDER BY seq LIMIT {PAGE}) s JOIN \
+             {journal} j USING (seq)
              GROUP BY s.seq, s.id, s.status, s.revision ORDER BY s.seq"
         ))?;
         if rows.is_empty() {
@@ -115,7 +117,8 @@ mod tests {
                 [_, kind, step] => serde_json::json!({ *kind: { "step": step } }),
                 _ => panic!("{line}"),
             };
-            serde_json::json!({ "revision": words[0].parse::<u64>().expect("a revision"), "changes": [change] })
+            let revision: u64 = words[0].parse().expect("a revision");
+            serde_json::json!({ "revision": revision, "changes": [change] })
         };
         offences(status, revision, &lines.iter().map(entry).collect::<Vec<_>>())
     }
