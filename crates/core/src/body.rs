@@ -47,6 +47,16 @@ impl Body {
         Body::parse("{}").expect("an empty object is JSON")
     }
 
+    /// Whether a text of the body contains U+0000, which PostgreSQL stores in no text and no JSON.
+    /// Inputs, outputs and events must not contain it: their receivers could not store them.
+    pub fn has_nul(&self) -> bool {
+        let json = self.as_str();
+        json.match_indices("\\u0000").any(|(at, _)| {
+            let behind = json[..at].bytes().rev().take_while(|byte| *byte == b'\\').count();
+            behind % 2 == 0 // otherwise a backslash is escaped
+        })
+    }
+
     /// Returns the JSON text.
     pub fn as_str(&self) -> &str {
         self.0.get()
@@ -122,5 +132,24 @@ impl Serialize for Body {
 impl<'de> Deserialize<'de> for Body {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Body, D::Error> {
         Ok(Body(Arc::from(Box::<RawValue>::deserialize(deserializer)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Body;
+
+    #[test]
+    fn an_escaped_nul_is_distinguished_from_an_escaped_backslash() {
+        let cases = [
+            (r#"{"a":"x\u0000"}"#, true),
+            (r#"{"a":"\\\u0000"}"#, true),
+            (r#"{"\u0000":1}"#, true),
+            (r#"{"a":"\\u0000"}"#, false),
+            (r#"{"a":"u0000"}"#, false),
+        ];
+        for (json, has_nul) in cases {
+            assert_eq!(Body::parse(json).unwrap().has_nul(), has_nul, "{json}");
+        }
     }
 }

@@ -24,6 +24,8 @@ macro_rules! page {
 }
 const PAGE: &str = page!("");
 const PAGE_UNTIL: &str = page!(" AND saga <= $3");
+const WHOLE: &str = "SELECT saga, step, direction, generation, status, stored_at FROM barrier
+    WHERE saga = $1 ORDER BY saga, step, direction, generation";
 
 const FAULTS: &str = "SELECT step, direction, why, since, due_at FROM inbox
     WHERE saga = $1 AND why IS NOT NULL ORDER BY since LIMIT 100";
@@ -51,30 +53,46 @@ pub struct Fact {
     pub stored_at: Timestamp,
 }
 
-/// Returns at most `limit` barrier rows with saga id in `(after, until]`, in byte order; empty at
-/// the end.
+/// A page of a barrier, which ends with a whole saga.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FactPage {
+    /// The rows, in the order of saga, step, direction and generation.
+    pub facts: Vec<Fact>,
+    /// The saga after which the next page begins; `None` at the end.
+    pub next: Option<SagaId>,
+}
+
+/// Returns at most `limit` barrier rows with saga id in `(after, until]`, in byte order.
 ///
-/// It never splits a saga across pages, unless that saga alone exceeds `limit`.
+/// A saga with more rows than `limit` has a page of its own, with all its rows.
 pub async fn facts(
     database: &Database,
     after: &str,
     until: Option<&str>,
     limit: u32,
-) -> Result<Vec<Fact>, Error> {
+) -> Result<FactPage, Error> {
     let (after, until) = (Text::beginning(after), until.map(Text::beginning));
     let rows = match until {
         Some(until) => database.query(PAGE_UNTIL, (after, limit.saturating_add(1), until)).await?,
         None => database.query(PAGE, (after, limit.saturating_add(1))).await?,
     };
     let mut facts = rows.iter().map(Fact::read).collect::<Result<Vec<_>, _>>()?;
-    if facts.len() > limit as usize {
-        // the last saga may have more rows, so the next page returns it, unless it fills this one
-        let last = facts.last().map(|fact| fact.saga.clone());
-        if let Some(whole) = facts.iter().rposition(|fact| Some(&fact.saga) != last.as_ref()) {
-            facts.truncate(whole + 1);
+    let Some(last) = facts.last().map(|fact| fact.saga.clone()) else {
+        return Ok(FactPage { facts, next: None });
+    };
+    if facts.len() <= limit as usize {
+        return Ok(FactPage { facts, next: None });
+    }
+    // the last saga may have more rows, so the next page returns it, unless it fills this one
+    match facts.iter().rposition(|fact| fact.saga != last) {
+        Some(whole) => facts.truncate(whole + 1),
+        None => {
+            let rows = database.query(WHOLE, (last.as_str(),)).await?;
+            facts = rows.iter().map(Fact::read).collect::<Result<Vec<_>, _>>()?;
         }
     }
-    Ok(facts)
+    let next = facts.last().map(|fact| fact.saga.clone());
+    Ok(FactPage { facts, next })
 }
 
 /// A reaction that a service could not complete yet.
@@ -149,5 +167,45 @@ impl Fact {
             status: row.get("status")?,
             stored_at: Timestamp(row.get("stored_at")?),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::barrier::MIGRATIONS;
+
+    const INSERT: &str = "INSERT INTO barrier VALUES ($1, $2, 'action', 1, 'done', '{}', 1)";
+
+    async fn pages(database: &Database, until: Option<&str>, limit: u32) -> Vec<String> {
+        let (mut pages, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = facts(database, &after, until, limit).await.expect("a page");
+            let rows = page.facts.iter().map(|fact| format!("{}/{}", fact.saga, fact.step));
+            pages.push(rows.collect::<Vec<_>>().join(" "));
+            match page.next {
+                Some(next) => after = next.to_string(),
+                None => return pages,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_ends_with_a_whole_saga() {
+        let database = sagamore_database::testing::database();
+        database.migrate("barrier", MIGRATIONS, 1).await.expect("migrate");
+        assert_eq!(pages(&database, None, 2).await, [""]);
+        let open = database.begin().await.expect("begin");
+        for row in ["t:a/p", "t:a/q", "t:b/p", "t:b/q", "t:b/r", "t:b/s", "t:c/p", "t:d/p"] {
+            let (saga, step) = row.split_once('/').expect("a step");
+            open.tx().execute(INSERT, (saga, step)).await.expect("insert");
+        }
+        open.commit().await.expect("commit");
+        let whole = "t:b/p t:b/q t:b/r t:b/s";
+        assert_eq!(pages(&database, None, 2).await, ["t:a/p t:a/q", whole, "t:c/p t:d/p"]);
+        assert_eq!(pages(&database, None, 3).await, ["t:a/p t:a/q", whole, "t:c/p t:d/p"]);
+        assert_eq!(pages(&database, Some("t:b"), 5).await, ["t:a/p t:a/q", whole]);
+        assert_eq!(pages(&database, None, 8).await.len(), 1);
+        assert_eq!(pages(&database, None, 1).await.len(), 4);
     }
 }

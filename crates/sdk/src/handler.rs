@@ -74,6 +74,8 @@ where
 pub(crate) enum Unreadable {
     /// The command's body does not deserialize into the named message, and never will.
     Body(String),
+    /// The service declares no handler of this name in this direction.
+    Name(String),
     /// The stored output of the action is unreadable: a bug of this service.
     Output(String),
     /// The service's own deserialization panicked.
@@ -161,7 +163,9 @@ pub(crate) fn undone(decided: Decided<(), impl IntoRefusal>) -> Decided<Body, Re
 impl Display for Unreadable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Unreadable::Body(why) | Unreadable::Panic(why) => f.write_str(why),
+            Unreadable::Body(why) | Unreadable::Name(why) | Unreadable::Panic(why) => {
+                f.write_str(why)
+            }
             Unreadable::Output(why) => write!(f, "cannot read the action's stored output: {why}"),
         }
     }

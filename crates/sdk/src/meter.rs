@@ -14,6 +14,7 @@ pub(crate) struct Meter {
     pub expired: u64,
     pub unreadable: u64,
     pub later: u64,
+    pub unreadable_horizons: u64,
     pub dead_letters: u64,
     pub lost_letters: u64,
     pub conflicts: u64,
@@ -69,6 +70,7 @@ impl Meter {
             ("sagamore_participant_panics_total", self.panics),
             ("sagamore_participant_timeouts_total", self.timeouts),
             ("sagamore_participant_swept_total", self.swept),
+            ("sagamore_participant_unreadable_horizons_total", self.unreadable_horizons),
         ];
         for (name, count) in totals.into_iter().filter(|(_, count)| *count > 0) {
             counter!(name, "service" => service.to_owned()).increment(count);

@@ -82,6 +82,10 @@ impl<'a> ChainStart<'a> {
                 "'{name}' has {bytes} bytes, but at most {most} are allowed"
             )));
         }
+        if body.has_nul() {
+            let why = format!("'{name}' has a text with U+0000, which PostgreSQL cannot store");
+            return Err(Fault::new(why));
+        }
         let key =
             StepKey { saga: self.chain.clone(), step, direction: Direction::Action, generation: 1 };
         let trace = self.trace.clone();

@@ -60,9 +60,19 @@ impl TurnState {
         now: Timestamp,
         meter: &mut Meter,
     ) -> Result<(), Error> {
-        let Decoded { work, rejected, later, expired, horizons, strange, mut removals } = decoded;
+        let Decoded {
+            work,
+            rejected,
+            later,
+            expired,
+            horizons,
+            unreadable_horizons,
+            strange,
+            mut removals,
+        } = decoded;
         meter.expired += expired as u64;
         meter.later += later as u64;
+        meter.unreadable_horizons += unreadable_horizons as u64;
         meter.unreadable += (rejected.len() - later) as u64;
         let service = self.service.name().clone();
         let mut outgoing = Outgoing::new(service, received, &work, rejected, now);

@@ -80,6 +80,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Steps that a service's barrier has removed after the retention.",
     ),
     ("sagamore_participant_timeouts_total", "Handlers that exceeded their time limit, by service."),
+    (
+        "sagamore_participant_unreadable_horizons_total",
+        "Retention notices that a service cannot read and ignores.",
+    ),
     ("sagamore_partitions_gained_total", "Reply partitions that this orchestrator has claimed."),
     ("sagamore_rejected_events_total", "Events that change no chain, by reason: see docs/wire.md."),
     (

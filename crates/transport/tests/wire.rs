@@ -32,9 +32,13 @@ fn key() -> impl Strategy<Value = StepKey> {
     )
 }
 
+/// Texts without U+0000, which no body may contain.
+fn text() -> impl Strategy<Value = String> {
+    any::<String>().prop_map(|text| text.replace('\0', ""))
+}
+
 fn body() -> impl Strategy<Value = Body> {
-    any::<String>()
-        .prop_map(|text| Body::of(&serde_json::json!({ "text": text, "number": 1.50 })).unwrap())
+    text().prop_map(|text| Body::of(&serde_json::json!({ "text": text, "number": 1.50 })).unwrap())
 }
 
 fn trace() -> impl Strategy<Value = Option<TraceContext>> {
@@ -48,7 +52,7 @@ prop_compose! {
         (key, version, attempt, participant, name, body)
             in (key(), any::<u32>(), any::<u32>(), name(), name(), body()),
         (topic, partition) in (name(), any::<u32>()),
-        expires_at in option::of(any::<i64>().prop_map(Timestamp)),
+        expires_at in option::of((0..i64::MAX).prop_map(Timestamp)),
         trace in trace(),
     ) -> Command {
         let reply_to = ReplyTo { topic: topic.as_str().to_owned(), partition };
@@ -59,9 +63,8 @@ prop_compose! {
 fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         body().prop_map(Outcome::Done),
-        (any::<String>(), any::<String>())
-            .prop_map(|(code, message)| Outcome::Refused(Refusal::new(code, message))),
-        any::<String>().prop_map(Outcome::Fault),
+        (text(), text()).prop_map(|(code, message)| Outcome::Refused(Refusal::new(code, message))),
+        text().prop_map(Outcome::Fault),
     ]
 }
 
@@ -218,6 +221,46 @@ fn a_command_with_an_unreadable_body_still_has_its_key_and_reply_address() {
         (undecodable.key, undecodable.reply_to),
         (Some(command.key), Some(command.reply_to))
     );
+}
+
+/// Each number has one form, so that two programs cannot read it differently.
+#[test]
+fn a_number_with_another_form_is_rejected() {
+    let check = |name: &str, value: &'static str| {
+        let mut record = encode_command(&charge(), Timestamp(0));
+        let header = record.headers.iter_mut().find(|(header, _)| header == name).expect(name);
+        header.1 = Bytes::from_static(value.as_bytes());
+        let decoded = decode_command(&record);
+        assert!(decoded.is_err_and(|why| why.reason.contains(name)), "{name}: {value}");
+    };
+    for name in [
+        "ce_sagageneration",
+        "ce_sagaversion",
+        "ce_sagaattempt",
+        "ce_sagareplypartition",
+        "ce_sagaexpires",
+    ] {
+        for value in ["", "01", "00", "+1", "-1", "-0", " 1", "1.0", "1e3", "99999999999999999999"]
+        {
+            check(name, value);
+        }
+    }
+}
+
+/// A reply's texts go to other services, whose databases could not store U+0000.
+#[test]
+fn a_reply_with_a_nul_is_rejected() {
+    let Command { key, reply_to, .. } = charge();
+    for outcome in [
+        Outcome::Done(Body::parse(r#"{"tracking":"a\u0000b"}"#).unwrap()),
+        Outcome::Refused(Refusal::new("sold-out", "a\0b")),
+    ] {
+        let reply = Reply { key: key.clone(), outcome, trace: None };
+        let record = encode_reply(&reply, &reply_to, &Name::new("payment").unwrap(), Timestamp(0));
+        let undecodable = decode_reply(&record).unwrap_err();
+        assert_eq!((undecodable.key, undecodable.flaw), (Some(key.clone()), Flaw::Body));
+        assert!(undecodable.reason.contains("U+0000"), "{}", undecodable.reason);
+    }
 }
 
 /// Without readable headers no answer is possible, and the reason names the header.

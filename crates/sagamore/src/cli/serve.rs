@@ -187,7 +187,7 @@ async fn open(
     waiting: &StartupWait,
 ) -> Result<(Orchestrator, Handle)> {
     let options = Options {
-        reply_topic: settings.topic(topics::REPLIES),
+        reply_topic: topics::REPLIES.to_owned(), // the transport adds the namespace
         reply_partitions: settings.orchestrator.partitions,
         owner: owner.to_owned(),
         lease: Some(Duration::from_millis(settings.orchestrator.lease_ms)),

@@ -41,6 +41,9 @@ impl ChunkContext<'_> {
                     "the reply has {bytes} bytes, but at most {bytes_max} are allowed"
                 )))
             }
+            Ok(Ok(output)) if output.has_nul() => HandlerEnd::Undone(Outcome::Fault(
+                "the output has a text with U+0000, which PostgreSQL cannot store".to_owned(),
+            )),
             Ok(Ok(output)) => HandlerEnd::Kept(Outcome::Done(output)),
             Ok(Err(Refusal { code, message })) => {
                 let outcome =

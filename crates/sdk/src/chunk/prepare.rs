@@ -89,7 +89,7 @@ impl ChunkContext<'_> {
                 let outcome = Outcome::Refused(Refusal::new(code::UNDECODABLE, cut(&reason)));
                 Preparation::Answered(Answer { poison: Some(reason), ..Answer::fresh(outcome) })
             }
-            Err(Unreadable::Output(reason)) => {
+            Err(Unreadable::Output(reason) | Unreadable::Name(reason)) => {
                 Preparation::Answered(Answer::fresh(Outcome::Fault(cut(&reason))))
             }
             Err(Unreadable::Panic(text)) => {
@@ -145,13 +145,13 @@ impl ChunkContext<'_> {
         match (self.service.handler(name), output) {
             (Some(Handler::Action { run, .. }), None) => run(tx, body, keys),
             (Some(Handler::Compensation { run }), Some(output)) => run(tx, body, output, keys),
+            // A refusal is a decision of the business, and final. The next version of this program
+            // may know the message.
             (Some(Handler::Compensation { .. }) | None, None) => {
-                Err(Unreadable::Body(self.unknown(name, Direction::Action)))
+                Err(Unreadable::Name(self.unknown(name, Direction::Action)))
             }
-            // Only a refusal ends an undo permanently. The next version of this program may know
-            // the message.
             (Some(Handler::Action { .. }) | None, Some(_)) => {
-                Err(Unreadable::Output(self.unknown(name, Direction::Compensation)))
+                Err(Unreadable::Name(self.unknown(name, Direction::Compensation)))
             }
         }
     }
@@ -191,10 +191,9 @@ impl ChunkContext<'_> {
             (Direction::Action, Some(Handler::Action { check, .. })) => {
                 check(body).err().map(|error| error.to_string())
             }
-            (Direction::Action, Some(Handler::Compensation { .. }) | None) => {
-                Some(self.unknown(name, Direction::Action))
-            }
-            (Direction::Compensation, _) => None,
+            // a name without a handler is a fault of the deployment, not of the record
+            (Direction::Action, Some(Handler::Compensation { .. }) | None)
+            | (Direction::Compensation, _) => None,
         }
     }
 

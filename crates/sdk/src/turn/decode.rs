@@ -32,6 +32,8 @@ pub(super) struct Decoded {
     pub expired: usize,
     /// The received horizons, each with the address for its answer.
     pub horizons: Vec<(Horizon, Option<ReplyTo>)>,
+    /// The number of unreadable horizons. Another one follows.
+    pub unreadable_horizons: usize,
     /// Events of the inbox without a reaction here. Another version of the program may have it.
     pub strange: Vec<Due>,
     /// Events of the inbox that no version has handled in time, and that leave it.
@@ -81,7 +83,8 @@ impl Decoded {
         match decode_horizon(&delivery.record) {
             Ok(horizon) => self.horizons.push(horizon),
             Err(defect) => {
-                tracing::warn!(reason = %defect, "cannot read a horizon, waiting for the next one")
+                self.unreadable_horizons += 1;
+                tracing::warn!(reason = %defect, "cannot read a horizon, waiting for the next one");
             }
         }
     }

@@ -172,6 +172,12 @@ async fn a_reply_that_is_too_large_is_a_fault_of_one_command() {
     check_fault(Options::default(), Mood::GivesTooMuch, "bytes").await;
 }
 
+/// A later step would receive the text, and its database could not store it.
+#[tokio::test]
+async fn an_output_with_a_nul_is_a_fault_of_one_command() {
+    check_fault(Options::default(), Mood::GivesANul, "U+0000").await;
+}
+
 #[tokio::test]
 async fn an_undo_that_fails_is_resent() {
     let mut world = World::new().await;

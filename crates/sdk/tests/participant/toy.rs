@@ -48,6 +48,8 @@ pub enum Mood {
     WritesAndHangs,
     WritesAndIsPaused,
     GivesTooMuch,
+    /// Returns a text with U+0000.
+    GivesANul,
     /// Returns 200 KiB, less than a reply may have.
     GivesMuch,
     /// Returns a text that contains [`POISON`].
@@ -171,6 +173,7 @@ async fn carry_out(tx: Tx, add: Add) -> Decided<Added, Declined> {
     let Add { name, by, mood, undo } = add;
     let gives = match mood {
         Mood::GivesTooMuch => "x".repeat(2_000_000),
+        Mood::GivesANul => "a\0b".to_owned(),
         Mood::GivesMuch => "x".repeat(200 * 1024),
         Mood::GivesPoison => POISON.to_owned(),
         _ => name.clone(),
@@ -198,9 +201,12 @@ async fn change(tx: Tx, name: &str, by: i64, mood: Mood) -> Decided<(), Declined
     )
     .await?;
     match mood {
-        Mood::Calm | Mood::Refuses | Mood::GivesTooMuch | Mood::GivesMuch | Mood::GivesPoison => {
-            done(())
-        }
+        Mood::Calm
+        | Mood::Refuses
+        | Mood::GivesTooMuch
+        | Mood::GivesANul
+        | Mood::GivesMuch
+        | Mood::GivesPoison => done(()),
         Mood::ReadsAndThenWrites | Mood::WritesAndIsPaused => done(()),
         Mood::IgnoresAFailedStatement => {
             let _ = write_again(&tx, name).await;

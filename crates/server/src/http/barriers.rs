@@ -121,9 +121,9 @@ async fn page(database: &Database, query: RangeRequest) -> Result<Json<Facts>, P
     let Query(RangeQuery { limit, after, until }) = query.map_err(|_| body::bad_query())?;
     let (after, limit) = (after.unwrap_or_default(), limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX));
     let facts = facts::facts(database, &after, until.as_deref(), limit).await;
-    let facts = facts.map_err(|error| Problem::broke(&error, "read the barrier"))?;
-    let next = facts.last().map(|last| last.saga.to_string());
-    Ok(Json(Facts { facts: facts.iter().map(FactView::of).collect(), next }))
+    let page = facts.map_err(|error| Problem::broke(&error, "read the barrier"))?;
+    let next = page.next.map(|saga| saga.to_string());
+    Ok(Json(Facts { facts: page.facts.iter().map(FactView::of).collect(), next }))
 }
 
 pub(super) fn of<'a>(services: &'a Services, name: &str) -> Result<&'a ServiceHost, Problem> {

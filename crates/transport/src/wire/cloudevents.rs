@@ -235,10 +235,9 @@ fn outcome(read: &Read<'_>, body: &[u8]) -> Result<Outcome, (Flaw, String)> {
     let unreadable =
         |error: serde_json::Error| (Flaw::Body, format!("cannot read the body: {error}"));
     match read.needed(OUTCOME).map_err(|defect| (Flaw::Headers, defect.to_string()))? {
-        "done" => Ok(Outcome::Done(
-            Body::from_bytes(body).map_err(|error| (Flaw::Body, error.to_string()))?,
-        )),
+        "done" => Ok(Outcome::Done(storable(body).map_err(|reason| (Flaw::Body, reason))?)),
         "refused" => {
+            storable(body).map_err(|reason| (Flaw::Body, reason))?;
             Ok(Outcome::Refused(serde_json::from_slice::<Refusal>(body).map_err(unreadable)?))
         }
         "fault" => {
@@ -252,6 +251,15 @@ fn outcome(read: &Read<'_>, body: &[u8]) -> Result<Outcome, (Flaw, String)> {
             );
             Err((Flaw::Headers, reason.to_string()))
         }
+    }
+}
+
+/// Parses a body whose receivers can store each of its texts.
+pub(super) fn storable(bytes: &[u8]) -> Result<Body, String> {
+    let body = Body::from_bytes(bytes).map_err(|error| error.to_string())?;
+    match body.has_nul() {
+        true => Err("the body has a text with U+0000, which PostgreSQL cannot store".to_owned()),
+        false => Ok(body),
     }
 }
 

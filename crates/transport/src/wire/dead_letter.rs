@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::headers::parse_number;
 use super::malformed::cut;
 use crate::error::Error;
 use crate::port::Transport;
@@ -96,8 +97,7 @@ pub fn redrive(dead: &Record) -> Option<Record> {
     let text = |name| dead.header(name).and_then(|value| std::str::from_utf8(value).ok());
     let topic = text(READABLE_TOPIC).or_else(|| text(TOPIC))?;
     let of_spring = || Some(u32::from_be_bytes(dead.header(PARTITION)?.as_ref().try_into().ok()?));
-    let partition =
-        text(READABLE_PARTITION).and_then(|text| text.parse().ok()).or_else(of_spring)?;
+    let partition = text(READABLE_PARTITION).and_then(parse_number).or_else(of_spring)?;
     Some(Record {
         topic: topic.into(),
         partition: Some(partition),

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use sagamore_core::message::Event;
-use sagamore_core::{Body, Name, Timestamp};
+use sagamore_core::{Name, Timestamp};
 
+use super::cloudevents::storable;
 use super::headers::{
     CAUSATION, CONTENT_TYPE, DEFINITION, HOP, Headers, ID, Read, SPECVERSION, SUBJECT, TOLD_AT,
     TYPE, VERSION,
@@ -79,7 +80,7 @@ pub fn decode_event(record: &Record) -> Result<Event, Malformed> {
         causation: causation.map(str::to_owned),
         hop,
         at: Timestamp(read.number(TOLD_AT)?),
-        body: Body::from_bytes(&record.body).map_err(Malformed::body)?,
+        body: storable(&record.body).map_err(Malformed::body)?,
         trace: read.trace(),
     };
     read.is(ID, &event.id())?;
@@ -91,7 +92,7 @@ pub fn decode_event(record: &Record) -> Result<Event, Malformed> {
 
 #[cfg(test)]
 mod tests {
-    use sagamore_core::TraceContext;
+    use sagamore_core::{Body, TraceContext};
 
     use super::*;
 
@@ -186,6 +187,10 @@ mod tests {
         check("ce_sagadefinition", "parcel");
         check("ce_sagahop", "99999");
         check("ce_sagahop", "0");
+        check("ce_sagatime", "-5");
+        check("ce_sagaversion", "01");
+        let nul = Record { body: r#"{"orderId":"a\u0000"}"#.into(), ..record.clone() };
+        assert!(decode_event(&nul).expect_err("NUL").to_string().contains("U+0000"));
         let mut twice = record.clone();
         twice.headers.push(("ce_sagaversion".into(), "9".into()));
         assert!(decode_event(&twice).expect_err("twice").to_string().contains("more than once"));

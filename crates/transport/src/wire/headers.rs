@@ -222,8 +222,7 @@ impl<'a> Read<'a> {
 
     pub(super) fn number<T: std::str::FromStr>(&self, name: &'static str) -> Result<T, Malformed> {
         let text = self.needed(name)?;
-        let parsed = if text.starts_with('+') { None } else { text.parse().ok() };
-        parsed.ok_or_else(|| {
+        parse_number(text).ok_or_else(|| {
             Malformed::header(name, format_args!("'{text}' is not a number in range"))
         })
     }
@@ -297,6 +296,13 @@ impl<'a> Read<'a> {
             ))),
         }
     }
+}
+
+/// Parses decimal digits, without sign and without leading zeros: each number has one form.
+pub(super) fn parse_number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    let has_one_form = text == "0" || !text.starts_with('0');
+    let is_plain = has_one_form && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_plain { text.parse().ok() } else { None }
 }
 
 /// Writes the command's id without an allocation.

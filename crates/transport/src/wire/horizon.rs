@@ -8,7 +8,7 @@ use sagamore_core::Timestamp;
 use sagamore_core::message::{Horizon, ReplyTo, Swept};
 
 use super::headers::{
-    CONTENT_TYPE, ID, REPLY_PARTITION, REPLY_TOPIC, SOURCE, SPECVERSION, TIME, TYPE,
+    CONTENT_TYPE, ID, REPLY_PARTITION, REPLY_TOPIC, SOURCE, SPECVERSION, TIME, TYPE, parse_number,
 };
 use super::malformed::Malformed;
 use super::time::write_time;
@@ -48,7 +48,7 @@ pub fn decode_horizon(record: &Record) -> Result<(Horizon, Option<ReplyTo>), Mal
     let horizon = serde_json::from_slice(&record.body).map_err(Malformed::body)?;
     let text = |name| record.header(name).and_then(|value| std::str::from_utf8(value).ok());
     let topic = text(REPLY_TOPIC).filter(|topic| !topic.is_empty());
-    let partition = text(REPLY_PARTITION).and_then(|partition| partition.parse().ok());
+    let partition = text(REPLY_PARTITION).and_then(parse_number);
     match (topic, partition) {
         (Some(topic), Some(partition)) => {
             Ok((horizon, Some(ReplyTo { topic: topic.to_owned(), partition })))
