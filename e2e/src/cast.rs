@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::services::{Process, Services};
 use crate::workspace::Workspace;
+pub use query::request;
 pub use replay::Replay;
 
 /// The time limit for a process to become ready.
@@ -33,6 +34,8 @@ pub struct Cast<'a> {
     /// Whether the services run choreographed, with two observers instead of two orchestrators.
     choreography: bool,
     namespace: String,
+    /// The command of the payment service, if it is another program's.
+    payment: Option<Vec<PathBuf>>,
     /// The listening port of each process.
     ports: BTreeMap<&'static str, u16>,
     children: BTreeMap<&'static str, Child>,
@@ -89,8 +92,15 @@ impl<'a> Cast<'a> {
         drop(free);
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
         let namespace = format!("kills-{}-{}", std::process::id(), since.as_millis() % 100_000);
-        let mut cast =
-            Cast { workspace, services, choreography, namespace, ports, children: BTreeMap::new() };
+        let mut cast = Cast {
+            workspace,
+            services,
+            choreography,
+            namespace,
+            payment: None,
+            ports,
+            children: BTreeMap::new(),
+        };
         for name in ours() {
             cast.spawn(name)?;
         }
@@ -116,6 +126,23 @@ impl<'a> Cast<'a> {
             child.kill().and_then(|()| child.wait()).with_context(|| format!("kill {name}"))?;
         }
         self.spawn(name)
+    }
+
+    /// Replaces the payment service by this command, with the same group, schema and address.
+    pub fn replace_payment(&mut self, command: Vec<PathBuf>) -> Result<()> {
+        self.payment = Some(command);
+        self.kill("payment")?;
+        self.wait_until_ready("payment")
+    }
+
+    /// Builds a command of another program, with the configuration as variables.
+    pub fn tool(&self, program: &Path) -> Result<Command> {
+        let mut tool = Command::new(program);
+        let ours = self.program();
+        tool.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let [(_, postgres), (_, kafka), ..] = self.services.variables()?;
+        tool.env("SAGAMORE__POSTGRES__URL", postgres).env("SAGAMORE__KAFKA__BROKERS", kafka);
+        Ok(tool)
     }
 
     /// Whether any process has logged this error code of the database.
@@ -276,13 +303,27 @@ impl<'a> Cast<'a> {
     }
 
     fn spawn(&mut self, name: &'static str) -> Result<()> {
-        let mut command = self.program();
+        let mut command = match &self.payment {
+            Some(payment) if name == "payment" => return self.spawn_payment(payment.clone()),
+            _ => self.program(),
+        };
         match name {
             "orchestrator" | "standby" => command.arg("serve"),
             "observer" | "second" => command.arg("observe"),
             service => command.args(["service", service]),
         };
         command.args(["--listen", &format!("127.0.0.1:{}", self.ports[name])]);
+        self.start_process(name, command)
+    }
+
+    fn spawn_payment(&mut self, payment: Vec<PathBuf>) -> Result<()> {
+        let (program, arguments) = payment.split_first().context("the command is empty")?;
+        let mut command = self.tool(program)?;
+        command.args(arguments);
+        self.start_process("payment", command)
+    }
+
+    fn start_process(&mut self, name: &'static str, mut command: Command) -> Result<()> {
         let log = File::options()
             .create(true)
             .append(true)

@@ -8,6 +8,7 @@ pub mod workspace;
 pub mod services;
 
 mod cast;
+pub mod foreign;
 pub mod kills;
 
 mod proxy;

@@ -11,7 +11,7 @@ use crate::{caps, directions, documents, purity, words};
 use anyhow::{Context, Result, ensure};
 use sagamore_e2e::services::Services;
 use sagamore_e2e::workspace::Workspace;
-use sagamore_e2e::{chaos, fuzz, kills, outages};
+use sagamore_e2e::{chaos, foreign, fuzz, kills, outages};
 
 /// The check that `--tested` skips.
 pub const TESTS: &str = "tests";
@@ -98,6 +98,11 @@ pub const CHORES: &[Chore] = &[
         name: "choreographed",
         about: "the choreographed shop's results are right although every process is killed",
         run: kills::choreographed,
+    },
+    Chore {
+        name: "foreign",
+        about: "a service in Python that follows the wire pages replaces one of ours",
+        run: foreign::run,
     },
     Chore {
         name: "requests",

@@ -4,6 +4,8 @@ use anyhow::{Context, Result};
 
 use sagamore_e2e::workspace::Workspace;
 
+use crate::wire;
+
 /// A file, and the program in cargo's target folder that prints its content.
 struct Document {
     path: &'static str,
@@ -43,10 +45,10 @@ const EXCERPTS: &[(&str, &str)] = &[
     ("docs/choreograph.md", "crates/sagamore/examples/trip_choreographed.rs"),
 ];
 
-/// Returns the documents that are missing or differ from the printed ones, and excerpts that differ
-/// from their program.
+/// Returns the documents that are missing or differ from the printed ones, excerpts that differ from
+/// their program, and differences of the wire format from its pages.
 pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
-    let mut stale = Vec::new();
+    let mut stale = wire::check(workspace)?;
     for (page, program) in EXCERPTS {
         let read = |path: &str| {
             std::fs::read_to_string(workspace.path(path)).with_context(|| format!("read {path}"))

@@ -7,6 +7,7 @@ mod caps;
 mod directions;
 mod documents;
 mod purity;
+mod wire;
 mod words;
 
 use std::process::ExitCode;

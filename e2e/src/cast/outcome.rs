@@ -118,7 +118,7 @@ impl Cast<'_> {
     }
 
     /// Compares the services' barriers with the sagas. Retries while a killed process restarts.
-    fn reconcile(&self) -> Result<()> {
+    pub fn reconcile(&self) -> Result<()> {
         let begun = Instant::now();
         loop {
             let compared = self

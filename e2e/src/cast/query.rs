@@ -24,35 +24,26 @@ impl Cast<'_> {
         }
     }
 
-    /// Sends one request and returns the response's body. HTTP/1.0, so that the response ends with
-    /// the connection.
-    pub(super) fn http(&self, name: &str, method: &str, path: &str, body: &str) -> Result<String> {
-        let address = format!(
-            "127.0.0.1:{}",
-            self.ports.get(name).with_context(|| format!("{name} is not running"))?
-        );
-        let mut stream = TcpStream::connect_timeout(&address.parse()?, Duration::from_secs(2))?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        let length = body.len();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.0\r\nhost: {address}\r\nprefer: wait=10\r\ncontent-length: \
-             {length}\r\n\r\n{body}"
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (head, body) =
-            answer.split_once("\r\n\r\n").with_context(|| format!("{name} returned {answer:?}"))?;
-        ensure!(
-            head.split(' ').nth(1).is_some_and(|code| code.starts_with('2')),
-            "{name}: {head}\n{body}"
-        );
-        Ok(body.to_owned())
+    /// Sends one request to a process and returns the response's body.
+    pub fn http(&self, name: &str, method: &str, path: &str, body: &str) -> Result<String> {
+        request(self.port(name)?, method, path, body).with_context(|| name.to_owned())
+    }
+
+    /// Returns the listening port of a process.
+    pub fn port(&self, name: &str) -> Result<u16> {
+        self.ports.get(name).copied().with_context(|| format!("{name} is not running"))
+    }
+
+    /// Queries the tables of the engine or of a service. Retries, because the server may have been
+    /// killed.
+    pub fn query(&self, owner: &str, sql: &str) -> Result<String> {
+        let schema = format!("SET search_path = \"{}_{owner}\"; {sql}", self.namespace);
+        self.query_postgres(&[&schema])
     }
 
     /// Queries the engine's tables. Retries, because the server may have been killed.
     pub(super) fn query_engine(&self, sql: &str) -> Result<String> {
-        self.query_postgres(&[&format!("SET search_path = \"{}_engine\"; {sql}", self.namespace)])
+        self.query("engine", sql)
     }
 
     /// Makes PostgreSQL read-only for this time.
@@ -84,4 +75,25 @@ impl Cast<'_> {
             std::thread::sleep(POLL);
         }
     }
+}
+
+/// Sends one request and returns the response's body. HTTP/1.0, so that the response ends with the
+/// connection.
+pub fn request(port: u16, method: &str, path: &str, body: &str) -> Result<String> {
+    let address = format!("127.0.0.1:{port}");
+    let mut stream = TcpStream::connect_timeout(&address.parse()?, Duration::from_secs(2))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.0\r\nhost: {address}\r\nprefer: wait=10\r\ncontent-length: \
+         {length}\r\n\r\n{body}"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) =
+        answer.split_once("\r\n\r\n").with_context(|| format!("the answer is {answer:?}"))?;
+    let is_success = head.split(' ').nth(1).is_some_and(|code| code.starts_with('2'));
+    ensure!(is_success, "{head}\n{body}");
+    Ok(body.to_owned())
 }
