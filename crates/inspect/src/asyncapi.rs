@@ -88,6 +88,15 @@ impl Document {
         self.messages.insert(key.to_owned(), message);
     }
 
+    /// Adds the schema of a body, and returns a reference to it.
+    fn schema(&mut self, key: &str, schema: &Value) -> Value {
+        let at = format!("#/components/schemas/{key}");
+        let mut schema = schema.clone();
+        move_references(&mut schema, &at);
+        self.schemas.insert(key.to_owned(), schema);
+        json!({ "$ref": at })
+    }
+
     /// Adds an operation unless it exists, and returns it.
     fn operation(&mut self, operation: Operation) -> &mut Value {
         let Operation { service, action, topic, messages, about } = operation;
@@ -158,6 +167,22 @@ fn reference(topic: &str, message: Option<&str>) -> Value {
     match message {
         None => json!({ "$ref": format!("#/channels/{topic}") }),
         Some(key) => json!({ "$ref": format!("#/channels/{topic}/messages/{key}") }),
+    }
+}
+
+/// Changes the references of a schema that moves into a document: `#/$defs/a` to `AT/$defs/a`.
+fn move_references(schema: &mut Value, at: &str) {
+    match schema {
+        Value::Object(members) => {
+            if let Some(Value::String(target)) = members.get_mut("$ref")
+                && let Some(pointer) = target.strip_prefix('#')
+            {
+                *target = format!("{at}{pointer}");
+            }
+            members.values_mut().for_each(|member| move_references(member, at));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| move_references(item, at)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

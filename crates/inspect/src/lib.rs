@@ -18,6 +18,8 @@ pub mod times;
 pub mod check;
 pub mod diff;
 
+pub mod schemas;
+
 pub mod asyncapi;
 pub mod graph;
 

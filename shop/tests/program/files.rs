@@ -326,3 +326,20 @@ fn invalid_definitions_and_plans_are_refused() {
     plan("version: 1", "version: 0", "version is 0");
     plan("deadlineMs: ", "deadlineMs: 0 # ", "deadline is 0 ms");
 }
+
+#[test]
+fn the_schemas_of_a_definition_are_written_to_a_folder() {
+    let folder = tempfile::tempdir().expect("create a directory");
+    let schemas = folder.path().join("new/schemas");
+    let output = run(&["graph", "-o", "schemas", &schemas.display().to_string()], &doc(DEFINITION));
+    let (out, err) = printed(&output);
+    assert_eq!((output.status.code(), err.as_str()), (Some(0), ""), "{out}");
+    assert_eq!(out.lines().count(), 14, "{out}");
+    let charge = std::fs::read(schemas.join("messages/payment.charge.json")).expect("a file");
+    let charge: Value = serde_json::from_slice(&charge).expect("JSON");
+    assert_eq!(charge["required"].as_array().map(Vec::len), Some(3), "{charge}");
+    let (_, err) = printed(&run(&["graph", "-o", "schemas"], &doc(DEFINITION)));
+    assert!(err.contains("<FOLDER>") || err.contains("[FOLDER]"), "{err}");
+    let output = run(&["graph", "-o", "schemas", &schemas.display().to_string()], &doc(PLAN));
+    assert!(printed(&output).1.contains("a plan has no schemas"));
+}

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use sagamore_core::Name;
 use sagamore_core::definition::{CommandTemplate, Definition, Step};
 use sagamore_transport::wire::{command_topic, described};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Action, Document, Operation, REPLIES, reference};
+use crate::schemas;
 
 const ORCHESTRATOR: &str = "sagamore";
 
@@ -27,7 +28,7 @@ pub fn of_definition(definition: &Definition) -> String {
             .iter()
             .map(|undo| (undo, format!("Undoes '{}'.", step.name), [].as_slice()));
         for (template, about, yields) in std::iter::once(action).chain(undo) {
-            messages(&mut document, step, template, &about, yields);
+            messages(&mut document, definition, (step, template), &about, yields);
             let names = commands.entry(&template.participant).or_default();
             if !names.contains(&&template.message) {
                 names.push(&template.message);
@@ -45,17 +46,23 @@ pub fn of_definition(definition: &Definition) -> String {
 /// Adds a command and its reply.
 fn messages(
     document: &mut Document,
-    step: &Step,
-    template: &CommandTemplate,
+    definition: &Definition,
+    (step, template): (&Step, &CommandTemplate),
     about: &str,
     yields: &[String],
 ) {
     let (name, topic) = (template.message.as_str(), command_topic(&template.participant));
-    let fields =
-        template.fields.iter().map(|(field, from)| (field.clone(), format!("From {from}.")));
-    document.message(&topic, name, name, "commandHeaders", about, object(fields));
-    let yielded =
-        object(yields.iter().map(|field| (field.clone(), format!("Output of '{}'.", step.name))));
+    let of = &definition.schemas;
+    let body = match of.messages.get(&template.message) {
+        Some(schema) => document.schema(name, schema),
+        None => schemas::of_fields(template),
+    };
+    document.message(&topic, name, name, "commandHeaders", about, body);
+    let is_action = template.message == step.action.message;
+    let yielded = match of.outputs.get(&template.message).filter(|_| is_action) {
+        Some(schema) => document.schema(&format!("{name}_output"), schema),
+        None => schemas::of_yields(step, yields),
+    };
     let outcomes = json!({ "oneOf": [
         yielded,
         { "$ref": "#/components/schemas/refusal" },
@@ -91,14 +98,6 @@ fn operations(document: &mut Document, participant: &Name, messages: &[&Name]) {
 /// Returns the key of a command's reply. No command has it, because names contain no underscore.
 fn reply(message: &str) -> String {
     format!("{message}_reply")
-}
-
-/// An object with these fields, each described, of any type.
-fn object(fields: impl Iterator<Item = (String, String)>) -> Value {
-    let properties: Map<String, Value> =
-        fields.map(|(name, about)| (name, json!({ "description": about }))).collect();
-    let required: Vec<&String> = properties.keys().collect();
-    json!({ "type": "object", "required": required, "properties": properties })
 }
 
 fn refusal() -> Value {

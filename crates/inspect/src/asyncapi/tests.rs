@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::{of_definition, of_plan};
-use crate::files::testing::{checkout, fulfilment};
+use crate::files::testing::{DEFINITION, checkout, fulfilment};
+use crate::files::{SagaFile, check_text};
 
 fn plan() -> Value {
     let plan = fulfilment();
@@ -97,4 +98,28 @@ fn a_definition_lists_commands_and_their_replies() {
     let answer = &document["components"]["messages"]["payment.charge_reply"];
     assert_eq!(answer["name"], "sagamore.reply");
     assert_eq!(answer["payload"]["oneOf"].as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn the_schemas_of_a_definition_are_part_of_the_document() {
+    let schemas = "version: 1\nschemas: { messages: { payment.charge: { $ref: \"#/$defs/a\", $defs: \
+                   { a: { maxProperties: 9 } } } }, outputs: { payment.charge: {} } }";
+    let text = DEFINITION.replacen("version: 1", schemas, 1);
+    let Ok(SagaFile::Definition(definition)) = check_text(&text) else { panic!("invalid") };
+    let document: Value = serde_json::from_str(&of_definition(&definition)).expect("JSON");
+    let messages = &document["components"]["messages"];
+    let at = "#/components/schemas/payment.charge";
+    assert_eq!(messages["payment.charge"]["payload"]["$ref"], at);
+    let schema = &document["components"]["schemas"]["payment.charge"];
+    assert_eq!(schema["$ref"], format!("{at}/$defs/a"));
+    assert_eq!(
+        messages["payment.charge_reply"]["payload"]["oneOf"][0]["$ref"],
+        "#/components/schemas/payment.charge_output"
+    );
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    for reference in found {
+        let pointer = reference.strip_prefix('#').expect(reference);
+        assert!(document.pointer(pointer).is_some(), "{reference} does not resolve");
+    }
 }
