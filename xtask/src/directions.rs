@@ -21,6 +21,7 @@ struct CrateRule {
 const ALLOWED: &[CrateRule] = &[
     CrateRule { package: "sagamore-macros", uses: &[], tests_use: &["sagamore-core"] },
     CrateRule { package: "sagamore-core", uses: &["sagamore-macros"], tests_use: &[] },
+    CrateRule { package: "sagamore-schema", uses: &["sagamore-core"], tests_use: &[] },
     CrateRule { package: "sagamore-database", uses: &["sagamore-core"], tests_use: &[] },
     CrateRule { package: "sagamore-transport", uses: &["sagamore-core"], tests_use: &[] },
     CrateRule {
@@ -31,7 +32,7 @@ const ALLOWED: &[CrateRule] = &[
     CrateRule { package: "sagamore-gateway", uses: PORTS, tests_use: &[] },
     CrateRule {
         package: "sagamore-inspect",
-        uses: &["sagamore-core", "sagamore-transport"],
+        uses: &["sagamore-core", "sagamore-schema", "sagamore-transport"],
         tests_use: &[],
     },
     CrateRule { package: "sagamore-engine", uses: PORTS, tests_use: &[] },

@@ -6,7 +6,7 @@ use sagamore_core::definition::{Definition, Draft, Kind};
 use sagamore_core::plan::{self, Explored, Plan, Role};
 use serde::Serialize;
 
-use crate::files::{Content, Parsed, of_definition};
+use crate::files::{Content, Parsed, of_definition, of_schemas};
 use crate::violation::{Finding, Violation};
 
 pub use services::Declaration;
@@ -92,7 +92,7 @@ fn of_draft(draft: &Draft, services: Option<&[Declaration]>) -> (Report, Vec<Fin
     let mut findings = match Definition::check(draft.clone()) {
         Ok(definition) => {
             report.ends = ends_of_definition(&definition);
-            Vec::new()
+            of_schemas(&definition)
         }
         Err(error) => of_definition(&error, draft),
     };

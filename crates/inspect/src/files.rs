@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sagamore_core::definition::{Definition, Draft};
 use sagamore_core::{Name, Plan, plan};
+use sagamore_schema::{CompiledSchemas, InvalidSchema};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -159,7 +160,12 @@ impl<'a> Parsed<'a> {
                 }
             },
             Content::Definition(draft) => match Definition::check(draft.clone()) {
-                Ok(definition) => return Ok(SagaFile::Definition(definition)),
+                Ok(definition) => match of_schemas(&definition) {
+                    findings if findings.is_empty() => {
+                        return Ok(SagaFile::Definition(definition));
+                    }
+                    findings => findings,
+                },
                 Err(error) => of_definition(&error, &draft),
             },
         };
@@ -202,6 +208,14 @@ pub(crate) fn of_definition(
 ) -> Vec<Finding> {
     let finding = |problem| Finding::new(place::definition::of(problem, draft), problem);
     error.problems.iter().map(finding).collect()
+}
+
+/// Returns the schemas that cannot be compiled, with their places.
+pub(crate) fn of_schemas(definition: &Definition) -> Vec<Finding> {
+    let errors = CompiledSchemas::new(&definition.schemas).err().unwrap_or_default();
+    let finding =
+        |error: &InvalidSchema| Finding::new(place::definition::schema(&error.place), error);
+    errors.iter().map(finding).collect()
 }
 
 impl Finding {

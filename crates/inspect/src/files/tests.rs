@@ -281,3 +281,13 @@ fn participants_and_schemas_have_places() {
         ]
     );
 }
+
+#[test]
+fn a_schema_that_cannot_be_compiled_has_a_place() {
+    let schemas = "version: 1\nschemas:\n  input: { $ref: \"https://example.com/a\" }\n  outputs: { \
+                   order.create: { type: text } }";
+    let text = DEFINITION.replacen("version: 1", schemas, 1);
+    assert_eq!(places(&text), ["7:3 /schemas/input", "8:14 /schemas/outputs/order.create"]);
+    let report = Parsed::parse(&text).expect("the shape is right").report(None);
+    assert_eq!(report.problems, check_text(&text).expect_err("violations"));
+}

@@ -86,7 +86,7 @@ fn contract(participant: &Name) -> Pointer {
 }
 
 /// Returns the place of a schema.
-fn schema(place: &SchemaPlace) -> Pointer {
+pub(crate) fn schema(place: &SchemaPlace) -> Pointer {
     let schemas = Pointer::root().key("schemas");
     match place {
         SchemaPlace::Input => schemas.key("input"),

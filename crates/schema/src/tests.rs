@@ -1,0 +1,125 @@
+//! What schemas accept, and which schemas are rejected.
+
+use sagamore_core::definition::{Draft, Schemas};
+use serde_json::{Value, json};
+
+use super::*;
+
+fn input(schema: Value) -> Result<CompiledSchemas, Vec<InvalidSchema>> {
+    CompiledSchemas::new(&Schemas { input: Some(schema), ..Schemas::default() })
+}
+
+#[track_caller]
+fn rejected(schema: Value) -> String {
+    input(schema).expect_err("an invalid schema")[0].to_string()
+}
+
+fn body(value: &Value) -> Body {
+    Body::parse(&value.to_string()).expect("JSON")
+}
+
+#[test]
+fn a_misfit_names_each_part_and_hides_its_value() {
+    let schema = json!({
+        "type": "object",
+        "required": ["orderId"],
+        "properties": {
+            "lines": { "type": "array", "items": { "$ref": "#/$defs/line" } },
+            "orderId": { "type": "string", "pattern": "^[0-9]+$" },
+        },
+        "$defs": { "line": { "type": "object", "properties": { "sku/id": { "type": "string" } } } },
+    });
+    let schemas = input(schema).expect("a schema");
+    let fits = json!({ "orderId": "7", "lines": [{ "sku/id": "a" }], "more": 1 });
+    assert_eq!(schemas.check_input(&body(&fits)), Ok(()));
+    let wrong = json!({ "orderId": "secret", "lines": [{ "sku/id": 5 }, 6] });
+    let Misfit(mismatches) = schemas.check_input(&body(&wrong)).expect_err("a misfit");
+    let mut pointers: Vec<&str> = mismatches.iter().map(|one| one.pointer.as_str()).collect();
+    pointers.sort_unstable();
+    assert_eq!(pointers, ["/lines/0/sku~1id", "/lines/1", "/orderId"]);
+    assert!(!Misfit(mismatches).to_string().contains("secret"));
+    let Misfit(missing) = schemas.check_input(&body(&json!({}))).expect_err("a misfit");
+    assert!(missing[0].detail.contains("\"orderId\" is a required property"), "{missing:?}");
+    assert_eq!(missing[0].pointer, "");
+}
+
+#[test]
+fn reports_are_bounded() {
+    let schemas = input(json!({ "items": { "type": "string", "pattern": "^a" } })).expect("valid");
+    let many = json!(vec!["b"; 10_000]);
+    let Misfit(mismatches) = schemas.check_input(&body(&many)).expect_err("a misfit");
+    assert_eq!(mismatches.len(), MISMATCHES_MAX);
+}
+
+#[test]
+fn data_without_a_schema_is_not_checked() {
+    let schemas = CompiledSchemas::new(&Schemas::default()).expect("no schemas");
+    let name = Name::new("card.charge").expect("a name");
+    assert_eq!(schemas.check_input(&body(&json!(1))), Ok(()));
+    assert_eq!(schemas.check_message(&name, &body(&json!(1))), Ok(()));
+    assert_eq!(schemas.check_output(&name, &body(&json!(1))), Ok(()));
+}
+
+#[test]
+fn nothing_outside_of_a_schema_is_read() {
+    for target in ["https://example.com/a.json", "file:///etc/passwd", "other.json", "#name"] {
+        let why = rejected(json!({ "properties": { "a": { "$ref": target } } }));
+        assert!(why.contains(target), "{why}");
+    }
+    assert!(rejected(json!({ "$ref": "#/$defs/a" })).contains("does not contain"));
+    assert!(rejected(json!({ "items": { "$id": "a" } })).contains("$id"));
+    assert!(input(json!({ "$id": "https://example.com/a", "type": "object" })).is_ok());
+}
+
+#[test]
+fn references_are_bounded() {
+    assert!(rejected(json!({ "$ref": "#" })).contains("refers to itself"));
+    let circle = json!({ "$ref": "#/$defs/a", "$defs": {
+        "a": { "anyOf": [{ "$ref": "#/$defs/b" }] }, "b": { "not": { "$ref": "#/$defs/a" } } } });
+    assert!(rejected(circle).contains("refers to itself"));
+    // a list of lists is a tree
+    let tree = json!({ "$ref": "#/$defs/a", "$defs": {
+        "a": { "items": { "$ref": "#/$defs/b" } }, "b": { "allOf": [{ "$ref": "#/$defs/a" }] } } });
+    let tree = input(tree).expect("a schema of trees");
+    assert_eq!(tree.check_input(&body(&json!([[[]], []]))), Ok(()));
+    let mut doubled = json!({ "$ref": "#/$defs/d0", "$defs": { "d40": {} } });
+    for level in 0..40 {
+        let next = json!({ "$ref": format!("#/$defs/d{}", level + 1) });
+        // `default` is the name of a property here
+        doubled["$defs"][format!("d{level}")] =
+            json!({ "anyOf": [next, { "properties": { "default": next } }] });
+    }
+    assert!(rejected(doubled).contains("expand to more than"));
+    let mut chain = json!({ "$ref": "#/$defs/d0", "$defs": { "d99": {} } });
+    for level in 0..99 {
+        chain["$defs"][format!("d{level}")] = json!({ "$ref": format!("#/$defs/d{}", level + 1) });
+    }
+    assert!(rejected(chain).contains("lead from one to the next"));
+}
+
+#[test]
+fn patterns_run_in_linear_time() {
+    let schemas = input(json!({ "pattern": "^(a+)+$" })).expect("a schema");
+    assert!(schemas.check_input(&body(&json!(format!("{}b", "a".repeat(100_000))))).is_err());
+    let why = rejected(json!({ "pattern": "(?=a)b" }));
+    assert!(why.contains("schemas.input is not a valid JSON Schema"), "{why}");
+    rejected(json!({ "pattern": "(((a{100}){100}){100}){100}" }));
+    assert!(rejected(json!({ "type": "text" })).contains("/type"));
+}
+
+#[test]
+fn a_definition_is_compiled_once() {
+    let draft: Draft = serde_json::from_value(json!({
+        "name": "trip", "version": 1, "input": [],
+        "steps": [{ "name": "a", "kind": "pivot", "action": { "participant": "p", "message": "m" } }],
+        "schemas": { "outputs": { "m": { "type": "object" } } },
+    }))
+    .expect("a draft");
+    let definition = sagamore_core::Definition::check(draft).expect("a definition");
+    let cache = Cache::default();
+    let first = cache.of(&definition).expect("valid").expect("schemas");
+    let second = cache.of(&definition).expect("valid").expect("schemas");
+    assert!(std::sync::Arc::ptr_eq(&first, &second));
+    let name = Name::new("m").expect("a name");
+    assert!(first.check_output(&name, &body(&json!([]))).is_err());
+}
