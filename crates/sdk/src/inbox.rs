@@ -76,9 +76,9 @@ given_row! {
 given_row! {
     /// A step that waits for events.
     struct WaitingStep<'a> {
-        saga: &'a str,
-        step: &'a str,
-        direction: &'a str,
+        waiting_saga: &'a str,
+        waiting_step: &'a str,
+        waiting_direction: &'a str,
     }
 }
 
@@ -135,11 +135,10 @@ static STORE: Statement<StoredEntry<'_>> = Statement::insert(
 );
 
 static WAITING: Statement<WaitingStep<'_>> = Statement::built(|| {
-    let columns = WAITING_EVENT.split(", ").map(|column| format!("inbox.{}", column.trim()));
     format!(
-        "SELECT {} FROM given, inbox WHERE inbox.saga = given.saga AND inbox.step = given.step
-            AND inbox.direction = given.direction",
-        columns.collect::<Vec<_>>().join(", ")
+        "SELECT {WAITING_EVENT} FROM given, inbox
+         WHERE saga = given.waiting_saga AND step = given.waiting_step
+            AND direction = given.waiting_direction"
     )
 });
 
@@ -250,9 +249,9 @@ pub(crate) async fn waiting(
 ) -> Result<Vec<Vec<(Event, Timestamp)>>, Error> {
     let mut waiting: HashMap<[String; 3], Vec<(Event, Timestamp)>> = HashMap::new();
     let steps = keys.iter().map(|key| WaitingStep {
-        saga: key.saga.as_str(),
-        step: key.step.as_str(),
-        direction: key.direction.as_str(),
+        waiting_saga: key.saga.as_str(),
+        waiting_step: key.step.as_str(),
+        waiting_direction: key.direction.as_str(),
     });
     for row in tx.query_rows(&WAITING, steps).await? {
         let place = [row.get("saga")?, row.get("step")?, row.get("direction")?];

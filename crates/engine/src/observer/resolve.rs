@@ -2,8 +2,9 @@
 
 use sagamore_core::{SagaId, Timestamp};
 
+use super::statements::EVENTS_MAX;
 use super::status::ChainStatus;
-use super::store::{EVENTS_MAX, STATUS, Store};
+use super::store::{STATUS, Store};
 use crate::error::Error;
 
 /// A rejected resolve.

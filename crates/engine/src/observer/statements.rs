@@ -2,7 +2,8 @@
 
 use sagamore_database::{Statement, given_row};
 
-use super::store::EVENTS_MAX;
+/// Maximum events read per chain. A plan has fewer.
+pub(super) const EVENTS_MAX: usize = 200;
 
 given_row! {
     /// A chain of which an event was seen.

@@ -35,8 +35,6 @@ pub(super) const STATUS: &str =
 const HEADER: &str = "seq, id, version, begun_at, changed_at, ended_at, failed_at,
     CASE WHEN resolved_at IS NOT NULL AND ended_at IS NOT NULL THEN resolved_because
         ELSE why END AS why";
-/// Maximum events read per chain. A plan has fewer.
-pub(super) const EVENTS_MAX: usize = 200;
 /// The time after which an unreadable row is due again: a newer observer may be able to read it.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(600);
 /// Maximum overdue chains per transaction.
