@@ -13,7 +13,7 @@ mod verbs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sagamore_core::message::{Outcome, code};
+use sagamore_core::message::{Outcome, ReplyOutcome, code};
 use sagamore_core::saga::Status;
 use sagamore_core::{Definition, Direction, Event, Plan};
 use sagamore_database::Database;
@@ -133,7 +133,8 @@ impl Checker {
         }
         let Ok(reply) = wire::decode_reply(record) else { return };
         let first = self.answered.insert(reply.key.command_id());
-        match reply.outcome {
+        let Some(outcome) = reply.outcome.result() else { return };
+        match outcome {
             Outcome::Refused(refusal) if refusal.code == code::ALREADY_COMPENSATED => {
                 world.count("action refused after its compensation");
             }
@@ -144,12 +145,17 @@ impl Checker {
         }
     }
 
-    /// Counts replies without effect among those that an orchestrator consumed. A fault proves the
+    /// Counts replies without effect among those that an orchestrator consumed. A fault, or an
+    /// unknown outcome, proves the
     /// delivery of its command, whatever the publisher's result, and the command backs off without
     /// a journal entry.
     pub fn delivery(&mut self, world: &World, taken: &[Delivery]) {
         for reply in taken.iter().filter_map(|delivery| wire::decode_reply(&delivery.record).ok()) {
-            if matches!(reply.outcome, Outcome::Fault(_)) {
+            let proves_delivery = matches!(
+                reply.outcome,
+                ReplyOutcome::Final(Outcome::Fault(_)) | ReplyOutcome::Unknown(_)
+            );
+            if proves_delivery {
                 self.sent.insert(reply.key.command_id(), self.tick);
             }
             match self.sagas.get(reply.key.saga.as_str()) {

@@ -8,6 +8,7 @@ use sagamore_core::saga::IgnoreReason;
 use sagamore_core::{Body, Name, SagaId};
 use sagamore_engine::{Handle, Start, StartError, VerbError};
 
+use crate::errand::Errand;
 use crate::feast::Feast;
 use crate::party::Party;
 use crate::shop;
@@ -40,7 +41,13 @@ impl Wish {
             Theme::Verbs => (1, 5),
             Theme::Retention => (4, 1),
             Theme::General | Theme::Clocks | Theme::Leases | Theme::Outbox => (6, 1),
+            Theme::Outsiders => (1, 0),
         };
+        if theme == Theme::Outsiders && rng.u8(0..10) > 0 {
+            let of_note = |note: &str| Errand { errand_id: key.clone(), note: note.to_owned() };
+            let (input, other) = (of(Body::of(&of_note("a"))), of(Body::of(&of_note("b"))));
+            return Wish { definition: name("errand"), key, input, other, idempotency_key };
+        }
         if rng.u8(0..10) < orders {
             let order = shop::order(&key, rng);
             let mut other = order.clone();

@@ -54,7 +54,8 @@ impl ProcessClock {
         let (lengths, forward) = match self.world.theme {
             Theme::Clocks => (&JUMPS_MS[1..], 80),
             Theme::Retention => (&JUMPS_MS[3..], 80),
-            Theme::General | Theme::Verbs | Theme::Leases | Theme::Outbox => (&JUMPS_MS[..], 60),
+            Theme::General | Theme::Verbs | Theme::Leases => (&JUMPS_MS[..], 60),
+            Theme::Outbox | Theme::Outsiders => (&JUMPS_MS[..], 60),
         };
         let length = lengths[self.world.below(lengths.len() as u64) as usize];
         let jump = match self.jump.load(Ordering::Relaxed) {

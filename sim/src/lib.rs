@@ -24,7 +24,9 @@ pub mod recorder;
 pub mod store;
 pub mod wire;
 
+pub mod errand;
 pub mod feast;
+pub mod outsider;
 pub mod party;
 pub mod shop;
 

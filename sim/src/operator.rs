@@ -15,6 +15,9 @@ use crate::theme::Theme;
 /// The maximum age of an operator's view.
 const STALE_MS_MAX: i64 = 3_000;
 
+/// The steps of errands that an operator does not retry.
+const NEVER_REPEATED: [&str; 3] = ["wrap-parcel", "insure-parcel", "settle-policy"];
+
 /// Runs the operator with this number.
 pub async fn operator(site: Arc<Site>, outside: Outside, number: usize) {
     let world = site.world.clone();
@@ -57,6 +60,11 @@ async fn decide(site: &Site, outside: &Outside, id: &SagaId, step: &str, reason:
         0 => Verb::Skip,
         1 => Verb::Resolve,
         _ => Verb::Retry,
+    };
+    let verb = match verb {
+        // it may have run, and would run again
+        Verb::Retry if NEVER_REPEATED.contains(&step) => Verb::Resolve,
+        verb => verb,
     };
     if verb == Verb::Retry && world.percent(80) {
         outside.repair(id.key());

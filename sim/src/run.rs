@@ -97,9 +97,8 @@ fn heals_after(world: &World) -> i64 {
         Theme::Verbs => world.between(50_000, 90_000),
         // while sagas run
         Theme::Clocks => world.between(6_000, 30_000),
-        Theme::General | Theme::Leases | Theme::Retention | Theme::Outbox => {
-            world.between(5_000, 60_000)
-        }
+        Theme::General | Theme::Leases | Theme::Retention => world.between(5_000, 60_000),
+        Theme::Outbox | Theme::Outsiders => world.between(5_000, 60_000),
     }
 }
 

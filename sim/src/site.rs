@@ -6,7 +6,7 @@ mod observing;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use sagamore_core::{Definition, Timestamp};
+use sagamore_core::{Definition, Name, Timestamp};
 use sagamore_engine::{Error, Handle, Orchestrator, Probe, Renewal};
 use sagamore_sdk::{Outbox, Participant, Service};
 use sagamore_shop::{Databases, choreography};
@@ -14,7 +14,9 @@ use sagamore_shop::{Databases, choreography};
 use crate::checker::{EFFECTS, get};
 use crate::clocks::ProcessClock;
 use crate::crowd;
+use crate::errand;
 use crate::feast;
+use crate::outsider::Outsider;
 use crate::party::{self, Outside};
 use crate::rows::{Owner, read_rows};
 use crate::shop;
@@ -53,6 +55,7 @@ fn shares(world: &World) -> bool {
         Theme::Leases => 100,
         Theme::Clocks => 20,
         Theme::General | Theme::Verbs | Theme::Retention | Theme::Outbox => 50,
+        Theme::Outsiders => 50,
     };
     world.percent(percent)
 }
@@ -69,6 +72,8 @@ pub struct Site {
     pub engine: Store,
     /// The services and their databases.
     pub services: Vec<(Service, Store)>,
+    /// The participants without a barrier, if there are errands.
+    pub outsiders: Vec<Outsider>,
     definitions: Vec<Definition>,
     /// The maximum skew of a process's clock.
     skew_ms_max: i64,
@@ -103,6 +108,7 @@ impl Site {
         ];
         let is_crowded = world.theme == Theme::Leases;
         definitions.extend(is_crowded.then(|| crowd::vigil().expect("the vigil is valid")));
+        let outsiders = outsiders(world.theme, &mut definitions);
         definitions.iter().for_each(|definition| world.checker().add_definition(definition));
         let services: Vec<Service> = match style {
             Style::Orchestrated => {
@@ -145,6 +151,7 @@ impl Site {
             hub: Hub::new(world, style, !joins && world.percent(60)),
             engine: Store::new(world, Owner::Engine).in_server(server.clone()),
             services: services.into_iter().zip(stores).collect(),
+            outsiders,
             definitions,
             skew_ms_max: [0, 1_000, 30_000][world.below(3) as usize],
             lease: shares(world).then_some(LEASE),
@@ -370,10 +377,21 @@ impl Site {
         }
     }
 
-    /// Runs one incarnation of a participant.
+    /// Runs one incarnation of the gateway of a participant without a barrier.
+    async fn run_outsider(&self, outsider: &Outsider) {
+        let who = self.incarnation(outsider.name.as_str());
+        let clock = ProcessClock::draw(&self.world, self.skew_ms_max);
+        let transport = self.hub.for_process(&who, &clock);
+        outsider.run(&self.world, transport.as_ref(), &clock).await;
+    }
+
+    /// Runs one incarnation of a participant. Those without a barrier have the last numbers.
     pub async fn participate(self: Arc<Site>, number: usize, born_in_ms: i64) {
         let world = &self.world;
         world.sleep(born_in_ms).await;
+        if let Some(outsider) = number.checked_sub(self.services.len()) {
+            return self.run_outsider(&self.outsiders[outsider]).await;
+        }
         let (service, store) = &self.services[number];
         let who = self.incarnation(service.name().as_str());
         let (clock, mut rng) = (ProcessClock::draw(world, self.skew_ms_max), world.fork());
@@ -404,6 +422,21 @@ impl Site {
             }
         }
     }
+}
+
+/// Returns the participants of errands, and adds their definition, if the theme has errands.
+fn outsiders(theme: Theme, definitions: &mut Vec<Definition>) -> Vec<Outsider> {
+    if theme != Theme::Outsiders {
+        return Vec::new();
+    }
+    let errand = errand::errand().expect("the errand is valid");
+    let outsiders = errand::OUTSIDERS.map(|name| {
+        let name = Name::new(name).expect("the name is valid");
+        let repeat = errand.contract(&name).repeat;
+        Outsider::new(name, repeat)
+    });
+    definitions.push(errand);
+    outsiders.into()
 }
 
 /// Whether another orchestrator has taken over the affected partitions.

@@ -20,6 +20,8 @@ pub enum Theme {
     Retention,
     /// Orders are placed while other transactions write for long.
     Outbox,
+    /// Errands, whose participants have no barrier.
+    Outsiders,
 }
 
 /// Separates this draw from all others, like that of the style.
@@ -27,13 +29,14 @@ const APART: u64 = 0x07_4e3e;
 
 impl Theme {
     /// All themes.
-    pub const ALL: [Theme; 6] = [
+    pub const ALL: [Theme; 7] = [
         Theme::General,
         Theme::Verbs,
         Theme::Clocks,
         Theme::Leases,
         Theme::Retention,
         Theme::Outbox,
+        Theme::Outsiders,
     ];
 
     /// The theme of this seed's run in this style.
@@ -44,6 +47,7 @@ impl Theme {
             (Style::Orchestrated, 33..49) => Theme::Clocks,
             (Style::Orchestrated, 49..64) => Theme::Leases,
             (Style::Orchestrated, 64..79) => Theme::Retention,
+            (Style::Orchestrated, 88..100) => Theme::Outsiders,
             (Style::Choreographed, 0..45) => Theme::Outbox,
             (Style::Orchestrated | Style::Choreographed, _) => Theme::General,
         }
@@ -58,6 +62,7 @@ impl Theme {
             Theme::Leases => "theme: leases",
             Theme::Retention => "theme: retention",
             Theme::Outbox => "theme: outbox",
+            Theme::Outsiders => "theme: outsiders",
         }
     }
 
@@ -75,6 +80,7 @@ impl Theme {
             Theme::Clocks => &[Fault::ClockJump, Fault::Drop, Fault::HandlerFault],
             Theme::Leases => &[Fault::Stall, Fault::LateBegin],
             Theme::Retention => &[Fault::ClockJump],
+            Theme::Outsiders => &[Fault::Drop, Fault::Delay, Fault::Duplicate, Fault::HandlerFault],
         }
     }
 
@@ -89,6 +95,7 @@ impl Theme {
             }
             Theme::Retention => &[Fault::MachineCrash, Fault::SyncFailed],
             Theme::Outbox => &[Fault::OuterLost],
+            Theme::Outsiders => &[Fault::ClockJump],
         }
     }
 }

@@ -48,6 +48,7 @@ fn style_of(bug: Bug) -> Option<Style> {
         Bug::RenewalWaitsForTurn | Bug::TakeoverInOneTurn | Bug::MembershipIgnoresPublishing => {}
         Bug::RedrawLeftOut | Bug::RetentionByClock | Bug::OversizedResent | Bug::SwallowedError => {
         }
+        Bug::UndoOfUnresolved | Bug::NeverResent | Bug::PendingIgnored => {}
         Bug::OverdueIgnoresPivot | Bug::RepeatUntold | Bug::EventToldAnew | Bug::InboxLeftEarly => {
             return Some(Style::Choreographed);
         }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::body::Body;
-use crate::definition::{Definition, Step};
+use crate::definition::{Definition, ParticipantContract, Repeat, Step};
 use crate::id::{Direction, Name, SagaId};
 use crate::journal::{Change, Entry, SagaChange, StepChange};
 use crate::message::ReplyTo;
@@ -41,7 +41,7 @@ pub(crate) fn saga_after(
 
 /// Checks that a saga of this status permits a change of a step. The saga's status stays.
 pub(crate) fn permits(status: Status, back: bool, change: &StepChange) -> Result<(), Illegal> {
-    use Direction::{Action, Compensation};
+    use Direction::{Action, Compensation, Query};
     use Status::{Compensating, Running, Stuck};
     use StepChange as To;
     match (status, change) {
@@ -52,9 +52,14 @@ pub(crate) fn permits(status: Status, back: bool, change: &StepChange) -> Result
         (Running | Compensating, To::Refused { .. }) => Ok(()),
         (Running | Compensating, To::Faulted { .. }) => Ok(()),
         (Running | Compensating, To::Silent { .. }) => Ok(()),
+        (Running, To::Pending { direction: Action | Query, .. }) => Ok(()),
+        (Running | Compensating, To::Absent { .. }) => Ok(()),
+        (Running | Compensating, To::Asked { direction: Query, .. }) => Ok(()),
 
+        (Compensating, To::Asked { direction: Action, .. }) => Ok(()),
         (Compensating, To::Asked { direction: Compensation, .. }) => Ok(()),
         (Compensating, To::SetAside { .. }) => Ok(()),
+        (Compensating, To::Pending { .. }) => Ok(()),
         (Compensating, To::Undone) => Ok(()),
         (Compensating, To::UndoRefused { .. }) => Ok(()),
 
@@ -72,7 +77,7 @@ pub(crate) fn step_after(
     held: bool,
     change: &StepChange,
 ) -> Result<StepStatus, Illegal> {
-    use Direction::{Action, Compensation};
+    use Direction::{Action, Compensation, Query};
     use StepChange as To;
     use StepStatus::{
         Asked, Done, Refused, Skipped, UndoFailed, Undoing, Undone, Unknown, Waiting,
@@ -82,6 +87,7 @@ pub(crate) fn step_after(
     Ok(match (status, held, change) {
         (Waiting, FREE, To::Asked { direction: Action, .. }) => Asked,
         (Waiting, FREE, To::SetAside { direction: Action, .. }) => Waiting,
+        (Waiting, FREE, To::Silent { due: None }) => Waiting,
 
         (Asked, FREE, To::Asked { direction: Action, .. }) => Asked,
         (Asked, FREE, To::Done { .. }) => Done,
@@ -89,10 +95,17 @@ pub(crate) fn step_after(
         (Asked, FREE, To::Faulted { due: Some(_), .. }) => Asked,
         (Asked, FREE, To::Faulted { due: None, .. }) => Unknown,
         (Asked, FREE, To::Silent { .. }) => Unknown,
+        (Asked, FREE, To::Pending { direction: Action, .. }) => Asked,
         (Asked, FREE, To::SetAside { direction: Action, .. }) => Unknown,
 
         (Unknown, FREE, To::Asked { direction: Action, .. }) => Asked,
+        (Unknown, FREE, To::Asked { direction: Query, .. }) => Unknown,
         (Unknown, FREE, To::Asked { direction: Compensation, .. }) => Undoing,
+        (Unknown, FREE, To::Faulted { due: Some(_), .. }) => Unknown,
+        (Unknown, FREE, To::Silent { due: Some(_) }) => Unknown,
+        (Unknown, FREE, To::Pending { direction: Action, .. }) => Asked,
+        (Unknown, FREE, To::Pending { direction: Query, .. }) => Unknown,
+        (Unknown, _, To::Absent { .. }) => Waiting,
         (Unknown, _, To::Done { .. }) => Done,
         (Unknown, _, To::Refused { .. }) => Refused,
         (Unknown, _, To::Silent { due: None }) => Unknown,
@@ -106,6 +119,7 @@ pub(crate) fn step_after(
         (Undoing, _, To::Done { .. }) => Undoing,
         (Undoing, FREE, To::Faulted { due: Some(_), .. }) => Undoing,
         (Undoing, FREE, To::Silent { due: Some(_) }) => Undoing,
+        (Undoing, FREE, To::Pending { direction: Compensation, .. }) => Undoing,
         (Undoing, FREE, To::SetAside { direction: Compensation, .. }) => Undoing,
         (Undoing, _, To::Undone) => Undone,
         (Undoing, _, To::UndoRefused { .. }) => UndoFailed,
@@ -229,13 +243,20 @@ fn apply_to_step(
     let index = saga.definition.index_of(name).ok_or_else(|| Illegal::NoSuchStep(name.clone()))?;
     let step = &mut saga.steps[index];
     let after = step_after(step.status, step.wait.is_held(), change)?;
-    note(step, &saga.definition.steps[index], change, at);
+    let plan = &saga.definition.steps[index];
+    note(step, plan, saga.definition.contract_of(plan), change, at);
     step.status = after;
     Ok(())
 }
 
 /// Updates all fields of a step but its status, which still has its old value here.
-fn note(step: &mut StepState, plan: &Step, change: &StepChange, at: Timestamp) {
+fn note(
+    step: &mut StepState,
+    plan: &Step,
+    contract: &ParticipantContract,
+    change: &StepChange,
+    at: Timestamp,
+) {
     match change {
         StepChange::Asked { direction, attempt, due } => {
             if *direction == Direction::Compensation && step.status != StepStatus::Undoing {
@@ -264,7 +285,27 @@ fn note(step: &mut StepState, plan: &Step, change: &StepChange, at: Timestamp) {
             step.fault = Some(fault.clone());
             step.wait = step.wait.failed(at, *due);
         }
-        StepChange::Silent { due } => step.wait = step.wait.failed(at, *due),
+        StepChange::Silent { due } => {
+            // from here on, the attempts are those of the query
+            if contract.is_queried() && step.status == StepStatus::Asked {
+                (step.attempts, step.fault) = (0, None);
+            }
+            step.wait = step.wait.failed(at, *due);
+        }
+        StepChange::Pending { due, .. } => {
+            // a reply ends the faults before it; limited attempts count on
+            let undoing = step.status == StepStatus::Undoing;
+            if undoing || plan.patience.attempts_max.is_none() {
+                step.attempts = step.attempts.min(1);
+            }
+            step.fault = None;
+            step.wait = step.wait.pending(at, *due);
+        }
+        StepChange::Absent { due } => {
+            step.generation += 1;
+            (step.attempts, step.fault) = (0, None);
+            step.wait = step.wait.failed(at, *due);
+        }
         StepChange::SetAside { direction, reason } => {
             if *direction == Direction::Compensation && step.status != StepStatus::Undoing {
                 step.turn_to_undo();
@@ -277,18 +318,36 @@ fn note(step: &mut StepState, plan: &Step, change: &StepChange, at: Timestamp) {
         StepChange::Rescued { verb, .. } => {
             match verb {
                 Verb::Retry => {
-                    step.generation += u32::from(step.status == StepStatus::Refused);
-                    step.undo_generation += u32::from(step.status == StepStatus::UndoFailed);
+                    let (action, undo) = raises_generation(step.status, contract);
+                    step.generation += u32::from(action);
+                    step.undo_generation += u32::from(undo);
                     (step.attempts, step.fault) = (0, None);
                 }
+                // without a barrier, only a resolved action is undone
                 Verb::Skip => {
-                    step.may_have_happened =
-                        step.status == StepStatus::Unknown && plan.compensation.is_some()
+                    step.may_have_happened = step.status == StepStatus::Unknown
+                        && plan.compensation.is_some()
+                        && contract.repeat.is_barrier()
                 }
                 Verb::Resolve => {}
             }
             step.wait = Wait::None;
         }
+    }
+}
+
+/// Returns whether an operator's retry of a step with this status needs a new generation of the
+/// action, and of the undo. A participant that never repeats a command would not repeat the old
+/// one.
+fn raises_generation(status: StepStatus, contract: &ParticipantContract) -> (bool, bool) {
+    let never = contract.repeat == Repeat::Never;
+    match status {
+        StepStatus::Refused => (true, false),
+        StepStatus::Unknown => (never && !contract.is_queried(), false),
+        StepStatus::UndoFailed => (false, true),
+        StepStatus::Undoing => (false, never),
+        StepStatus::Waiting | StepStatus::Asked | StepStatus::Done => (false, false),
+        StepStatus::Undone | StepStatus::Skipped => (false, false),
     }
 }
 

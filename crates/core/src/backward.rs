@@ -1,8 +1,9 @@
 //! Compensation: cancellation, which steps are next, and how replies to undo commands are handled.
 
 use crate::drafting::{DecisionBuilder, Outlook};
+use crate::id::Direction;
 use crate::journal::StepChange;
-use crate::message::Outcome;
+use crate::message::{Outcome, ReplyOutcome};
 use crate::planted::{Bug, planted};
 use crate::saga::{Cause, IgnoreReason, Saga, StepStatus};
 use crate::step_set::StepSet;
@@ -24,7 +25,7 @@ pub(crate) fn cancel(
 }
 
 /// Finds the next steps to undo. A step is ready when it is done or unknown and no later step owes
-/// an undo.
+/// an undo. An unknown step of a participant without a barrier is resolved first.
 ///
 /// Siblings are therefore undone side by side. A refused undo blocks only the steps before it.
 pub(crate) fn outlook(saga: &Saga) -> Outlook {
@@ -34,6 +35,11 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
         match step.status {
             StepStatus::Unknown if planted(Bug::LostUndo) => continue,
             StepStatus::Asked if planted(Bug::SiblingsForgotten) => continue,
+            StepStatus::Unknown
+                if saga.resolves_first(index) && !planted(Bug::UndoOfUnresolved) =>
+            {
+                flying |= !step.wait.is_held();
+            }
             StepStatus::Skipped if step.may_have_happened => undoable.insert(index),
             StepStatus::Waiting
             | StepStatus::Refused
@@ -63,7 +69,7 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
 pub(crate) fn answered(
     decision: &mut DecisionBuilder<'_>,
     index: usize,
-    outcome: &Outcome,
+    outcome: &ReplyOutcome,
 ) -> Result<(), IgnoreReason> {
     match decision.saga.steps[index].status {
         StepStatus::Undoing => {}
@@ -76,15 +82,22 @@ pub(crate) fn answered(
         StepStatus::Skipped => return Err(IgnoreReason::Stale),
     }
     match outcome {
-        Outcome::Done(_) => {
+        ReplyOutcome::Final(Outcome::Done(_)) => {
             decision.resume();
             decision.change_step(index, StepChange::Undone);
         }
-        Outcome::Refused(refusal) => {
+        ReplyOutcome::Final(Outcome::Refused(refusal)) => {
             decision.resume();
             decision.change_step(index, StepChange::UndoRefused { refusal: refusal.clone() });
         }
-        Outcome::Fault(fault) => return decision.faulted(index, fault),
+        ReplyOutcome::Final(Outcome::Fault(fault)) => return decision.faulted(index, fault),
+        ReplyOutcome::Pending(delay) => {
+            return decision.pending(index, Direction::Compensation, *delay);
+        }
+        ReplyOutcome::Unknown(reason) if decision.saga.steps[index].wait.due().is_some() => {
+            decision.unresolved(index, Some(reason));
+        }
+        ReplyOutcome::Unknown(_) | ReplyOutcome::Absent => return Err(IgnoreReason::Stale),
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use crate::body::{Body, Fields};
-use crate::definition::{CommandTemplate, Kind, Reference, Source};
+use crate::definition::{CommandTemplate, Kind, Reference, Repeat, Source};
 use crate::id::{Direction, Name, StepKey};
 use crate::message::Command;
 use crate::saga::{Saga, Status};
@@ -32,11 +32,16 @@ impl Saga {
                 plan.compensation.as_ref().expect("only compensatable steps are undone"),
                 state.undo_generation,
             ),
+            Direction::Query => (&plan.action, state.generation),
         };
+        let contract = self.contract(step);
+        let query = contract.query.as_ref().filter(|_| direction == Direction::Query);
         // Only the first attempt expires: a participant's clock may be ahead by more than the
         // timeout, and would skip all. Only unlimited attempts expire: a skipped command would use
-        // up one of a limited number.
-        let first = direction == Direction::Action && state.attempts <= 1;
+        // up one of a limited number. A participant that never repeats a command gets no second one.
+        let first = direction == Direction::Action
+            && state.attempts <= 1
+            && contract.repeat != Repeat::Never;
         let may_expire =
             first && plan.kind == Kind::Compensatable && plan.patience.attempts_max.is_none();
         Command {
@@ -44,7 +49,7 @@ impl Saga {
             version: self.definition.version,
             attempt: state.attempts,
             participant: template.participant.clone(),
-            name: template.message.clone(),
+            name: query.unwrap_or(&template.message).clone(),
             body: self.body_of(template),
             reply_to: self.reply_to.clone(),
             expires_at: state.wait.due().filter(|_| may_expire),
@@ -55,10 +60,9 @@ impl Saga {
     /// Returns an upper bound of the body's bytes, at less cost than building the command.
     pub(crate) fn body_bytes_max(&self, step: usize, direction: Direction) -> usize {
         let plan = &self.definition.steps[step];
-        let template = if direction == Direction::Action {
-            Some(&plan.action)
-        } else {
-            plan.compensation.as_ref()
+        let template = match direction {
+            Direction::Action | Direction::Query => Some(&plan.action),
+            Direction::Compensation => plan.compensation.as_ref(),
         };
         let length = |reference: &Reference| match &reference.source {
             Source::Input => self.input.as_str().len(),
@@ -87,10 +91,12 @@ impl Saga {
         Body::of(&fields).expect("a map with string keys is JSON")
     }
 
-    /// Returns whether `template` refers to a field that an earlier, finished step did not return.
-    pub(crate) fn lacks_a_field_of(&self, template: &CommandTemplate) -> bool {
+    /// Returns whether `template` refers to a field that a finished step did not return. References
+    /// to the output of `but` do not count.
+    pub(crate) fn lacks_a_field_of(&self, template: &CommandTemplate, but: Option<&Name>) -> bool {
         template.fields.values().any(|Reference { source, field }| match source {
             Source::Input => false,
+            Source::Step(step) if Some(step) == but => false,
             Source::Step(step) => {
                 self.output_of(step).is_none_or(|output| output.fields().get(field).is_none())
             }
@@ -104,7 +110,7 @@ impl Saga {
     /// Returns the commands without a reply that are not backing off. A takeover resends them.
     pub fn outstanding(&self) -> Vec<(usize, Direction)> {
         let sent = self.steps.iter().enumerate().filter(|(_, step)| step.wait.is_outstanding());
-        sent.filter_map(|(index, step)| Some((index, step.awaited()?))).collect()
+        sent.filter_map(|(index, _)| Some((index, self.awaited(index)?))).collect()
     }
 
     /// Returns when the oldest command without a reply was first sent. Resends do not change it.

@@ -146,7 +146,12 @@ impl DecisionBuilder<'_> {
             Direction::Compensation if key.generation == step.undo_generation => {
                 backward::answered(self, index, &reply.outcome)
             }
-            Direction::Action | Direction::Compensation => Err(IgnoreReason::Stale),
+            Direction::Query if key.generation == step.generation => {
+                forward::queried(self, index, &reply.outcome)
+            }
+            Direction::Action | Direction::Compensation | Direction::Query => {
+                Err(IgnoreReason::Stale)
+            }
         }
     }
 
@@ -157,7 +162,7 @@ impl DecisionBuilder<'_> {
             self.turn_back(Cause::DeadlinePassed);
         }
         for index in 0..self.saga.steps.len() {
-            if let Wait::Reply { due, .. } = self.saga.steps[index].wait
+            if let Wait::Reply { due, .. } | Wait::Pending { due, .. } = self.saga.steps[index].wait
                 && due <= self.now
             {
                 self.silent(index);
@@ -167,7 +172,7 @@ impl DecisionBuilder<'_> {
             if let Wait::Retry { due, .. } = self.saga.steps[index].wait
                 && due <= self.now
             {
-                let direction = self.saga.steps[index].awaited();
+                let direction = self.saga.awaited(index);
                 direction.into_iter().for_each(|direction| _ = self.send(index, direction));
             }
         }

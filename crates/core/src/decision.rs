@@ -66,6 +66,7 @@ pub(crate) fn is_repeat(saga: &Saga, change: &Change) -> bool {
         StepChange::Done { .. } | StepChange::Refused { .. } => return false,
         StepChange::Undone | StepChange::UndoRefused { .. } => return false,
         StepChange::SetAside { .. } | StepChange::Rescued { .. } => return false,
+        StepChange::Pending { .. } | StepChange::Absent { .. } => return false,
     };
     repeats && (undoing || saga.definition.steps[index].patience.attempts_max.is_none())
 }

@@ -1,16 +1,20 @@
 //! A decision under construction, and the changes that both directions of a saga make.
 
+use std::time::Duration;
+
 use crate::apply::apply;
 use crate::decision::{Decision, is_repeat};
-use crate::definition::Kind;
+use crate::definition::{Kind, Repeat};
 use crate::id::{Direction, Name};
 use crate::journal::{Change, SagaChange, StepChange};
-use crate::message::Command;
+use crate::message::{Command, PENDING_MAX};
 use crate::pause::pause;
+use crate::planted::{Bug, planted};
 use crate::saga::{Cause, IgnoreReason, Input, Saga, Status, StepState, StepStatus};
 use crate::step_set::StepSet;
 use crate::time::Timestamp;
 use crate::trace::TraceContext;
+use crate::wait::Wait;
 
 /// The size limit of a command.
 #[derive(Clone, Copy)]
@@ -79,6 +83,23 @@ impl<'a> DecisionBuilder<'a> {
 
     /// Records a missed reply: the outcome is unknown.
     pub(crate) fn silent(&mut self, index: usize) {
+        self.unresolved(index, None);
+    }
+
+    /// Records that the outcome of a command is unknown. What is never repeated is queried, or else
+    /// waits for a person. Other commands are resent.
+    pub(crate) fn unresolved(&mut self, index: usize, reason: Option<&str>) {
+        let contract = self.saga.contract(index);
+        let undoing = self.saga.steps[index].status == StepStatus::Undoing;
+        let is_final = undoing || !contract.is_queried();
+        if contract.repeat == Repeat::Never && is_final && !planted(Bug::NeverResent) {
+            let direction = if undoing { Direction::Compensation } else { Direction::Action };
+            let participant = &self.saga.definition.steps[index].action.participant;
+            let why = reason.unwrap_or("no reply arrived in time");
+            let reason = format!("{why}, and '{participant}' never repeats a command");
+            self.change_step(index, StepChange::SetAside { direction, reason });
+            return;
+        }
         let due = self.next_attempt(index);
         self.change_step(index, StepChange::Silent { due });
         self.given_up(index, due);
@@ -86,13 +107,50 @@ impl<'a> DecisionBuilder<'a> {
 
     /// Records a fault: the attempt stored nothing. A fault during a running pause is ignored.
     pub(crate) fn faulted(&mut self, index: usize, fault: &str) -> Result<(), IgnoreReason> {
-        if !self.saga.steps[index].wait.is_outstanding() {
+        if !self.saga.steps[index].wait.expects_reply() {
             return Err(IgnoreReason::Stale);
         }
         let due = self.next_attempt(index);
         self.change_step(index, StepChange::Faulted { fault: fault.to_owned(), due });
         self.given_up(index, due);
         Ok(())
+    }
+
+    /// Records that the participant works on the command: nothing is resent before `delay` has
+    /// passed. A shorter wait than the present one is ignored.
+    pub(crate) fn pending(
+        &mut self,
+        index: usize,
+        direction: Direction,
+        delay: Duration,
+    ) -> Result<(), IgnoreReason> {
+        let due = self.now.plus(delay.min(PENDING_MAX));
+        let wait = self.saga.steps[index].wait;
+        let is_shorter = matches!(wait, Wait::Pending { due: until, .. } if due <= until);
+        let is_awaited = wait.due().is_some() && self.saga.awaited(index) == Some(direction)
+            || self.is_late_for_query(index, direction);
+        if !is_awaited || is_shorter || planted(Bug::PendingIgnored) {
+            return Err(IgnoreReason::Stale);
+        }
+        self.change_step(index, StepChange::Pending { direction, due });
+        Ok(())
+    }
+
+    /// Returns whether a reply of this direction is the action's own, while the action is queried.
+    fn is_late_for_query(&self, index: usize, direction: Direction) -> bool {
+        direction == Direction::Action && self.saga.awaited(index) == Some(Direction::Query)
+    }
+
+    /// Records that a queried action never ran. Forward, it is sent in a new generation. Backward,
+    /// there is nothing to undo.
+    pub(crate) fn absent(&mut self, index: usize) {
+        let (step, state) = (&self.saga.definition.steps[index], &self.saga.steps[index]);
+        let generations = state.generation;
+        let used_up = step.patience.attempts_max.is_some_and(|most| generations >= most);
+        let again = self.saga.cause.is_none() && !(used_up && step.kind == Kind::Compensatable);
+        let due = again.then(|| self.now.plus(pause(&step.patience, generations, self.rng)));
+        self.change_step(index, StepChange::Absent { due });
+        self.given_up(index, due);
     }
 
     /// Sets a step aside whose result cannot be stored: it waits for a person, without resends.
@@ -104,11 +162,13 @@ impl<'a> DecisionBuilder<'a> {
         reason: &str,
     ) -> Result<(), IgnoreReason> {
         let index = self.saga.definition.index_of(step).ok_or(IgnoreReason::NoSuchStep)?;
-        if self.saga.steps[index].awaited() != Some(direction) {
+        if self.saga.awaited(index) != Some(direction) {
             return Err(IgnoreReason::Stale);
         }
+        let is_undo = direction == Direction::Compensation;
+        let direction = if is_undo { direction } else { Direction::Action };
         self.change_step(index, StepChange::SetAside { direction, reason: reason.to_owned() });
-        if direction == Direction::Action && self.saga.cause.is_some() {
+        if !is_undo && self.saga.cause.is_some() && !self.saga.resolves_first(index) {
             self.change_step(index, StepChange::Silent { due: None });
         }
         Ok(())
@@ -123,15 +183,16 @@ impl<'a> DecisionBuilder<'a> {
     }
 
     /// Turns the saga back when an action gets no further attempt: the action is compensated like a
-    /// done one.
+    /// done one. Without a barrier it is resolved first.
     fn given_up(&mut self, index: usize, due: Option<Timestamp>) {
-        if due.is_none() && self.saga.status == Status::Running {
+        let is_used_up = due.is_none() || self.is_used_up(index);
+        if is_used_up && self.saga.status == Status::Running {
             self.turn_back(Cause::GivenUp(self.saga.definition.steps[index].name.clone()));
         }
     }
 
     /// Turns the saga back: no further action is sent. Actions that back off or are set aside
-    /// become unknown.
+    /// become unknown. Without a barrier, they are resolved as before.
     pub(crate) fn turn_back(&mut self, cause: Cause) {
         self.turn_back_because(cause, None);
     }
@@ -141,8 +202,14 @@ impl<'a> DecisionBuilder<'a> {
         self.change_saga(SagaChange::TurnedBack { cause, reason });
         for index in 0..self.saga.steps.len() {
             let StepState { status, wait, .. } = &self.saga.steps[index];
-            let is_held = wait.is_held() && *status != StepStatus::Waiting;
-            if wait.is_retry() || is_held {
+            let is_waiting = *status == StepStatus::Waiting;
+            let is_held = wait.is_held() && !is_waiting;
+            if self.saga.resolves_first(index) && !is_waiting {
+                let is_asked = *status == StepStatus::Asked && wait.is_retry();
+                if is_asked && self.saga.resolving(index) == Direction::Query {
+                    self.change_step(index, StepChange::Silent { due: Some(self.now) });
+                }
+            } else if wait.is_retry() || is_held {
                 self.change_step(index, StepChange::Silent { due: None });
             }
         }
@@ -151,9 +218,15 @@ impl<'a> DecisionBuilder<'a> {
     /// Sends a step's command, the first time or again. Returns false if it cannot be sent and was
     /// set aside.
     pub(crate) fn send(&mut self, index: usize, direction: Direction) -> bool {
+        if let Some(reason) = self.lacks_an_output(index, direction) {
+            self.change_step(index, StepChange::SetAside { direction, reason });
+            return false;
+        }
         if self.saga.body_bytes_max(index, direction) > self.bound.always
             && let Some(reason) = (self.bound.rejects)(&self.saga.command(index, direction))
         {
+            let is_query = direction == Direction::Query;
+            let direction = if is_query { Direction::Action } else { direction };
             self.change_step(index, StepChange::SetAside { direction, reason });
             return false;
         }
@@ -170,13 +243,31 @@ impl<'a> DecisionBuilder<'a> {
     /// compensates, and for a compensatable action without attempts left.
     fn next_attempt(&mut self, index: usize) -> Option<Timestamp> {
         let (step, state) = (&self.saga.definition.steps[index], &self.saga.steps[index]);
-        let used_up = step.patience.attempts_max.is_some_and(|most| state.attempts >= most);
         let again = match (state.status, step.kind) {
             (StepStatus::Undoing, _) => true,
-            (_, Kind::Compensatable) => self.saga.cause.is_none() && !used_up,
+            (_, Kind::Compensatable) if self.saga.resolves_first(index) => true,
+            (_, Kind::Compensatable) => self.saga.cause.is_none() && !self.is_used_up(index),
             (_, Kind::Pivot | Kind::Retriable) => true,
         };
         again.then(|| self.now.plus(pause(&step.patience, state.attempts, self.rng)))
+    }
+
+    /// Returns whether a compensatable action has used all its attempts.
+    fn is_used_up(&self, index: usize) -> bool {
+        let (step, state) = (&self.saga.definition.steps[index], &self.saga.steps[index]);
+        let most = step.patience.attempts_max.filter(|_| step.kind == Kind::Compensatable);
+        let is_action = matches!(state.status, StepStatus::Asked | StepStatus::Unknown);
+        is_action && most.is_some_and(|most| state.attempts >= most)
+    }
+
+    /// Returns why an undo cannot be filled: its participant stores no output, and neither does the
+    /// saga.
+    fn lacks_an_output(&self, index: usize, direction: Direction) -> Option<String> {
+        let undo = self.saga.definition.steps[index].compensation.as_ref()?;
+        let is_undo = direction == Direction::Compensation && self.saga.resolves_first(index);
+        (is_undo && self.saga.lacks_a_field_of(undo, None)).then(|| {
+            "the undo refers to an output that is not known: undo the step by hand".to_owned()
+        })
     }
 
     /// Applies a change of the saga and records it.

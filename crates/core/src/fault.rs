@@ -52,13 +52,19 @@ impl Saga {
     /// Returns the open fault of a step. A step that was set aside has one, too.
     pub fn open_fault(&self, step: usize) -> Option<OpenFault<'_>> {
         let (plan, state) = (&self.definition.steps[step], &self.steps[step]);
-        if let Some(unstored) = self.unstored.as_deref().filter(|_| state.awaited().is_some()) {
+        if let Some(unstored) = self.unstored.as_deref().filter(|_| state.wait.due().is_some()) {
             let StorageFault { text, count, since } = unstored;
             let (text, shown_from) = (Cow::Borrowed(text.as_str()), unstored.shown_from());
             return Some(OpenFault { text, count: *count, since: *since, shown_from });
         }
         let since = state.wait.faulty_since()?;
-        if self.cause.is_some() && state.status != StepStatus::Undoing {
+        let decides = match state.status {
+            StepStatus::Undoing => true,
+            StepStatus::Asked | StepStatus::Unknown => self.resolves_first(step),
+            StepStatus::Waiting | StepStatus::Done | StepStatus::Refused => false,
+            StepStatus::Undone | StepStatus::UndoFailed | StepStatus::Skipped => false,
+        };
+        if self.cause.is_some() && !decides {
             return None; // the step is undone in any case
         }
         let count = state.faults();
@@ -85,7 +91,7 @@ impl StepState {
     /// Counts the faults: each attempt meets at most one, and the last may still be on its way.
     /// Attempts are stored, so the count survives a crash.
     fn faults(&self) -> u32 {
-        let is_out = u32::from(self.wait.is_outstanding());
+        let is_out = u32::from(self.wait.expects_reply());
         self.attempts.saturating_sub(is_out)
     }
 }

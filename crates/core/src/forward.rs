@@ -2,8 +2,9 @@
 
 use crate::definition::Kind;
 use crate::drafting::{DecisionBuilder, Outlook};
+use crate::id::Direction;
 use crate::journal::StepChange;
-use crate::message::Outcome;
+use crate::message::{Outcome, ReplyOutcome};
 use crate::planted::{Bug, planted};
 use crate::saga::{Cause, IgnoreReason, Saga, Status, StepStatus, Verb};
 use crate::step_set::StepSet;
@@ -16,6 +17,7 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
     let (mut ready, mut flying) = (StepSet::EMPTY, false);
     for (index, step) in saga.steps.iter().enumerate() {
         match step.status {
+            StepStatus::Waiting if step.wait.is_retry() => flying = true,
             StepStatus::Waiting => {
                 let is_free = !starved.contains(index) && !step.wait.is_held();
                 if is_free && saga.definition.graph().before[index].is_subset(settled) {
@@ -48,7 +50,7 @@ pub(crate) fn starved(saga: &Saga) -> StepSet {
             && saga.definition.graph().before[*index].is_subset(settled)
             && std::iter::once(&plan.action)
                 .chain(&plan.compensation)
-                .any(|template| saga.lacks_a_field_of(template))
+                .any(|template| saga.lacks_a_field_of(template, Some(&plan.name)))
     };
     (0..saga.steps.len()).filter(is_starved).collect()
 }
@@ -70,26 +72,80 @@ fn settled(saga: &Saga) -> StepSet {
 pub(crate) fn answered(
     decision: &mut DecisionBuilder<'_>,
     index: usize,
-    outcome: &Outcome,
+    outcome: &ReplyOutcome,
 ) -> Result<(), IgnoreReason> {
     let state = &decision.saga.steps[index];
     match state.status {
         StepStatus::Asked | StepStatus::Unknown => {}
         // The undo's own reply decides, but the action's output is stored for operators.
         StepStatus::Undoing | StepStatus::UndoFailed => match outcome {
-            Outcome::Done(output) if state.output.is_none() => {
+            ReplyOutcome::Final(Outcome::Done(output)) if state.output.is_none() => {
                 decision.change_step(index, StepChange::Done { output: output.clone() });
                 return Ok(());
             }
-            Outcome::Done(_) | Outcome::Refused(_) | Outcome::Fault(_) => {
-                return Err(IgnoreReason::Stale);
-            }
+            ReplyOutcome::Final(_)
+            | ReplyOutcome::Pending(_)
+            | ReplyOutcome::Unknown(_)
+            | ReplyOutcome::Absent => return Err(IgnoreReason::Stale),
         },
         StepStatus::Waiting | StepStatus::Done | StepStatus::Refused => {
             return Err(IgnoreReason::Stale);
         }
         StepStatus::Undone | StepStatus::Skipped => return Err(IgnoreReason::Stale),
     }
+    let state = &decision.saga.steps[index];
+    let is_awaited = decision.saga.awaited(index) == Some(Direction::Action);
+    match outcome {
+        ReplyOutcome::Final(Outcome::Fault(_)) | ReplyOutcome::Unknown(_) if !is_awaited => {
+            return Err(IgnoreReason::Stale);
+        }
+        // a resend is due in any case
+        ReplyOutcome::Unknown(_) if state.status == StepStatus::Unknown => {
+            return Err(IgnoreReason::Stale);
+        }
+        ReplyOutcome::Final(outcome) => return resolved(decision, index, outcome),
+        ReplyOutcome::Pending(delay) => return decision.pending(index, Direction::Action, *delay),
+        ReplyOutcome::Unknown(reason) => decision.unresolved(index, Some(reason)),
+        ReplyOutcome::Absent => return Err(IgnoreReason::Stale),
+    }
+    Ok(())
+}
+
+/// Handles the reply to a query of an unknown action.
+pub(crate) fn queried(
+    decision: &mut DecisionBuilder<'_>,
+    index: usize,
+    outcome: &ReplyOutcome,
+) -> Result<(), IgnoreReason> {
+    if decision.saga.steps[index].status != StepStatus::Unknown {
+        return Err(IgnoreReason::Stale);
+    }
+    let is_awaited = decision.saga.awaited(index) == Some(Direction::Query);
+    match outcome {
+        ReplyOutcome::Final(Outcome::Fault(_)) | ReplyOutcome::Unknown(_) if !is_awaited => {
+            Err(IgnoreReason::Stale)
+        }
+        ReplyOutcome::Final(outcome) => resolved(decision, index, outcome),
+        ReplyOutcome::Pending(delay) => decision.pending(index, Direction::Query, *delay),
+        ReplyOutcome::Unknown(reason) => {
+            let (direction, reason) = (Direction::Action, reason.clone());
+            decision.change_step(index, StepChange::SetAside { direction, reason });
+            Ok(())
+        }
+        ReplyOutcome::Absent => {
+            decision.resume();
+            decision.absent(index);
+            Ok(())
+        }
+    }
+}
+
+/// Handles the result of a sent or unknown action.
+fn resolved(
+    decision: &mut DecisionBuilder<'_>,
+    index: usize,
+    outcome: &Outcome,
+) -> Result<(), IgnoreReason> {
     match outcome {
         Outcome::Done(output) => {
             decision.resume();

@@ -28,7 +28,7 @@ pub struct Name(Arc<str>);
 #[serde(try_from = "String", into = "String")]
 pub struct SagaId(Arc<str>);
 
-/// The direction of a step's command: its action or its compensation.
+/// The direction of a step's command: its action, its compensation, or a query of the action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -36,6 +36,8 @@ pub enum Direction {
     Action,
     /// Undoes the action.
     Compensation,
+    /// Queries whether the action took effect, at a participant without a barrier.
+    Query,
 }
 
 /// The key under which a step takes effect at most once: saga, step, direction and generation.
@@ -45,9 +47,9 @@ pub struct StepKey {
     pub saga: SagaId,
     /// The step's name in the definition.
     pub step: Name,
-    /// Whether the key is that of the action or of the compensation.
+    /// Whether the key is that of the action, of the compensation or of a query of the action.
     pub direction: Direction,
-    /// 1, plus one for each operator's retry of a stored refusal.
+    /// 1, plus one for each operator's retry of a stored refusal. A query has that of its action.
     pub generation: u32,
 }
 
@@ -204,6 +206,7 @@ impl FromStr for Direction {
         match text {
             "action" => Ok(Direction::Action),
             "compensation" => Ok(Direction::Compensation),
+            "query" => Ok(Direction::Query),
             other => Err(Malformed::Name(quoted(other))),
         }
     }
@@ -215,6 +218,7 @@ impl Direction {
         match self {
             Direction::Action => "action",
             Direction::Compensation => "compensation",
+            Direction::Query => "query",
         }
     }
 }

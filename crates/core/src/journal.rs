@@ -64,6 +64,18 @@ pub enum StepChange {
         /// The time of the next attempt; `None` if the action is given up.
         due: Option<Timestamp>,
     },
+    /// The participant works on the command and replies again.
+    Pending {
+        direction: Direction,
+        /// The end of the time that it asked for: nothing is resent before.
+        due: Timestamp,
+    },
+    /// The queried action did not run, and its command will never run. A later attempt has a new
+    /// generation.
+    Absent {
+        /// The time of the next attempt; `None` if the action is given up.
+        due: Option<Timestamp>,
+    },
     /// The step's result cannot be stored. The step waits for an operator or a late reply.
     SetAside {
         direction: Direction,
@@ -141,6 +153,8 @@ impl StepChange {
             StepChange::Refused { .. } => "refused",
             StepChange::Faulted { .. } => "faulted",
             StepChange::Silent { .. } => "silent",
+            StepChange::Pending { .. } => "pending",
+            StepChange::Absent { .. } => "absent",
             StepChange::SetAside { .. } => "setAside",
             StepChange::Undone => "undone",
             StepChange::UndoRefused { .. } => "undoRefused",
@@ -193,6 +207,15 @@ enum StoredChange {
         step: Name,
         due: Option<Timestamp>,
     },
+    Pending {
+        step: Name,
+        direction: Direction,
+        due: Timestamp,
+    },
+    Absent {
+        step: Name,
+        due: Option<Timestamp>,
+    },
     SetAside {
         step: Name,
         direction: Direction,
@@ -231,6 +254,10 @@ impl From<StoredChange> for Change {
                 of_step(step, StepChange::Faulted { fault, due })
             }
             Stored::Silent { step, due } => of_step(step, StepChange::Silent { due }),
+            Stored::Pending { step, direction, due } => {
+                of_step(step, StepChange::Pending { direction, due })
+            }
+            Stored::Absent { step, due } => of_step(step, StepChange::Absent { due }),
             Stored::SetAside { step, direction, reason } => {
                 of_step(step, StepChange::SetAside { direction, reason })
             }
@@ -265,6 +292,8 @@ impl From<Change> for StoredChange {
                 StepChange::Refused { refusal } => Stored::Refused { step, refusal },
                 StepChange::Faulted { fault, due } => Stored::Faulted { step, fault, due },
                 StepChange::Silent { due } => Stored::Silent { step, due },
+                StepChange::Pending { direction, due } => Stored::Pending { step, direction, due },
+                StepChange::Absent { due } => Stored::Absent { step, due },
                 StepChange::SetAside { direction, reason } => {
                     Stored::SetAside { step, direction, reason }
                 }

@@ -54,7 +54,7 @@ pub use body::Body;
 pub use decide::{Decision, decide};
 pub use definition::Definition;
 pub use id::{Direction, Name, SagaId, StepKey};
-pub use message::{Command, Event, Horizon, Outcome, Refusal, Reply, ReplyTo, Swept};
+pub use message::{Command, Event, Horizon, Outcome, Refusal, Reply, ReplyOutcome, ReplyTo, Swept};
 pub use plan::Plan;
 pub use rescue::Allowed;
 pub use saga::Saga;

@@ -1,5 +1,7 @@
 //! The messages between coordinator and participants. The transport defines their wire format.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::body::Body;
@@ -48,11 +50,29 @@ pub struct ReplyTo {
 pub struct Reply {
     /// The key of the answered command.
     pub key: StepKey,
-    /// The result of the command.
-    pub outcome: Outcome,
+    /// The result of the command, so far.
+    pub outcome: ReplyOutcome,
     /// The trace of the reply.
     pub trace: Option<TraceContext>,
 }
+
+/// The statement of a reply about its command: the result, or why there is none yet.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ReplyOutcome {
+    /// The command's result.
+    Final(Outcome),
+    /// The participant works on the command and replies again. No resend happens before this time
+    /// has passed, at most [`PENDING_MAX`]. It is relative, because clocks differ.
+    Pending(Duration),
+    /// The command may have taken effect. The text is the reason, for people. Participants with a
+    /// barrier never send it.
+    Unknown(String),
+    /// The queried action did not run, and its command will never run. Only a query is answered so.
+    Absent,
+}
+
+/// The longest time that a reply may ask to wait for the next one.
+pub const PENDING_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The result of a command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -179,6 +199,22 @@ impl Reply {
     /// id.
     pub fn id(&self) -> String {
         format!("{}/reply", self.key.command_id())
+    }
+}
+
+impl ReplyOutcome {
+    /// Returns the command's result; `None` while there is none, or none is known.
+    pub fn result(self) -> Option<Outcome> {
+        match self {
+            ReplyOutcome::Final(outcome) => Some(outcome),
+            ReplyOutcome::Pending(_) | ReplyOutcome::Unknown(_) | ReplyOutcome::Absent => None,
+        }
+    }
+}
+
+impl From<Outcome> for ReplyOutcome {
+    fn from(outcome: Outcome) -> ReplyOutcome {
+        ReplyOutcome::Final(outcome)
     }
 }
 

@@ -110,6 +110,12 @@ bugs! {
     /// An event that the service may not publish is dropped, and its cause does not become a dead
     /// letter.
     DeniedDropped = "denied-dropped",
+    /// An unknown action of a participant without a barrier is undone before it is resolved.
+    UndoOfUnresolved = "undo-of-unresolved",
+    /// A command that must not be repeated is resent when its reply is missing.
+    NeverResent = "never-resent",
+    /// A reply that asks to wait is ignored.
+    PendingIgnored = "pending-ignored",
     /// A chain's first event counts as sent when its topic is denied.
     DeniedCountsAsSent = "denied-counts-as-sent",
 }

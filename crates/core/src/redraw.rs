@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use crate::definition::Patience;
+use crate::message::PENDING_MAX;
 use crate::pause::jittered;
 use crate::planted::{Bug, planted};
 use crate::saga::Saga;
 use crate::time::Timestamp;
 use crate::wait::Wait;
+
+/// The longest time that a participant may ask for, in milliseconds.
+const PENDING_MS_MAX: u64 = PENDING_MAX.as_millis() as u64;
 
 impl Saga {
     /// Corrects times further ahead than any wait of this saga. A clock was ahead when they were
@@ -62,6 +66,9 @@ fn redrawn(
             is_later(since, now)
                 | faulty_since.as_mut().is_some_and(|since| is_later(since, now))
                 | redraw(due, patience.timeout(), patience.timeout_ms)
+        }
+        Wait::Pending { due, since } => {
+            is_later(since, now) | redraw(due, Duration::ZERO, PENDING_MS_MAX)
         }
         Wait::Retry { due, since, faulty_since } => {
             is_later(since, now)

@@ -6,6 +6,7 @@
 //! Backward, it is a step whose undo was refused. In both directions, it is also a step that was
 //! set aside or whose faults last. The saga need not be stuck: other branches may continue.
 
+use crate::definition::Repeat;
 use crate::drafting::DecisionBuilder;
 use crate::forward::starved;
 use crate::id::{Direction, Name};
@@ -39,9 +40,11 @@ pub(crate) fn rescue(
         return Err(IgnoreReason::NotStuck);
     }
     if let (Some(direction), Some(fault)) =
-        (decision.saga.steps[index].awaited(), decision.saga.open_fault(index))
+        (decision.saga.awaited(index), decision.saga.open_fault(index))
     {
         let reason = fault.text.into_owned();
+        let is_query = direction == Direction::Query;
+        let direction = if is_query { Direction::Action } else { direction };
         decision.change_step(index, StepChange::SetAside { direction, reason });
     }
     let (verb, reason) = (wanted.verb, wanted.reason.clone());
@@ -50,7 +53,8 @@ pub(crate) fn rescue(
     // return.
     if verb == Verb::Retry && decision.saga.steps[index].status == StepStatus::Unknown {
         decision.resume();
-        decision.send(index, Direction::Action);
+        let direction = decision.saga.resolving(index);
+        decision.send(index, direction);
     }
     Ok(())
 }
@@ -81,7 +85,11 @@ impl Saga {
 fn verbs(saga: &Saga, starved: StepSet, index: usize, now: Timestamp) -> &'static [Verb] {
     let back = saga.cause.is_some();
     if saga.open_fault(index).is_some_and(|fault| fault.is_shown(now)) {
-        return EVERY_VERB;
+        let contract = saga.contract(index);
+        let is_action = saga.steps[index].status != StepStatus::Undoing;
+        let never = contract.repeat == Repeat::Never && !contract.is_queried();
+        // a new action, only to be undone, helps nobody
+        return if back && is_action && never { &[Verb::Skip, Verb::Resolve] } else { EVERY_VERB };
     }
     match saga.steps[index].status {
         StepStatus::Refused if !back => EVERY_VERB,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::body::Body;
-use crate::definition::{Definition, Kind};
+use crate::definition::{Definition, Kind, ParticipantContract};
 use crate::id::{Direction, Name, SagaId, StepKey};
 use crate::message::{Refusal, Reply, ReplyTo};
 use crate::time::Timestamp;
@@ -278,16 +278,37 @@ impl Saga {
     }
 }
 
-impl StepState {
+impl Saga {
     /// Returns the direction of the command that awaits a reply or backs off before a resend.
-    pub(crate) fn awaited(&self) -> Option<Direction> {
-        self.wait.due()?;
-        match self.status {
-            StepStatus::Asked | StepStatus::Unknown => Some(Direction::Action),
+    pub(crate) fn awaited(&self, step: usize) -> Option<Direction> {
+        let state = &self.steps[step];
+        state.wait.due()?;
+        match state.status {
+            StepStatus::Waiting | StepStatus::Asked => Some(Direction::Action),
+            StepStatus::Unknown => Some(self.resolving(step)),
             StepStatus::Undoing => Some(Direction::Compensation),
-            StepStatus::Waiting | StepStatus::Done | StepStatus::Refused => None,
+            StepStatus::Done | StepStatus::Refused => None,
             StepStatus::Undone | StepStatus::UndoFailed | StepStatus::Skipped => None,
         }
+    }
+
+    /// Returns the direction of the command that resolves the step's unknown action.
+    pub(crate) fn resolving(&self, step: usize) -> Direction {
+        match self.contract(step).is_queried() {
+            true => Direction::Query,
+            false => Direction::Action,
+        }
+    }
+
+    /// Returns the contract of the participant that executes a step.
+    pub(crate) fn contract(&self, step: usize) -> &ParticipantContract {
+        self.definition.contract_of(&self.definition.steps[step])
+    }
+
+    /// Returns whether the step's action is resolved before it is undone, because its participant
+    /// has no barrier (protocol rule 37).
+    pub(crate) fn resolves_first(&self, step: usize) -> bool {
+        !self.contract(step).repeat.is_barrier()
     }
 }
 

@@ -53,7 +53,7 @@ use serde::Serialize;
 use crate::body::Body;
 use crate::definition::Definition;
 use crate::id::{Direction, Name, SagaId};
-use crate::message::{Command, IntoRefusal, Outcome};
+use crate::message::{Command, IntoRefusal, Outcome, ReplyOutcome};
 use crate::saga::{Saga, Status, Verb};
 use crate::typed::{Action, Message, Undoes};
 
@@ -75,6 +75,13 @@ pub struct SentAction<M> {
 pub struct Undoing {
     script: Script,
     command: Command,
+}
+
+/// An outstanding query of the action `M`, which the next call answers.
+pub struct Querying<M> {
+    script: Script,
+    command: Command,
+    message: PhantomData<fn() -> M>,
 }
 
 impl Script {
@@ -112,6 +119,14 @@ impl Script {
         let undoing = self.undoes_all([C::NAME]).undoing::<C>();
         undoing.script.carries(&undoing.command, &compensation);
         undoing
+    }
+
+    /// Asserts that the query of the action `M` is the only outstanding command. A pause passes
+    /// automatically.
+    #[track_caller]
+    pub fn queries<M: Action>(mut self) -> Querying<M> {
+        let command = held(self.player.queries(M::NAME));
+        Querying { script: self, command, message: PhantomData }
     }
 
     /// Asserts that these actions, by message name, are outstanding in parallel, and no other
@@ -234,6 +249,18 @@ impl<M: Action> SentAction<M> {
         self.script.answered(self.command, Outcome::Fault(fault.to_owned()))
     }
 
+    /// Replies that the participant works on the action. Answer it later with [`Script::late`].
+    #[track_caller]
+    pub fn pending(self, delay: Duration) -> Script {
+        self.script.answered(self.command, ReplyOutcome::Pending(delay))
+    }
+
+    /// Replies that the action may have happened.
+    #[track_caller]
+    pub fn unknown(self, reason: &str) -> Script {
+        self.script.answered(self.command, ReplyOutcome::Unknown(reason.to_owned()))
+    }
+
     /// Lets the reply's deadline pass.
     #[track_caller]
     pub fn silence(self) -> Script {
@@ -259,7 +286,57 @@ impl<M: Action> SentAction<M> {
     }
 }
 
+impl<M: Action> Querying<M> {
+    /// Replies that the action succeeded with this output.
+    #[track_caller]
+    pub fn done(self, output: M::Output) -> Script {
+        self.script.answered(self.command, done(&output))
+    }
+
+    /// Replies that the action was refused.
+    #[track_caller]
+    pub fn refused(self, refusal: impl IntoRefusal) -> Script {
+        self.script.answered(self.command, Outcome::Refused(refusal.into_refusal()))
+    }
+
+    /// Replies that the action never ran, and will not run.
+    #[track_caller]
+    pub fn absent(self) -> Script {
+        self.script.answered(self.command, ReplyOutcome::Absent)
+    }
+
+    /// Replies that the participant does not know.
+    #[track_caller]
+    pub fn unknown(self, reason: &str) -> Script {
+        self.script.answered(self.command, ReplyOutcome::Unknown(reason.to_owned()))
+    }
+
+    /// Replies with a fault.
+    #[track_caller]
+    pub fn faults(self, fault: &str) -> Script {
+        self.script.answered(self.command, Outcome::Fault(fault.to_owned()))
+    }
+
+    /// Lets the reply's deadline pass.
+    #[track_caller]
+    pub fn silence(self) -> Script {
+        self.script.silence(&self.command)
+    }
+}
+
 impl Undoing {
+    /// Replies that the participant works on the undo.
+    #[track_caller]
+    pub fn pending(self, delay: Duration) -> Script {
+        self.script.answered(self.command, ReplyOutcome::Pending(delay))
+    }
+
+    /// Replies that the undo may have happened.
+    #[track_caller]
+    pub fn unknown(self, reason: &str) -> Script {
+        self.script.answered(self.command, ReplyOutcome::Unknown(reason.to_owned()))
+    }
+
     /// Replies with success: undone, or nothing to undo.
     #[track_caller]
     pub fn done(self) -> Script {
@@ -293,7 +370,7 @@ impl Undoing {
 
 impl Script {
     #[track_caller]
-    fn answered(self, command: Command, outcome: Outcome) -> Script {
+    fn answered(self, command: Command, outcome: impl Into<ReplyOutcome>) -> Script {
         self.play(|player| player.answer(&command, outcome))
     }
 

@@ -44,16 +44,16 @@ impl Saga {
         let index = self.definition.index_of(&key.step)?;
         let step = &self.steps[index];
         let generation = match key.direction {
-            Direction::Action => step.generation,
+            Direction::Action | Direction::Query => step.generation,
             Direction::Compensation => step.undo_generation,
         };
-        let is_sent = step.is_sending() && step.awaited() == Some(key.direction);
+        let is_sent = step.is_sending() && self.awaited(index) == Some(key.direction);
         (is_sent && (generation, step.attempts) == (key.generation, attempt)).then_some(index)
     }
 
     /// Returns the current timers.
     pub fn timers(&self) -> Timers {
-        let awaited = self.steps.iter().enumerate().filter(|(_, step)| step.awaited().is_some());
+        let awaited = self.steps.iter().enumerate().filter(|(_, step)| step.wait.due().is_some());
         let timer = |(index, step): (usize, &StepState)| Timer {
             step: index,
             status: step.status,
@@ -69,7 +69,7 @@ impl Saga {
         let known = timers.filter(|timers| timers.revision == self.revision);
         for timer in known.into_iter().flat_map(|timers| &timers.steps) {
             if let Some(step) =
-                self.steps.get_mut(timer.step).filter(|step| step.awaited().is_some())
+                self.steps.get_mut(timer.step).filter(|step| step.wait.due().is_some())
             {
                 (step.status, step.attempts, step.wait) =
                     (timer.status, timer.attempts, timer.wait);

@@ -111,6 +111,12 @@ const NOTES: &str = "
   saga turns back or has turned back.
 - An *unknown* step never counts as refused. Forward, its command is resent. Backward, it is undone
   like a done step.
+- *pending*: the participant works on the command. Nothing is resent before the time that it asked
+  for.
+- A participant without a barrier (`repeat: by-key` or `never`) cannot be asked to undo an *unknown*
+  step. The step is resolved first, in both directions of the saga. With `by-key` its command is
+  resent. With `never` it is *queried*, or held without a query. *absent* is the answer to a query
+  of an action that never ran: the step waits again, in a new generation.
 - *done* while a step is being undone only stores the output, for people. The undo's own reply
   decides.
 - *set aside*: the step's result cannot be stored, its command cannot be sent, or an operator
@@ -119,8 +125,9 @@ const NOTES: &str = "
   too large to be sent: it has not happened. An action is released when the saga turns back. A
   *done* that arrives while an undo is held leaves it held.
 - *retry*, *skip* and *resolve* are operators' verbs. A retried step returns to a status from which
-  its command is resent: in a new generation after a refusal, otherwise in the same one. An unknown
-  step that is skipped is undone if the saga turns back, because it may have happened. They apply to
+  its command is resent: in a new generation after a refusal or with `repeat: never`, otherwise in
+  the same one. A step with a query is queried again. An unknown step that is skipped is undone if
+  the saga turns back, because it may have happened, but not without a barrier. They apply to
   a waiting step that is not held if its inputs will never exist: an earlier step was skipped or
   resolved and has no output, or its output lacks the field.
 - *stuck (back)* is a saga that had turned back before it became stuck.
@@ -176,13 +183,20 @@ fn label(change: &Change) -> &'static str {
         Change::Step { change, .. } => match change {
             StepChange::Asked { direction: Direction::Action, .. } => "asked",
             StepChange::Asked { direction: Direction::Compensation, .. } => "asked to undo",
+            StepChange::Asked { direction: Direction::Query, .. } => "queried",
             StepChange::Done { .. } => "done",
             StepChange::Refused { .. } => "refused",
             StepChange::Faulted { due: Some(_), .. } => "faulted",
             StepChange::Faulted { due: None, .. } => "faulted for the last time",
             StepChange::Silent { due: Some(_) } => "silent",
             StepChange::Silent { due: None } => "silent for the last time",
-            StepChange::SetAside { direction: Direction::Action, .. } => "set aside",
+            StepChange::Pending { direction: Direction::Action, .. } => "pending",
+            StepChange::Pending { direction: Direction::Compensation, .. } => "undo pending",
+            StepChange::Pending { direction: Direction::Query, .. } => "query pending",
+            StepChange::Absent { .. } => "absent",
+            StepChange::SetAside { direction: Direction::Action | Direction::Query, .. } => {
+                "set aside"
+            }
             StepChange::SetAside { direction: Direction::Compensation, .. } => "undo set aside",
             StepChange::Undone => "undone",
             StepChange::UndoRefused { .. } => "undo refused",
@@ -206,6 +220,7 @@ fn samples() -> Vec<Change> {
     let faulted = |due| of_step(StepChange::Faulted { fault: String::new(), due });
     let silent = |due| of_step(StepChange::Silent { due });
     let set_aside = |direction| of_step(StepChange::SetAside { direction, reason: String::new() });
+    let pending = |direction| of_step(StepChange::Pending { direction, due: now });
     let rescued = |verb| of_step(StepChange::Rescued { verb, reason: String::new() });
     vec![
         Change::Saga(SagaChange::Started { input: Body::empty() }),
@@ -216,9 +231,14 @@ fn samples() -> Vec<Change> {
         faulted(None),
         silent(Some(now)),
         silent(None),
+        pending(Direction::Action),
+        asked(Direction::Query),
+        pending(Direction::Query),
+        of_step(StepChange::Absent { due: None }),
         set_aside(Direction::Action),
         Change::Saga(SagaChange::TurnedBack { cause: Cause::Cancelled, reason: None }),
         asked(Direction::Compensation),
+        pending(Direction::Compensation),
         set_aside(Direction::Compensation),
         of_step(StepChange::Undone),
         of_step(StepChange::UndoRefused { refusal: refusal() }),

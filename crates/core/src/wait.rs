@@ -36,6 +36,14 @@ pub enum Wait {
         since: Timestamp,
         faulty_since: Timestamp,
     },
+    /// The participant's next reply: it is working on the command. Nothing is resent before `due`,
+    /// and a takeover keeps the time.
+    Pending {
+        /// The end of the time that the participant asked for.
+        due: Timestamp,
+        /// The time of the first attempt in the current direction.
+        since: Timestamp,
+    },
     /// An operator: the step is set aside. Nothing is resent, but a late reply counts. A waiting
     /// step is set aside when its command cannot be sent.
     Held { since: Timestamp },
@@ -48,6 +56,7 @@ impl Wait {
             Wait::Sending { due, .. } | Wait::Reply { due, .. } | Wait::Retry { due, .. } => {
                 Some(due)
             }
+            Wait::Pending { due, .. } => Some(due),
             Wait::None | Wait::Held { .. } => None,
         }
     }
@@ -58,6 +67,7 @@ impl Wait {
             Wait::Sending { since, .. } | Wait::Reply { since, .. } | Wait::Retry { since, .. } => {
                 Some(since)
             }
+            Wait::Pending { since, .. } => Some(since),
             Wait::None | Wait::Held { .. } => None,
         }
     }
@@ -66,15 +76,21 @@ impl Wait {
     /// step aside. See [`Saga::open_fault`](crate::Saga::open_fault).
     pub fn faulty_since(self) -> Option<Timestamp> {
         match self {
-            Wait::None => None,
+            Wait::None | Wait::Pending { .. } => None,
             Wait::Sending { faulty_since, .. } | Wait::Reply { faulty_since, .. } => faulty_since,
             Wait::Retry { faulty_since: since, .. } | Wait::Held { since } => Some(since),
         }
     }
 
-    /// Returns whether a command was sent and neither answered nor given up.
+    /// Returns whether a command was sent and neither answered nor given up. A takeover resends it.
     pub fn is_outstanding(self) -> bool {
         matches!(self, Wait::Sending { .. } | Wait::Reply { .. })
+    }
+
+    /// Returns whether a reply is expected: the command is outstanding, or the participant works on
+    /// it.
+    pub fn expects_reply(self) -> bool {
+        self.is_outstanding() || matches!(self, Wait::Pending { .. })
     }
 
     /// Returns whether the step pauses before its next attempt.
@@ -106,11 +122,17 @@ impl Wait {
         next.map_or(Wait::None, |due| Wait::Retry { due, since, faulty_since })
     }
 
+    /// Returns the wait after the participant replied that it works on the command.
+    pub(crate) fn pending(self, at: Timestamp, due: Timestamp) -> Wait {
+        Wait::Pending { due, since: self.asked_since().unwrap_or(at) }
+    }
+
     /// Returns the wait after the transport acknowledged the command: the reply's deadline runs.
     pub(crate) fn acknowledged(self, due: Timestamp) -> Wait {
         match self {
             Wait::Sending { since, faulty_since, .. } => Wait::Reply { due, since, faulty_since },
-            Wait::None | Wait::Reply { .. } | Wait::Retry { .. } | Wait::Held { .. } => self,
+            Wait::None | Wait::Reply { .. } | Wait::Retry { .. } => self,
+            Wait::Pending { .. } | Wait::Held { .. } => self,
         }
     }
 }

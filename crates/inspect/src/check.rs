@@ -1,6 +1,7 @@
 //! The verdict of `check`: all problems of a plan or definition, or its possible ends.
 
 mod services;
+mod weaker;
 
 use sagamore_core::definition::{Definition, Draft, Kind};
 use sagamore_core::plan::{self, Explored, Plan, Role};
@@ -12,7 +13,7 @@ use crate::violation::{Finding, Violation};
 pub use services::Declaration;
 
 /// The result of checking one plan or definition.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// The identity of the plan or definition. Absent if the shape of the file is wrong.
@@ -27,6 +28,9 @@ pub struct Report {
     pub states: Option<usize>,
     /// The possible ends, in words.
     pub ends: Vec<String>,
+    /// Steps with weaker guarantees, in words. They are no violations.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Whether it was compared with the declarations of services.
     pub compared: bool,
 }
@@ -45,13 +49,11 @@ pub struct Identity {
 impl Report {
     /// Returns the report of a file whose shape is wrong.
     pub fn of_shape(problems: Vec<Violation>) -> Report {
-        let (services, ends) = (Vec::new(), Vec::new());
-        Report { identity: None, problems, services, states: None, ends, compared: false }
+        Report { problems, ..Report::default() }
     }
 
     fn empty(identity: Identity, services: Vec<String>, compared: bool) -> Report {
-        let (problems, ends) = (Vec::new(), Vec::new());
-        Report { identity: Some(identity), problems, services, states: None, ends, compared }
+        Report { identity: Some(identity), services, compared, ..Report::default() }
     }
 }
 
@@ -92,6 +94,7 @@ fn of_draft(draft: &Draft, services: Option<&[Declaration]>) -> (Report, Vec<Fin
     let mut findings = match Definition::check(draft.clone()) {
         Ok(definition) => {
             report.ends = ends_of_definition(&definition);
+            report.warnings = weaker::warnings(draft);
             of_schemas(&definition)
         }
         Err(error) => of_definition(&error, draft),

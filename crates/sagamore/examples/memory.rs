@@ -226,7 +226,7 @@ impl Traffic {
             let command = self.waiting.swap_remove(fastrand::usize(..self.waiting.len()));
             let outcome = Outcome::Done(Body::of(&())?);
             let now = Timestamp(Clock::process().now_ms());
-            let reply = Reply { key: command.key.clone(), outcome, trace: None };
+            let reply = Reply { key: command.key.clone(), outcome: outcome.into(), trace: None };
             let record = wire::encode_reply(&reply, &command.reply_to, &command.participant, now);
             self.kafka.publish(vec![record]).await?;
             self.answered += 1;

@@ -231,7 +231,7 @@ impl StepHistory {
     /// Decides by the table of all cases. The rows tell whether a message is a repeat, never its
     /// id.
     pub(crate) fn judge(&self, key: &StepKey) -> (Case, Verdict) {
-        use Direction::{Action, Compensation};
+        use Direction::{Action, Compensation, Query};
         if let Some(damage) = &self.damaged {
             let fault = Outcome::Fault(format!("the barrier's row is damaged: {damage}"));
             return (Case::Damaged, Verdict::Answered(fault));
@@ -261,6 +261,10 @@ impl StepHistory {
             }
             Action if is_retried && !self.is_new() => (Case::ActionRetried, Verdict::Act),
             Action => (Case::ActionFirst, Verdict::Act),
+            Query => {
+                let fault = "a query has no row: it becomes a dead letter when it is decoded";
+                (Case::Damaged, Verdict::Answered(Outcome::Fault(fault.to_owned())))
+            }
             Compensation => match self.done(Action) {
                 None if planted(Bug::RefundOfRefused) && !self.is_new() => (
                     Case::CompensationOfRefused,
@@ -372,7 +376,7 @@ fn rows<'a>(
         Direction::Action if known.is_new() && key.generation > 1 => {
             rows.push(row(Direction::Action, 1, "refused", text(&newer())));
         }
-        Direction::Compensation | Direction::Action => {}
+        Direction::Compensation | Direction::Action | Direction::Query => {}
     }
     rows
 }

@@ -442,6 +442,7 @@ impl Declared {
                 Some((says.name, says.from(cause, None)?))
             }
             (Direction::Compensation, Outcome::Refused(_)) | (_, Outcome::Fault(_)) => None,
+            (Direction::Query, _) => None,
         }
     }
 }

@@ -253,7 +253,7 @@ impl State {
         let replies =
             replies.iter().map(|record| decode_reply(record).expect("a participant sends replies"));
         let reply = replies.filter(|reply| reply.key == command.key).last();
-        let outcome = match reply.map(|reply| reply.outcome) {
+        let outcome = match reply.and_then(|reply| reply.outcome.result()) {
             Some(Outcome::Done(output)) => {
                 TestOutcome::Done(read(&output).expect("an output is as declared"))
             }

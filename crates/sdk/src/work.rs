@@ -84,7 +84,7 @@ impl ReactionEnd {
     fn of(declared: &Declared, direction: Direction, event: &Event) -> Option<ReactionEnd> {
         let is_this = |other: &EventType| other.name == event.name.as_str();
         match direction {
-            Direction::Compensation => None,
+            Direction::Compensation | Direction::Query => None,
             Direction::Action if declared.overdue.as_ref().is_some_and(is_this) => {
                 Some(ReactionEnd::Overdue)
             }

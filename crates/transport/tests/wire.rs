@@ -1,12 +1,13 @@
 //! The wire format: round trips, and errors that name the invalid part.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use proptest::option;
 use proptest::prelude::*;
-use sagamore_core::message::{Command, Outcome, Refusal, Reply, ReplyTo};
+use sagamore_core::message::{Command, Outcome, Refusal, Reply, ReplyOutcome, ReplyTo};
 use sagamore_core::{Body, Direction, Name, SagaId, StepKey, Timestamp, TraceContext};
 use sagamore_transport::wire::{
     Flaw, REPLY_BYTES_MAX, bare_letter, command_topic, dead_letter, decode_command, decode_reply,
@@ -60,11 +61,15 @@ prop_compose! {
     }
 }
 
-fn outcome() -> impl Strategy<Value = Outcome> {
+fn outcome() -> impl Strategy<Value = ReplyOutcome> {
     prop_oneof![
-        body().prop_map(Outcome::Done),
-        (text(), text()).prop_map(|(code, message)| Outcome::Refused(Refusal::new(code, message))),
-        text().prop_map(Outcome::Fault),
+        body().prop_map(|output| Outcome::Done(output).into()),
+        (text(), text())
+            .prop_map(|(code, message)| Outcome::Refused(Refusal::new(code, message)).into()),
+        text().prop_map(|fault| Outcome::Fault(fault).into()),
+        (0..=86_400_000u64).prop_map(|ms| ReplyOutcome::Pending(Duration::from_millis(ms))),
+        text().prop_map(ReplyOutcome::Unknown),
+        Just(ReplyOutcome::Absent),
     ]
 }
 
@@ -81,7 +86,9 @@ proptest! {
     fn a_reply_survives_a_round_trip(
         key in key(), outcome in outcome(), trace in trace(), source in name()
     ) {
-        let reply = Reply { key, outcome, trace };
+        let absent = outcome == ReplyOutcome::Absent;
+        let direction = if absent { Direction::Query } else { key.direction };
+        let reply = Reply { key: StepKey { direction, ..key }, outcome, trace };
         let reply_to = ReplyTo { topic: "sagamore.replies".to_owned(), partition: 7 };
         let record = encode_reply(&reply, &reply_to, &source, Timestamp(0));
         prop_assert_eq!((&*record.topic, record.partition), ("sagamore.replies", Some(7)));
@@ -183,7 +190,7 @@ fn a_reply_has_these_headers() {
     let Command { key, reply_to, .. } = charge();
     let outcome = Outcome::Refused(Refusal::new("not-enough-money", "no"));
     let record = encode_reply(
-        &Reply { key, outcome, trace: None },
+        &Reply { key, outcome: outcome.into(), trace: None },
         &reply_to,
         &Name::new("payment").unwrap(),
         Timestamp(0),
@@ -418,7 +425,8 @@ fn with(mut record: Record, name: &'static str, value: Option<&'static str>) -> 
 #[test]
 fn a_reply_with_inconsistent_headers_answers_no_command() {
     let Command { key, reply_to, .. } = charge();
-    let reply = Reply { key: key.clone(), outcome: Outcome::Done(Body::empty()), trace: None };
+    let reply =
+        Reply { key: key.clone(), outcome: Outcome::Done(Body::empty()).into(), trace: None };
     let reply = encode_reply(&reply, &reply_to, &Name::new("payment").unwrap(), Timestamp(0));
     let check = |record: Record, header: &str| {
         let why = decode_reply(&record).expect_err(header);

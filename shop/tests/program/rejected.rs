@@ -68,7 +68,7 @@ fn reply(step: &str, generation: u32, source: &str) -> Record {
         direction: Direction::Action,
         generation,
     };
-    let reply = Reply { key, outcome: Outcome::Done(Body::empty()), trace: None };
+    let reply = Reply { key, outcome: Outcome::Done(Body::empty()).into(), trace: None };
     let to = ReplyTo { topic: "sagamore.replies".into(), partition: 0 };
     encode_reply(&reply, &to, &source.parse().expect("the name is valid"), Timestamp(0))
 }

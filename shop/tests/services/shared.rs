@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use sagamore::core::{Body, Command, Direction, Outcome, ReplyTo, StepKey, Timestamp};
+use sagamore::core::{
+    Body, Command, Direction, Outcome, ReplyOutcome, ReplyTo, StepKey, Timestamp,
+};
 use sagamore::sdk::{Action, Database, Message, Options, Participant, Service, Undoes};
 use sagamore::transport::wire::{command_topic, decode_reply, encode_command};
 use sagamore::transport::{Log, MemoryDisk, Subscription, Transport, log};
@@ -76,7 +78,7 @@ async fn check<A: Action, U: Undoes<Action = A>>(
         for delivery in answered {
             let reply = decode_reply(&delivery.record).expect("the record is a reply");
             assert!(
-                matches!(reply.outcome, Outcome::Done(_)),
+                matches!(reply.outcome, ReplyOutcome::Final(Outcome::Done(_))),
                 "{:?}: {:?}",
                 reply.key,
                 reply.outcome

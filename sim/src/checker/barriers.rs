@@ -75,8 +75,13 @@ impl Barriers {
             StepChange::Asked { .. } | StepChange::Faulted { .. } => return,
             StepChange::Silent { .. } | StepChange::SetAside { .. } => return,
             StepChange::Rescued { .. } => return,
+            StepChange::Pending { .. } | StepChange::Absent { .. } => return,
         };
         let Some(index) = saga.definition.index_of(step) else { return };
+        let participant = &saga.definition.steps[index].action.participant;
+        if !saga.definition.contract(participant).repeat.is_barrier() {
+            return;
+        }
         let state = &saga.steps[index];
         let key = (saga.id.to_string(), step.to_string());
         let rows = self.steps.get(&key);

@@ -58,7 +58,8 @@ impl Checker {
         }
     }
 
-    fn effect(&mut self, world: &World, id: &str, step: &str, direction: Direction) {
+    /// Records an effect of a step and checks it against the earlier ones of its saga.
+    pub fn effect(&mut self, world: &World, id: &str, step: &str, direction: Direction) {
         world.log(|| format!("effect {id} {step} {direction}"));
         let before = self.effects.get(id).cloned().unwrap_or_default();
         let had = |step: &str, direction| {
@@ -86,6 +87,7 @@ impl Checker {
                     );
                 }
             }
+            Direction::Query => world.violate("effect-of-query", format!("{id} {step}")),
             Direction::Compensation => {
                 if !had(step, Direction::Action) {
                     world.violate(

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use sagamore_core::apply::apply;
+use sagamore_core::definition::Repeat;
 use sagamore_core::message::ReplyTo;
 use sagamore_core::saga::{Cause, Change, Entry, SagaChange, Status, StepChange, StepStatus, Verb};
 use sagamore_core::{Body, Direction, Saga, Timestamp};
@@ -207,6 +208,7 @@ impl Checker {
                         if let Change::Step { step, change: StepChange::Rescued { .. } } = change {
                             self.rejections.decided(id, step);
                         }
+                        check_resolved(world, &saga, change, &entry);
                         points::of_change(&saga, change).for_each(|name| world.count(name));
                         self.barriers.check(world, &saga, change);
                         apply(&mut saga, change, entry.at).map_err(|why| why.to_string())?;
@@ -261,6 +263,26 @@ impl Checker {
     }
 }
 
+/// Checks protocol rule 37: without a barrier, only a resolved action is undone, and a command that
+/// may have taken effect is repeated by an operator only. `saga` is its state before the change.
+fn check_resolved(world: &World, saga: &Saga, change: &Change, entry: &Entry) {
+    let Some((step, direction)) = change.command() else { return };
+    let Some(index) = saga.definition.index_of(step) else { return };
+    let participant = &saga.definition.steps[index].action.participant;
+    let (repeat, state) = (saga.definition.contract(participant).repeat, &saga.steps[index]);
+    let is_unknown = state.status == StepStatus::Unknown;
+    if !repeat.is_barrier() && direction == Direction::Compensation && is_unknown {
+        let detail = format!("{} {step} is undone before it is resolved", saga.id);
+        world.violate("undone-unresolved", detail);
+    }
+    let decided = entry.changes.iter().any(|change| {
+        matches!(change, Change::Step { step: of, change: StepChange::Rescued { .. } } if of == step)
+    });
+    if repeat == Repeat::Never && direction == Direction::Action && is_unknown && !decided {
+        world.violate("never-repeated", format!("{} {step} is sent again", saga.id));
+    }
+}
+
 /// Returns the generation of a command of this entry. An operator's retry in the same entry
 /// increases it first.
 fn generation(saga: &Saga, step: &str, direction: Direction, entry: &Entry) -> u32 {
@@ -280,9 +302,13 @@ fn generation(saga: &Saga, step: &str, direction: Direction, entry: &Entry) -> u
     let generation = match direction {
         Direction::Action => state.generation,
         Direction::Compensation => state.undo_generation,
+        Direction::Query => state.generation,
     };
     let refused = matches!(state.status, StepStatus::Refused | StepStatus::UndoFailed);
-    generation + u32::from(retried && refused)
+    let absent = entry.changes.iter().any(|change| {
+        matches!(change, Change::Step { step: of, change: StepChange::Absent { .. } } if of.as_str() == step)
+    });
+    generation + u32::from(retried && refused) + u32::from(absent)
 }
 
 /// Counts the changes of an entry for the report.
@@ -315,6 +341,8 @@ fn of_step(
         StepChange::Faulted { .. } => "fault answered",
         StepChange::Silent { due: Some(_) } => "unknown, resent",
         StepChange::Silent { due: None } => "unknown, given up",
+        StepChange::Pending { .. } => "pending answered",
+        StepChange::Absent { .. } => "queried action absent",
         StepChange::Undone => "step undone",
         StepChange::UndoRefused { .. } => "undo refused",
         StepChange::Done { .. } if shadow.saga.cause.is_some() => "late success after turning back",

@@ -47,6 +47,10 @@ impl Patience {
                 // unknown because its reply cannot be stored, and the saga compensates
                 continue;
             }
+            let participant = &saga.definition.steps[index].action.participant;
+            if !saga.definition.contract(participant).repeat.is_barrier() {
+                continue; // a gateway may reply that the outcome is unknown
+            }
             let state = &saga.steps[index];
             // A step that backs off or is set aside becomes silent because the saga compensates.
             // The journal does not have every attempt of many.

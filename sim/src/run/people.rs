@@ -42,7 +42,7 @@ impl Run {
     /// Adds a process of each service, and a second one of some services if processes can share the
     /// work.
     fn add_participants(&mut self) {
-        for number in 0..self.site.services.len() {
+        for number in 0..self.site.services.len() + self.site.outsiders.len() {
             self.add(Role::Participant(number), None);
             if self.site.hub.shares() && self.world.percent(60) {
                 self.add(Role::Participant(number), None);

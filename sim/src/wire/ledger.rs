@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sagamore_core::Outcome;
+use sagamore_core::{Outcome, ReplyOutcome};
 use sagamore_transport::{Delivery, Mark, Record, wire};
 
 use crate::clocks::ProcessClock;
@@ -72,7 +72,7 @@ impl Ledger {
                     );
                 }
             } else if let Ok(reply) = wire::decode_reply(record)
-                && !matches!(reply.outcome, Outcome::Fault(_))
+                && is_always_stored(&reply.outcome)
             {
                 self.replies.insert(place, reply.key.command_id());
             }
@@ -141,5 +141,14 @@ impl Ledger {
         passed.replies =
             self.replies.extract_if(.., |place, _| is_passed(place)).map(|(_, id)| id).collect();
         passed
+    }
+}
+
+/// Returns whether an orchestrator stores a reply of this kind. A fault or an unknown outcome of a
+/// command that was repeated often leaves no entry.
+fn is_always_stored(outcome: &ReplyOutcome) -> bool {
+    match outcome {
+        ReplyOutcome::Final(Outcome::Fault(_)) | ReplyOutcome::Unknown(_) => false,
+        ReplyOutcome::Final(_) | ReplyOutcome::Pending(_) | ReplyOutcome::Absent => true,
     }
 }

@@ -87,6 +87,11 @@ impl Draft {
 }
 
 impl ParticipantContract {
+    /// Returns whether an unknown action is queried: it is never resent, and there is a query.
+    pub fn is_queried(&self) -> bool {
+        self.repeat == Repeat::Never && self.query.is_some()
+    }
+
     /// Returns whether the contract states nothing but the default.
     pub(crate) fn is_default(&self) -> bool {
         *self == BARRIER

@@ -9,7 +9,7 @@ use crate::body::Body;
 use crate::decide::decide;
 use crate::definition::{Definition, InputError};
 use crate::id::{Direction, Name, SagaId, StepKey};
-use crate::message::{Command, Outcome, Reply, ReplyTo};
+use crate::message::{Command, Outcome, Reply, ReplyOutcome, ReplyTo};
 use crate::saga::{Entry, IgnoreReason, Input, Rescue, Saga, Status, Verb};
 use crate::time::Timestamp;
 
@@ -93,6 +93,7 @@ impl Player {
         let role = match direction {
             Direction::Action => "sent",
             Direction::Compensation => "sent as a compensation",
+            Direction::Query => "sent as a query",
         };
         Err(self.mismatch(format!("{}, and nothing else, to be {role}", messages.join(" and "))))
     }
@@ -106,6 +107,18 @@ impl Player {
         found.ok_or_else(|| self.mismatch(format!("{message} to be outstanding")))
     }
 
+    /// Returns the outstanding query of the action with this message, and expects no other command.
+    pub fn queries(&mut self, action: &str) -> Result<Command, Mismatch> {
+        let mut steps = self.saga.definition.steps.iter();
+        let step = steps.find(|step| step.action.message.as_str() == action);
+        let query = step.and_then(|step| self.saga.definition.contract_of(step).query.clone());
+        let Some(query) = query else {
+            return Err(self.mismatch(format!("a query of '{action}' in the definition")));
+        };
+        self.sends_all(Direction::Query, &[query.as_str()])?;
+        self.outstanding(Direction::Query, query.as_str())
+    }
+
     /// Expects the command to carry exactly these fields.
     pub fn carries(&self, command: &Command, fields: &Body) -> Result<(), Mismatch> {
         if command.body.means_the_same(fields) {
@@ -116,8 +129,12 @@ impl Player {
     }
 
     /// Answers an outstanding command.
-    pub fn answer(&mut self, command: &Command, outcome: Outcome) -> Result<(), Mismatch> {
-        let reply = Reply { key: command.key.clone(), outcome, trace: None };
+    pub fn answer(
+        &mut self,
+        command: &Command,
+        outcome: impl Into<ReplyOutcome>,
+    ) -> Result<(), Mismatch> {
+        let reply = Reply { key: command.key.clone(), outcome: outcome.into(), trace: None };
         self.take("an answer that counts", &Input::Reply(reply))
     }
 
@@ -143,7 +160,8 @@ impl Player {
             return Err(self.mismatch(format!("a step that sends '{message}'")));
         };
         let key = self.saga.command(step, Direction::Action).key;
-        let _either_way = self.feed(&Input::Reply(Reply { key, outcome, trace: None }));
+        let reply = Reply { key, outcome: outcome.into(), trace: None };
+        let _either_way = self.feed(&Input::Reply(reply));
         Ok(())
     }
 

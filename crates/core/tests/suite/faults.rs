@@ -210,7 +210,7 @@ fn reply(play: &Play, step: &str, direction: Direction, outcome: sagamore_core::
         direction,
         generation: 1,
     };
-    Input::Reply(sagamore_core::Reply { key, outcome, trace: None })
+    Input::Reply(sagamore_core::Reply { key, outcome: outcome.into(), trace: None })
 }
 
 /// The action has not happened, so even an oversized pivot allows a cancellation.

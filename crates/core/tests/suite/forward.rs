@@ -115,7 +115,7 @@ fn replies_to_older_steps_other_sagas_and_unknown_steps_are_rejected() {
     other.start();
     let mut key = other.commands[0].key.clone();
     key.saga = "trip:8".parse().unwrap();
-    let reply = sagamore_core::Reply { key, outcome: ticket("flight"), trace: None };
+    let reply = sagamore_core::Reply { key, outcome: ticket("flight").into(), trace: None };
     assert_eq!(other.input(&Input::Reply(reply)), Err(IgnoreReason::Stale));
 }
 

@@ -18,3 +18,4 @@ mod stored;
 mod support;
 mod typed;
 mod validate;
+mod without_barrier;

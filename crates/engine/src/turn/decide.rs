@@ -291,6 +291,7 @@ impl Draft {
         let (template, generation) = match key.direction {
             Direction::Action => (Some(&step.action), state.generation),
             Direction::Compensation => (step.compensation.as_ref(), state.undo_generation),
+            Direction::Query => (Some(&step.action), state.generation),
         };
         let Some(template) = template else {
             return Some((RejectReason::Step, format!("step '{}' has no compensation", step.name)));

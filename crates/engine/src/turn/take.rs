@@ -149,7 +149,7 @@ impl Orchestrator {
         batch.dead_letters.push(reject(delivery, RejectReason::Undecodable(why.flaw), &why.reason));
         if let Some(key) = why.key {
             let outcome = Outcome::Fault(format!("its reply cannot be read: {}", why.reason));
-            let reply = Reply { key, outcome, trace: None };
+            let reply = Reply { key, outcome: outcome.into(), trace: None };
             let stray = Stray { reply, delivery: delivery.clone(), first_seen: now, is_dead: true };
             batch.add(stray.reply.key.saga.clone(), Arrival::Reply(Box::new(stray)));
         }

@@ -9,12 +9,12 @@ use sagamore_transport::{Record, Transport, wire};
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 fn reply_to(command: &Command) -> Record {
-    let reply = Reply { key: command.key.clone(), outcome: written(1), trace: None };
+    let reply = Reply { key: command.key.clone(), outcome: written(1).into(), trace: None };
     wire::encode_reply(&reply, &command.reply_to, &command.participant, Timestamp(0))
 }
 
 fn changed(command: &Command, change: impl FnOnce(&mut Reply, &mut Name)) -> Record {
-    let mut reply = Reply { key: command.key.clone(), outcome: written(1), trace: None };
+    let mut reply = Reply { key: command.key.clone(), outcome: written(1).into(), trace: None };
     let mut source = command.participant.clone();
     change(&mut reply, &mut source);
     wire::encode_reply(&reply, &command.reply_to, &source, Timestamp(0))
@@ -111,7 +111,7 @@ async fn a_trace_continues_from_the_start_through_replies_to_commands_and_surviv
     rig.turn().await;
     assert_eq!(rig.command().await.trace, trace, "a takeover resends the trace");
     let span = TraceContext::of(&PARENT.replace("00f067aa0ba902b7", "b7ad6b7169203331"), None);
-    let reply = Reply { key: write.key.clone(), outcome: written(1), trace: span.clone() };
+    let reply = Reply { key: write.key.clone(), outcome: written(1).into(), trace: span.clone() };
     rig.send(&reply, &write).await;
     rig.turn().await;
     let print = rig.command().await;

@@ -109,7 +109,7 @@ async fn run(lost: usize, delivered: usize) -> Vec<String> {
 }
 
 async fn answer(log: &Log, command: &Command, outcome: Outcome) {
-    let reply = Reply { key: command.key.clone(), outcome, trace: None };
+    let reply = Reply { key: command.key.clone(), outcome: outcome.into(), trace: None };
     log.publish(vec![wire::encode_reply(
         &reply,
         &command.reply_to,

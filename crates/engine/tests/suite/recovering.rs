@@ -119,7 +119,7 @@ async fn a_reply_to_a_missing_saga_is_retried_then_a_dead_letter_and_survives_a_
     let write = rig.command().await;
     let mut key = write.key.clone();
     key.saga = id("missing");
-    rig.send(&Reply { key, outcome: nothing(), trace: None }, &write).await;
+    rig.send(&Reply { key, outcome: nothing().into(), trace: None }, &write).await;
     rig.turn().await;
     rig.passes(Duration::from_millis(300));
     rig.turn().await;
@@ -144,7 +144,7 @@ async fn a_reply_without_readable_headers_is_a_dead_letter_and_the_next_one_coun
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let write = rig.command().await;
-    let reply = Reply { key: write.key.clone(), outcome: written(1), trace: None };
+    let reply = Reply { key: write.key.clone(), outcome: written(1).into(), trace: None };
     let mut broken = sagamore_transport::wire::encode_reply(
         &reply,
         &write.reply_to,
@@ -320,7 +320,7 @@ async fn a_reply_with_an_unreadable_body_is_a_dead_letter_and_a_fault_of_its_ste
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let write = rig.command().await;
-    let reply = Reply { key: write.key.clone(), outcome: written(1), trace: None };
+    let reply = Reply { key: write.key.clone(), outcome: written(1).into(), trace: None };
     let mut broken = sagamore_transport::wire::encode_reply(
         &reply,
         &write.reply_to,

@@ -33,7 +33,7 @@ async fn an_unreadable_reply_is_a_dead_letter_and_its_command_is_resent() {
 }
 
 fn reply(command: &sagamore_core::Command, outcome: Outcome) -> sagamore_core::Reply {
-    sagamore_core::Reply { key: command.key.clone(), outcome, trace: None }
+    sagamore_core::Reply { key: command.key.clone(), outcome: outcome.into(), trace: None }
 }
 
 #[tokio::test]

@@ -213,7 +213,11 @@ impl Gateway {
         match end.meaning {
             Meaning::Outcome(outcome) => {
                 let trace = end.trace.or(item.trace);
-                self.owe(&item.delivery, Reply { key: item.key, outcome, trace }, &item.reply_to);
+                self.owe(
+                    &item.delivery,
+                    Reply { key: item.key, outcome: outcome.into(), trace },
+                    &item.reply_to,
+                );
             }
             Meaning::Pending(_) | Meaning::Unknown(_) => self.ledger.finish(&item.place()),
         }

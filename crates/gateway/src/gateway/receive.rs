@@ -94,7 +94,7 @@ impl Gateway {
         let Undecodable { key, reply_to, reason, .. } = undecodable;
         if let (Some(key), Some(reply_to)) = (key.filter(|key| key.generation > 0), reply_to) {
             let outcome = Outcome::Fault(format!("the gateway cannot read the command: {reason}"));
-            self.owe(&delivery, Reply { key, outcome, trace: None }, &reply_to);
+            self.owe(&delivery, Reply { key, outcome: outcome.into(), trace: None }, &reply_to);
             self.ledger.expect_another(&Place::of(&delivery));
         }
         self.bury(delivery, &reason);

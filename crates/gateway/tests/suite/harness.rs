@@ -175,7 +175,7 @@ impl Rig {
 
     /// Waits for the outcome of one command.
     pub async fn outcome(&mut self) -> Outcome {
-        self.replies(1).await.remove(0).0.outcome
+        self.replies(1).await.remove(0).0.outcome.result().expect("a result")
     }
 
     /// Waits until every command is finished and committed. Returns whether there is no further
@@ -264,6 +264,7 @@ pub fn command(saga: &str, direction: Direction) -> Command {
     let text = match direction {
         Direction::Action => "card.charge",
         Direction::Compensation => "card.refund",
+        Direction::Query => "card.status",
     };
     Command {
         key: key(saga, direction),

@@ -1,7 +1,7 @@
 //! Commands that must not be sent twice.
 
 use sagamore_core::definition::{ParticipantContract, Repeat};
-use sagamore_core::message::Outcome;
+use sagamore_core::message::{Outcome, ReplyOutcome};
 use sagamore_database::Database;
 
 use crate::harness::{DONE, HttpParticipant, Rig, action, answer};
@@ -20,7 +20,11 @@ async fn a_redelivered_command_is_not_sent_again() {
     let mut rig = rig(&participant, Some(Database::memory())).await;
     rig.send(&[action("1"), action("1"), action("2")]).await;
     let replies = rig.replies(2).await;
-    assert!(replies.iter().all(|(reply, _)| matches!(reply.outcome, Outcome::Done(_))));
+    assert!(
+        replies
+            .iter()
+            .all(|(reply, _)| matches!(reply.outcome, ReplyOutcome::Final(Outcome::Done(_))))
+    );
     rig.until_committed().await;
     assert_eq!(participant.calls().len(), 2);
 }
@@ -39,7 +43,8 @@ async fn a_command_without_an_effect_may_be_sent_again() {
     let mut rig = rig(&participant, Some(Database::memory())).await;
     rig.send(&[action("1"), action("1"), action("1")]).await;
     let outcomes = rig.replies(3).await;
-    let outcomes: Vec<&Outcome> = outcomes.iter().map(|(reply, _)| &reply.outcome).collect();
+    let outcomes: Vec<Outcome> =
+        outcomes.iter().filter_map(|(reply, _)| reply.outcome.clone().result()).collect();
     assert!(
         matches!(outcomes[..], [Outcome::Fault(_), Outcome::Fault(_), Outcome::Done(_)]),
         "{outcomes:?}"

@@ -67,7 +67,7 @@ fn declared(stories: &[&Story], parsed: &Parsed, compare: bool) -> Option<Vec<De
 
 fn print(report: &Report, file: &Path) {
     report.problems.iter().for_each(|violation| outln!("{}:{violation}", file.display()));
-    let Report { identity, problems, services, states, ends, compared } = report;
+    let Report { identity, problems, services, states, ends, warnings, compared } = report;
     let Some(Identity { name, version, kind }) = identity.as_ref().filter(|_| problems.is_empty())
     else {
         return;
@@ -82,6 +82,9 @@ fn print(report: &Report, file: &Path) {
     }
     if let Some(more) = ends.len().checked_sub(ENDS_MAX + 1) {
         outln!("            and {} more: see -o json", more + 1);
+    }
+    for (index, warning) in warnings.iter().enumerate() {
+        outln!("  {:<8}  {warning}", if index == 0 { "warnings" } else { "" });
     }
     if *compared {
         outln!("  compared  no difference from the services of this program");

@@ -117,7 +117,7 @@ impl StandIn {
         let command = decode_command(&delivery.record).ok()?;
         let (delay, outcome) = self.outcome(&command);
         let Command { key, reply_to, trace, .. } = command;
-        let reply = Reply { key, outcome, trace };
+        let reply = Reply { key, outcome: outcome.into(), trace };
         Some((delay, encode_reply(&reply, &reply_to, &self.name, clock::now())))
     }
 

@@ -193,7 +193,7 @@ impl ChunkContext<'_> {
             }
             // a name without a handler is a fault of the deployment, not of the record
             (Direction::Action, Some(Handler::Compensation { .. }) | None)
-            | (Direction::Compensation, _) => None,
+            | (Direction::Compensation | Direction::Query, _) => None,
         }
     }
 

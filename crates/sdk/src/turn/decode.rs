@@ -94,6 +94,10 @@ impl Decoded {
             Ok(command) if command.key.generation == 0 => {
                 self.rejected.push((place, "the generation is 0: the first is 1".to_owned()));
             }
+            Ok(command) if command.key.direction == Direction::Query => {
+                let reason = "a query, but this service has a barrier: resend the command instead";
+                self.rejected.push((place, reason.to_owned()));
+            }
             Ok(command) if is_expired(&command, now) => self.expired += 1,
             Ok(Command { key, reply_to, trace, name, body, .. }) => {
                 let command = CommandWork { reply_to, trace, message: Ok((name, body)) };
@@ -101,7 +105,7 @@ impl Decoded {
             }
             Err(undecodable) => match *undecodable {
                 Undecodable { key: Some(key), reply_to: Some(reply_to), reason, .. }
-                    if key.generation > 0 =>
+                    if key.generation > 0 && key.direction != Direction::Query =>
                 {
                     let command = CommandWork { reply_to, trace: None, message: Err(reason) };
                     self.work.push(WorkItem { place, key, work: Work::Command(command) });

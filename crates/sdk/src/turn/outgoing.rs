@@ -113,7 +113,7 @@ impl<'a> Outgoing<'a> {
         }
         match work {
             Work::Command(CommandWork { reply_to, trace, message: _ }) => {
-                let reply = Reply { key, outcome: answer.outcome, trace };
+                let reply = Reply { key, outcome: answer.outcome.into(), trace };
                 self.owed.push(OwedRecord { place, message: OwedMessage::Reply(reply, reply_to) });
             }
             Work::Reaction(reaction) => {

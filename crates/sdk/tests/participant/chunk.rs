@@ -21,7 +21,7 @@ async fn one_poll_with_a_command_its_repeat_and_its_undo_keeps_their_order() {
         .await;
     assert_eq!(world.turn().await, TurnReport { taken: 5 });
     let outcomes: Vec<Outcome> =
-        world.replies().await.into_iter().map(|reply| reply.outcome).collect();
+        world.replies().await.into_iter().filter_map(|reply| reply.outcome.result()).collect();
     assert_eq!(
         outcomes,
         [added("10248"), added("10248"), subtracted(), added("10248"), subtracted()]
@@ -268,7 +268,7 @@ async fn carried_out(
     let mut replies = world.replies().await;
     // each step's replies stay in order
     replies.sort_by_key(|reply| (reply.key.saga.clone(), reply.key.step.clone()));
-    let replies = replies.into_iter().map(|reply| reply.outcome).collect();
+    let replies = replies.into_iter().filter_map(|reply| reply.outcome.result()).collect();
     (replies, world.dead_letters().await.len(), world.state().await)
 }
 

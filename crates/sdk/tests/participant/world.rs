@@ -152,7 +152,7 @@ impl World {
     pub async fn ask(&mut self, commands: impl IntoIterator<Item = Command>) -> Vec<Outcome> {
         self.send(commands).await;
         self.settle().await;
-        self.replies().await.into_iter().map(|reply| reply.outcome).collect()
+        self.replies().await.into_iter().filter_map(|reply| reply.outcome.result()).collect()
     }
 
     /// Returns the replies since the last call.

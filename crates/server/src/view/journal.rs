@@ -98,6 +98,12 @@ impl ChangeView {
                 ChangeView { fault: Some(fault.clone()), due: due.map(rfc3339), ..view }
             }
             StepChange::Silent { due } => ChangeView { due: due.map(rfc3339), ..view },
+            StepChange::Pending { direction, due } => ChangeView {
+                direction: Some(direction.to_string()),
+                due: Some(rfc3339(*due)),
+                ..view
+            },
+            StepChange::Absent { due } => ChangeView { due: due.map(rfc3339), ..view },
             StepChange::SetAside { direction, reason } => ChangeView {
                 direction: Some(direction.to_string()),
                 reason: Some(reason.clone()),

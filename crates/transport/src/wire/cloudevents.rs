@@ -5,15 +5,18 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sagamore_core::id::{Name, StepKey};
-use sagamore_core::message::{Command, Outcome, Refusal, Reply, ReplyTo};
-use sagamore_core::{Body, Timestamp};
+use sagamore_core::message::{
+    Command, Outcome, PENDING_MAX, Refusal, Reply, ReplyOutcome, ReplyTo,
+};
+use sagamore_core::{Body, Direction, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::headers::{
-    ATTEMPT, CAUSATION, CONTENT_TYPE, DEFINITION, EXPIRES, Headers, ID, OUTCOME, REPLY_PARTITION,
-    REPLY_TOPIC, Read, SOURCE, SPECVERSION, SUBJECT, TYPE, VERSION, write_id,
+    ATTEMPT, CAUSATION, CONTENT_TYPE, DEFINITION, DELAY, EXPIRES, Headers, ID, OUTCOME,
+    REPLY_PARTITION, REPLY_TOPIC, Read, SOURCE, SPECVERSION, SUBJECT, TYPE, VERSION, write_id,
 };
 use super::malformed::{Malformed, cut};
 use crate::record::Record;
@@ -99,9 +102,12 @@ pub fn encode_command(command: &Command, now: Timestamp) -> Record {
 pub fn encode_reply(reply: &Reply, reply_to: &ReplyTo, source: &Name, now: Timestamp) -> Record {
     let key = &reply.key;
     let (outcome, body) = match &reply.outcome {
-        Outcome::Done(output) => ("done", Cow::Borrowed(output.as_str())),
-        Outcome::Refused(refusal) => ("refused", json(refusal)),
-        Outcome::Fault(fault) => ("fault", json(&Fault { fault: Cow::Borrowed(fault) })),
+        ReplyOutcome::Final(Outcome::Done(output)) => ("done", Cow::Borrowed(output.as_str())),
+        ReplyOutcome::Final(Outcome::Refused(refusal)) => ("refused", json(refusal)),
+        ReplyOutcome::Final(Outcome::Fault(fault)) => ("fault", json(&Fault::of(fault))),
+        ReplyOutcome::Pending(_) => ("pending", Cow::Borrowed("{}")),
+        ReplyOutcome::Unknown(reason) => ("unknown", json(&Fault::of(reason))),
+        ReplyOutcome::Absent => ("absent", Cow::Borrowed("{}")),
     };
     let mut headers = Headers::new(body.len());
     headers.fixed(SPECVERSION, "1.0");
@@ -116,6 +122,9 @@ pub fn encode_reply(reply: &Reply, reply_to: &ReplyTo, source: &Name, now: Times
     headers.text(CAUSATION, |out| write_id(out, key));
     headers.step(key);
     headers.fixed(OUTCOME, outcome);
+    if let ReplyOutcome::Pending(delay) = &reply.outcome {
+        headers.number(DELAY, (*delay).min(PENDING_MAX).as_millis());
+    }
     headers.trace(reply.trace.as_ref());
     headers.fixed(CONTENT_TYPE, "application/json");
     headers.record(reply_to.topic.as_str().into(), Some(reply_to.partition), subject, &body)
@@ -169,7 +178,7 @@ pub fn decode_reply(record: &Record) -> Result<Reply, Undecodable> {
             format!("the body has {bytes} bytes, but at most {REPLY_BYTES_MAX} are allowed");
         return Err(undecodable(Some(key), Flaw::TooLarge, reason));
     }
-    match outcome(&read, &record.body) {
+    match outcome(&read, &record.body, key.direction) {
         Ok(outcome) => Ok(Reply { key, outcome, trace: read.trace() }),
         Err((flaw, reason)) => Err(undecodable(Some(key), flaw, reason)),
     }
@@ -198,9 +207,16 @@ fn answered(read: &Read<'_>, record: &Record) -> Result<StepKey, Malformed> {
     Ok(key)
 }
 
+/// The body of a fault, and of the reason why an outcome is unknown.
 #[derive(Serialize, Deserialize)]
 struct Fault<'a> {
     fault: Cow<'a, str>,
+}
+
+impl Fault<'_> {
+    fn of(text: &str) -> Fault<'_> {
+        Fault { fault: Cow::Borrowed(text) }
+    }
 }
 
 /// The part of a command without its key and reply address.
@@ -231,26 +247,48 @@ fn command(read: &Read<'_>, record: &Record) -> Result<Rest, Malformed> {
     })
 }
 
-fn outcome(read: &Read<'_>, body: &[u8]) -> Result<Outcome, (Flaw, String)> {
+fn outcome(
+    read: &Read<'_>,
+    body: &[u8],
+    direction: Direction,
+) -> Result<ReplyOutcome, (Flaw, String)> {
     let unreadable =
         |error: serde_json::Error| (Flaw::Body, format!("cannot read the body: {error}"));
-    match read.needed(OUTCOME).map_err(|defect| (Flaw::Headers, defect.to_string()))? {
-        "done" => Ok(Outcome::Done(storable(body).map_err(|reason| (Flaw::Body, reason))?)),
+    let of_headers = |defect: Malformed| (Flaw::Headers, defect.to_string());
+    let text = || {
+        let fault: Fault<'_> = serde_json::from_slice(body).map_err(unreadable)?;
+        Ok(fault.fault.into_owned())
+    };
+    let output = || storable(body).map_err(|reason| (Flaw::Body, reason));
+    Ok(match read.needed(OUTCOME).map_err(of_headers)? {
+        "done" => Outcome::Done(output()?).into(),
         "refused" => {
-            storable(body).map_err(|reason| (Flaw::Body, reason))?;
-            Ok(Outcome::Refused(serde_json::from_slice::<Refusal>(body).map_err(unreadable)?))
+            output()?;
+            let refusal = serde_json::from_slice::<Refusal>(body).map_err(unreadable)?;
+            Outcome::Refused(refusal).into()
         }
-        "fault" => {
-            let fault: Fault<'_> = serde_json::from_slice(body).map_err(unreadable)?;
-            Ok(Outcome::Fault(fault.fault.into_owned()))
+        "fault" => Outcome::Fault(text()?).into(),
+        "pending" => ReplyOutcome::Pending(delay(read).map_err(of_headers)?),
+        "unknown" => ReplyOutcome::Unknown(text()?),
+        "absent" if direction == Direction::Query => ReplyOutcome::Absent,
+        "absent" => {
+            return Err(of_headers(Malformed::header(OUTCOME, "'absent' answers no query")));
         }
         other => {
-            let reason = Malformed::header(
-                OUTCOME,
-                format_args!("'{other}' is neither done, refused nor fault"),
+            let why = format_args!(
+                "'{other}' is neither done, refused, fault, pending, unknown nor absent"
             );
-            Err((Flaw::Headers, reason.to_string()))
+            return Err(of_headers(Malformed::header(OUTCOME, why)));
         }
+    })
+}
+
+/// Returns the time for which a pending command is not resent.
+fn delay(read: &Read<'_>) -> Result<Duration, Malformed> {
+    let delay = Duration::from_millis(read.number(DELAY)?);
+    match delay <= PENDING_MAX {
+        true => Ok(delay),
+        false => Err(Malformed::header(DELAY, "more than 86400000 ms")),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The headers of messages in words, for generated documents.
 
 use super::headers::{
-    ATTEMPT, CAUSATION, CONTENT_TYPE, CORRELATION, DEFINITION, EXPIRES, GENERATION, HOP, ID, KIND,
-    OUTCOME, REPLY_PARTITION, REPLY_TOPIC, SOURCE, SPECVERSION, STEP, SUBJECT, TIME, TOLD_AT,
+    ATTEMPT, CAUSATION, CONTENT_TYPE, CORRELATION, DEFINITION, DELAY, EXPIRES, GENERATION, HOP, ID,
+    KIND, OUTCOME, REPLY_PARTITION, REPLY_TOPIC, SOURCE, SPECVERSION, STEP, SUBJECT, TIME, TOLD_AT,
     TRACEPARENT, TRACESTATE, TYPE, VERSION,
 };
 
@@ -31,7 +31,8 @@ pub enum Value {
 }
 
 const ACTIONS: &[&str] = &["action", "compensation"];
-const OUTCOMES: &[&str] = &["done", "refused", "fault"];
+const KINDS: &[&str] = &["action", "compensation", "query"];
+const OUTCOMES: &[&str] = &["done", "refused", "fault", "pending", "unknown", "absent"];
 const JSON: &[&str] = &["application/json"];
 
 /// The headers of events.
@@ -76,8 +77,8 @@ pub const COMMAND: &[Header] = &[
     always(STEP, "The step. Echoed in the reply.", Value::Text),
     always(
         KIND,
-        "Whether to execute or undo the step. Echoed in the reply.",
-        Value::OneOf(ACTIONS),
+        "Whether to execute, undo or query the step. Echoed in the reply.",
+        Value::OneOf(KINDS),
     ),
     always(
         GENERATION,
@@ -106,12 +107,17 @@ pub const REPLY: &[Header] = &[
     always(CAUSATION, "The command's id.", Value::Text),
     always(CORRELATION, "The saga, as in the command.", Value::Text),
     always(STEP, "The step, as in the command.", Value::Text),
-    always(KIND, "The direction, as in the command.", Value::OneOf(ACTIONS)),
+    always(KIND, "The direction, as in the command.", Value::OneOf(KINDS)),
     always(GENERATION, "The generation, as in the command.", Value::Number),
     always(
         OUTCOME,
         "The outcome, which determines the content of the body.",
         Value::OneOf(OUTCOMES),
+    ),
+    sometimes(
+        DELAY,
+        "Only with the outcome pending: how long not to resend, in ms, at most 86400000.",
+        Value::Number,
     ),
     sometimes(
         TRACEPARENT,
@@ -132,7 +138,7 @@ const fn sometimes(name: &'static str, about: &'static str, value: Value) -> Hea
 
 #[cfg(test)]
 mod tests {
-    use sagamore_core::message::{Command, Event, Outcome, Reply, ReplyTo};
+    use sagamore_core::message::{Command, Event, Outcome, Reply, ReplyOutcome, ReplyTo};
     use sagamore_core::{Body, Direction, Name, StepKey, Timestamp, TraceContext};
 
     use super::*;
@@ -186,7 +192,9 @@ mod tests {
     }
 
     fn reply(all: bool) -> Record {
-        let (outcome, trace) = (Outcome::Done(Body::empty()), trace(all));
+        let pending = ReplyOutcome::Pending(std::time::Duration::from_secs(1));
+        let outcome = if all { pending } else { Outcome::Done(Body::empty()).into() };
+        let trace = trace(all);
         let reply_to = ReplyTo { topic: "sagamore.replies".into(), partition: 0 };
         encode_reply(
             &Reply { key: key(), outcome, trace },

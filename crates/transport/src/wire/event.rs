@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use sagamore_core::message::Event;
-use sagamore_core::{Name, Timestamp};
+use sagamore_core::{Direction, Name, StepKey, Timestamp};
 
 use super::cloudevents::storable;
 use super::headers::{
-    CAUSATION, CONTENT_TYPE, DEFINITION, HOP, Headers, ID, Read, SPECVERSION, SUBJECT, TOLD_AT,
-    TYPE, VERSION,
+    CAUSATION, CONTENT_TYPE, DEFINITION, HOP, Headers, ID, KIND, Read, SPECVERSION, SUBJECT,
+    TOLD_AT, TYPE, VERSION,
 };
 use super::malformed::Malformed;
 use crate::record::Record;
@@ -74,7 +74,7 @@ pub fn decode_event(record: &Record) -> Result<Event, Malformed> {
         ));
     }
     let event = Event {
-        key: read.key()?,
+        key: key(&read)?,
         version: read.number(VERSION)?,
         name,
         causation: causation.map(str::to_owned),
@@ -88,6 +88,15 @@ pub fn decode_event(record: &Record) -> Result<Event, Malformed> {
     read.source()?;
     read.is_keyed(record, &event.key)?;
     Ok(event)
+}
+
+/// Returns the key of the reaction. Nothing queries a reaction.
+fn key(read: &Read<'_>) -> Result<StepKey, Malformed> {
+    let key = read.key()?;
+    match key.direction {
+        Direction::Action | Direction::Compensation => Ok(key),
+        Direction::Query => Err(Malformed::header(KIND, "neither action nor compensation")),
+    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ pub(super) const REPLY_TOPIC: &str = "ce_sagareplytopic";
 pub(super) const REPLY_PARTITION: &str = "ce_sagareplypartition";
 pub(super) const EXPIRES: &str = "ce_sagaexpires";
 pub(super) const OUTCOME: &str = "ce_sagaoutcome";
+pub(super) const DELAY: &str = "ce_sagadelay";
 pub(super) const CONTENT_TYPE: &str = "content-type";
 pub(super) const TRACEPARENT: &str = "traceparent";
 pub(super) const TRACESTATE: &str = "tracestate";
@@ -151,7 +152,7 @@ pub(super) struct Read<'a> {
 }
 
 /// The headers that are read and must not be duplicated.
-const READ: [&str; 19] = [
+const READ: [&str; 20] = [
     CORRELATION,
     STEP,
     KIND,
@@ -171,6 +172,7 @@ const READ: [&str; 19] = [
     ATTEMPT,
     EXPIRES,
     OUTCOME,
+    DELAY,
 ];
 /// Bit mask over [`READ`]: the headers that form the barrier's key.
 const OF_KEY: u32 = 0b1111;
@@ -262,7 +264,7 @@ impl<'a> Read<'a> {
             step: Name::new(step).map_err(|error| Malformed::header(STEP, error))?,
             direction: kind
                 .parse::<Direction>()
-                .map_err(|_| Malformed::header(KIND, "neither action nor compensation"))?,
+                .map_err(|_| Malformed::header(KIND, "neither action, compensation nor query"))?,
             generation: self.number(GENERATION)?,
         })
     }

@@ -16,8 +16,8 @@ use sagamore_core::saga::{
     StepStatus, Verb, Wait,
 };
 use sagamore_core::{
-    Body, Command, Definition, Direction, Name, Outcome, Refusal, Reply, ReplyTo, Saga, SagaId,
-    StepKey, Timestamp, decide,
+    Body, Command, Definition, Direction, Name, Outcome, Refusal, Reply, ReplyOutcome, ReplyTo,
+    Saga, SagaId, StepKey, Timestamp, decide,
 };
 
 /// One saga, its journal and a clock.
@@ -186,11 +186,11 @@ impl Play {
         &mut self,
         step: &str,
         direction: Direction,
-        outcome: Outcome,
+        outcome: impl Into<ReplyOutcome>,
     ) -> Result<Vec<String>, IgnoreReason> {
         let generation =
             self.saga.definition.index_of(&name(step)).map_or(1, |index| match direction {
-                Direction::Action => self.saga.steps[index].generation,
+                Direction::Action | Direction::Query => self.saga.steps[index].generation,
                 Direction::Compensation => self.saga.steps[index].undo_generation,
             });
         self.reply_of(step, direction, generation, outcome)
@@ -201,13 +201,17 @@ impl Play {
         step: &str,
         direction: Direction,
         generation: u32,
-        outcome: Outcome,
+        outcome: impl Into<ReplyOutcome>,
     ) -> Result<Vec<String>, IgnoreReason> {
         let key = StepKey { saga: self.saga.id.clone(), step: name(step), direction, generation };
-        self.input(&Input::Reply(Reply { key, outcome, trace: None }))
+        self.input(&Input::Reply(Reply { key, outcome: outcome.into(), trace: None }))
     }
 
-    pub fn action(&mut self, step: &str, outcome: Outcome) -> Result<Vec<String>, IgnoreReason> {
+    pub fn action(
+        &mut self,
+        step: &str,
+        outcome: impl Into<ReplyOutcome>,
+    ) -> Result<Vec<String>, IgnoreReason> {
         self.reply(step, Direction::Action, outcome)
     }
 
@@ -323,6 +327,7 @@ pub fn words(change: &Change) -> String {
         other => match (other.command(), other.step()) {
             (Some((step, Direction::Action)), _) => format!("send {step}"),
             (Some((step, Direction::Compensation)), _) => format!("undo {step}"),
+            (Some((step, Direction::Query)), _) => format!("query {step}"),
             (None, Some(step)) => format!("{step} {}", other.as_str()),
             (None, None) => other.as_str().to_owned(),
         },

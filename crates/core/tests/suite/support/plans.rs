@@ -1,6 +1,9 @@
 //! Random definitions.
 
-use sagamore_core::definition::{Draft, Kind};
+use std::collections::BTreeMap;
+
+use sagamore_core::Name;
+use sagamore_core::definition::{Draft, Kind, ParticipantContract, Repeat, Step};
 
 use super::{definition, step};
 
@@ -37,8 +40,42 @@ pub fn random_plan(rng: &mut fastrand::Rng) -> Draft {
         }
     }
     let mut draft = definition(steps);
+    draft.participants = without_barrier(&mut draft.steps, rng);
     draft.deadline_ms = rng.bool().then(|| rng.u64(13_000..40_000));
     draft
+}
+
+/// Gives half of the steps to participants without a barrier, and returns the contracts of those.
+/// Some of their undos refer to the action's output.
+fn without_barrier(
+    steps: &mut [Step],
+    rng: &mut fastrand::Rng,
+) -> BTreeMap<Name, ParticipantContract> {
+    let name = |text: &str| Name::new(text).unwrap();
+    let query = Some(name("toy.status"));
+    let mut contracts = BTreeMap::new();
+    if rng.bool() {
+        return contracts;
+    }
+    for step in steps {
+        let (participant, repeat, query) = match rng.u8(0..6) {
+            0 => ("keyed", Repeat::ByKey, None),
+            1 => ("never", Repeat::Never, None),
+            2 => ("asked", Repeat::Never, query.clone()),
+            _ => continue,
+        };
+        step.action.participant = name(participant);
+        if let Some(undo) = &mut step.compensation {
+            undo.participant = name(participant);
+            if rng.bool() {
+                let own = format!("{}.ticket", step.name).try_into().unwrap();
+                undo.fields.insert("ticket".to_owned(), own);
+            }
+        }
+        let contract = ParticipantContract { repeat, query, ..ParticipantContract::default() };
+        contracts.insert(name(participant), contract);
+    }
+    contracts
 }
 
 /// Lets the action refer to fields of earlier steps.

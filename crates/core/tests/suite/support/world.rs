@@ -2,18 +2,19 @@
 //! repeated, late and out of order. One seed is one run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use sagamore_core::apply::apply;
 use sagamore_core::decide::{Bound, decide_within};
-use sagamore_core::definition::Kind;
+use sagamore_core::definition::{Kind, Repeat};
 use sagamore_core::message::code;
 use sagamore_core::saga::{
     Change, Entry, IgnoreReason, Input, Rescue, Status, StepChange, StepStatus, Verb, Wait,
 };
 use sagamore_core::transitions::{Cell, used};
 use sagamore_core::{
-    Allowed, Body, Command, Direction, Name, Outcome, Refusal, Reply, Saga, StepKey, StepSet,
-    Timestamp,
+    Allowed, Body, Command, Direction, Name, Outcome, Refusal, Reply, ReplyOutcome, Saga, StepKey,
+    StepSet, Timestamp,
 };
 
 use super::{awaiting, begin, journalled, json, random_plan};
@@ -28,6 +29,10 @@ struct Barrier {
     undo_refused_up_to: u32,
     /// The participant's outputs lack the promised fields.
     mute: bool,
+    /// The results of a participant without a barrier, by command id.
+    results: BTreeMap<String, Outcome>,
+    /// The ids of commands that a gateway will not send again.
+    sent: BTreeSet<String>,
 }
 
 #[derive(Clone)]
@@ -191,10 +196,23 @@ impl World {
     fn serve_one(&mut self) {
         let twice = !self.healed && self.rng.u8(0..4) == 0;
         if let Some(command) = take(&mut self.commands, &mut self.rng, twice) {
-            let outcome = self.serve(&command);
-            let key = command.key;
-            self.replies.extend(outcome.map(|outcome| Reply { key, outcome, trace: None }));
+            self.execute(&command);
         }
+    }
+
+    /// Executes a command at its participant, which replies at most twice.
+    fn execute(&mut self, command: &Command) {
+        let outcomes: Vec<ReplyOutcome> = match self.repeat_of(command) {
+            Repeat::Barrier => self.serve(command).into_iter().collect(),
+            Repeat::ByKey => self.serve_by_key(command).into_iter().collect(),
+            Repeat::Never => self.serve_once(command),
+        };
+        let reply = |outcome| Reply { key: command.key.clone(), outcome, trace: None };
+        self.replies.extend(outcomes.into_iter().map(reply));
+    }
+
+    fn repeat_of(&self, command: &Command) -> Repeat {
+        self.saga.definition.contract(&command.participant).repeat
     }
 
     fn receive_one(&mut self) {
@@ -224,6 +242,9 @@ impl World {
         let any = &self.saga.definition.steps[self.rng.usize(0..self.saga.steps.len())].name;
         let any = (any.clone(), [Verb::Retry, Verb::Skip, Verb::Resolve][self.rng.usize(0..3)]);
         let (step, verb) = self.rng.choice(&rescues).cloned().unwrap_or(any);
+        if verb == Verb::Retry && self.would_repeat(&step) {
+            return;
+        }
         let index = self.saga.definition.index_of(&step).unwrap();
         let offered = rescues.contains(&(step.clone(), verb));
         let taken = self.input(&Input::Rescue(Rescue { step, verb, reason: "ada".into() })).is_ok();
@@ -231,6 +252,18 @@ impl World {
         if taken && verb != Verb::Retry {
             self.by_hand.insert(index);
         }
+    }
+
+    /// Returns whether a retry might repeat an effect, of which the operator knows: the participant
+    /// never deduplicates.
+    fn would_repeat(&self, step: &Name) -> bool {
+        let index = self.saga.definition.index_of(step).unwrap();
+        let action = &self.saga.definition.steps[index].action;
+        let never = self.saga.definition.contract(&action.participant).repeat == Repeat::Never;
+        let of_step = |command: &Command| command.key.step == *step;
+        let in_flight = self.commands.iter().chain(&self.unsent).any(of_step);
+        let has_effect = self.effects.iter().any(|(other, _)| *other == index);
+        never && (in_flight || has_effect)
     }
 
     /// Sets a random step aside.
@@ -241,7 +274,14 @@ impl World {
         let index = self.rng.usize(0..self.saga.steps.len());
         let awaited = self.saga.steps[index].wait.due().is_some();
         let undoing = self.saga.steps[index].status == StepStatus::Undoing;
-        let right = if undoing { Direction::Compensation } else { Direction::Action };
+        let plan = &self.saga.definition.steps[index];
+        let contract = self.saga.definition.contract(&plan.action.participant);
+        let unknown = self.saga.steps[index].status == StepStatus::Unknown;
+        let right = match (undoing, unknown && contract.is_queried()) {
+            (true, _) => Direction::Compensation,
+            (false, true) => Direction::Query,
+            (false, false) => Direction::Action,
+        };
         let wrong = if undoing { Direction::Action } else { Direction::Compensation };
         let direction = if self.rng.u8(0..4) == 0 { wrong } else { right };
         let step = self.saga.definition.steps[index].name.clone();
@@ -271,7 +311,7 @@ impl World {
             {
                 let reply = Reply {
                     key: command.key,
-                    outcome: Outcome::Fault("broken".into()),
+                    outcome: Outcome::Fault("broken".into()).into(),
                     trace: None,
                 };
                 let _ = self.input(&Input::Reply(reply));
@@ -333,6 +373,7 @@ impl World {
             self.cells.extend(used(&folded, change));
             self.check_order(&folded, change);
             self.check_patience(&folded, change, input);
+            check_resolved(&folded, change, input);
             apply(&mut folded, change, self.now).unwrap();
         }
         (folded.revision, folded.changed_at) = (decision.saga.revision, decision.saga.changed_at);
@@ -371,6 +412,9 @@ impl World {
                     "sent before its turn"
                 );
             }
+            Direction::Query => {
+                assert_eq!(saga.steps[index].status, StepStatus::Unknown, "queried although known");
+            }
             Direction::Compensation => {
                 let rest = [
                     StepStatus::Waiting,
@@ -395,8 +439,11 @@ impl World {
         if !state.wait.is_outstanding() || *input != Input::Tick {
             return; // the saga turns back and no longer awaits the step
         }
-        let undoing = state.status == StepStatus::Undoing;
-        let direction = if undoing { Direction::Compensation } else { Direction::Action };
+        let direction = match state.status {
+            StepStatus::Undoing => Direction::Compensation,
+            StepStatus::Unknown => Direction::Query,
+            _ => Direction::Action,
+        };
         let attempt = (saga.command(index, direction).id(), state.attempts);
         let sent_at = self.sent_at.get(&attempt).expect("a missed reply requires a sent command");
         let timeout = saga.definition.steps[index].patience.timeout();
@@ -424,7 +471,90 @@ impl World {
     }
 
     /// Executes a command with a barrier: claim, stored reply, tombstone, generations.
-    fn serve(&mut self, command: &Command) -> Option<Outcome> {
+    fn serve(&mut self, command: &Command) -> Option<ReplyOutcome> {
+        if !self.healed && self.rng.u8(0..12) == 0 {
+            return Some(self.pending());
+        }
+        self.serve_at_barrier(command).map(Into::into)
+    }
+
+    fn pending(&mut self) -> ReplyOutcome {
+        ReplyOutcome::Pending(Duration::from_millis(self.rng.u64(0..5_000)))
+    }
+
+    /// Executes a command at a participant that deduplicates by command id, without tombstones.
+    fn serve_by_key(&mut self, command: &Command) -> Option<ReplyOutcome> {
+        let index = self.saga.definition.index_of(&command.key.step).unwrap();
+        if let Some(result) = self.barriers[index].results.get(&command.id()) {
+            return Some(result.clone().into());
+        }
+        if command.expires_at.is_some_and(|expiry| expiry < self.now) && self.rng.bool() {
+            return None;
+        }
+        match self.rng.u8(0..12) {
+            0 if !self.healed => Some(self.pending()),
+            1 if !self.healed => Some(Outcome::Fault("broken".into()).into()),
+            2 if !self.healed => {
+                self.call(index, command);
+                Some(ReplyOutcome::Unknown("the connection broke".into()))
+            }
+            _ => Some(self.call(index, command).into()),
+        }
+    }
+
+    /// Executes a command at a participant that never deduplicates, behind a gateway that calls it
+    /// at most once for each command id.
+    fn serve_once(&mut self, command: &Command) -> Vec<ReplyOutcome> {
+        let unknown = || ReplyOutcome::Unknown("sent before".into());
+        let index = self.saga.definition.index_of(&command.key.step).unwrap();
+        let chance = if self.healed { u8::MAX } else { self.rng.u8(0..12) };
+        if command.key.direction == Direction::Query {
+            let key = StepKey { direction: Direction::Action, ..command.key.clone() };
+            let barrier = &mut self.barriers[index];
+            barrier.sent.insert(key.command_id());
+            let result = barrier.results.get(&key.command_id());
+            return match chance {
+                0 => vec![self.pending()],
+                1 => vec![Outcome::Fault("broken".into()).into()],
+                2 => vec![ReplyOutcome::Unknown("the service does not say".into())],
+                _ => vec![result.map_or(ReplyOutcome::Absent, |result| result.clone().into())],
+            };
+        }
+        if !self.barriers[index].sent.insert(command.id()) {
+            return vec![unknown()];
+        }
+        if chance == 0 {
+            self.barriers[index].sent.remove(&command.id());
+            return vec![Outcome::Fault("cannot connect".into()).into()];
+        }
+        let result = self.call(index, command).into();
+        match chance {
+            1 => vec![ReplyOutcome::Unknown("the connection broke".into())],
+            2 => vec![self.pending(), result],
+            3 => vec![],
+            _ => vec![result],
+        }
+    }
+
+    /// Lets a participant without a barrier execute a command: it has an effect, or is refused.
+    fn call(&mut self, index: usize, command: &Command) -> Outcome {
+        assert!(!command.body.as_str().contains("null"), "a field is missing: {:?}", command.body);
+        let StepKey { direction, generation, .. } = &command.key;
+        let barrier = &mut self.barriers[index];
+        let refused_up_to = match direction {
+            Direction::Action | Direction::Query => barrier.action_refused_up_to,
+            Direction::Compensation => barrier.undo_refused_up_to,
+        };
+        let refuses = *generation <= refused_up_to;
+        let result = if refuses { refused("no") } else { done(barrier.mute) };
+        barrier.results.insert(command.id(), result.clone());
+        if !refuses {
+            self.effects.push((index, *direction));
+        }
+        result
+    }
+
+    fn serve_at_barrier(&mut self, command: &Command) -> Option<Outcome> {
         assert!(!command.body.as_str().contains("null"), "a field is missing: {:?}", command.body);
         let StepKey { step, direction, generation, .. } = &command.key;
         let index = self.saga.definition.index_of(step).unwrap();
@@ -434,6 +564,7 @@ impl World {
         let broken = !self.healed && self.rng.u8(0..5) == 0;
         let barrier = &mut self.barriers[index];
         let (row, refused_up_to) = match direction {
+            Direction::Query => panic!("a participant with a barrier is queried"),
             Direction::Action => (&barrier.action, barrier.action_refused_up_to),
             Direction::Compensation => (&barrier.undo, barrier.undo_refused_up_to),
         };
@@ -457,6 +588,7 @@ impl World {
         let refuses = !nothing_to_undo && *generation <= refused_up_to;
         let stored = if refuses { Stored::Refused } else { Stored::Done };
         match direction {
+            Direction::Query => {}
             Direction::Action => barrier.action = Some((*generation, stored)),
             Direction::Compensation => barrier.undo = Some((*generation, stored)),
         }
@@ -476,9 +608,7 @@ impl World {
         let commands = std::mem::take(&mut self.commands);
         let effects = self.effects_not_by_hand();
         for command in commands.iter().chain(&commands) {
-            let outcome = self.serve(command);
-            let key = command.key.clone();
-            self.replies.extend(outcome.map(|outcome| Reply { key, outcome, trace: None }));
+            self.execute(command);
         }
         if self.saga.status.has_ended() {
             assert_eq!(self.effects_not_by_hand(), effects, "an effect after the end");
@@ -512,7 +642,10 @@ impl World {
                 self.effects.iter().filter(|effect| **effect == (index, direction)).count()
             };
             let (actions, undos) = (count(Direction::Action), count(Direction::Compensation));
-            assert!(actions <= 1 && undos <= actions, "an effect twice, or an undo of nothing");
+            // resolved by hand: without a barrier, the undo cannot tell
+            let by_hand = self.by_hand.contains(&index);
+            assert!(actions <= 1 && undos <= 1, "an effect twice");
+            assert!(undos <= actions || by_hand, "an undo of nothing");
             match self.saga.status {
                 Status::Completed => {
                     assert!(undos == 0, "completed although a step was undone");
@@ -543,6 +676,27 @@ impl World {
                 }
             }
         }
+    }
+}
+
+/// Asserts protocol rule 37: without a barrier, only a resolved action is undone, and a command
+/// that may have taken effect is not repeated, except by an operator.
+fn check_resolved(saga: &Saga, change: &Change, input: &Input) {
+    let Some((step, direction)) = change.command() else { return };
+    let index = saga.definition.index_of(step).unwrap();
+    let participant = &saga.definition.steps[index].action.participant;
+    let (repeat, status) = (saga.definition.contract(participant).repeat, saga.steps[index].status);
+    if repeat != Repeat::Barrier && direction == Direction::Compensation {
+        let is_resolved = matches!(status, StepStatus::Done | StepStatus::Undoing);
+        assert!(is_resolved, "undone before it is resolved: {status:?}");
+    }
+    // only a fault leads to a pause
+    let is_after_fault = saga.steps[index].wait.is_retry();
+    let is_repeat =
+        status == StepStatus::Unknown || (status == StepStatus::Undoing && !is_after_fault);
+    let by_operator = matches!(input, Input::Rescue(_));
+    if repeat == Repeat::Never && direction != Direction::Query && is_repeat {
+        assert!(by_operator, "sent again although it may have taken effect");
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use sagamore_core::definition::Definition;
 use sagamore_core::id::{Name, SagaId};
-use sagamore_core::{Body, Command, Message, Outcome, Refusal, Reply, Timestamp};
+use sagamore_core::{Body, Command, Message, Outcome, Refusal, Reply, ReplyOutcome, Timestamp};
 use sagamore_database::Database;
 use sagamore_engine::{
     Detail, Error, Handle, Options, Orchestrator, Probe, Renewal, Start, StartError, Started,
@@ -206,8 +206,8 @@ impl Rig {
         commands.remove(0)
     }
 
-    pub async fn reply(&self, command: &Command, outcome: Outcome) {
-        let reply = Reply { key: command.key.clone(), outcome, trace: None };
+    pub async fn reply(&self, command: &Command, outcome: impl Into<ReplyOutcome>) {
+        let reply = Reply { key: command.key.clone(), outcome: outcome.into(), trace: None };
         self.send(&reply, command).await;
     }
 

@@ -51,6 +51,7 @@ pub fn state_of<'a>(rows: impl IntoIterator<Item = &'a FactView>) -> StepState {
         match row.direction {
             Direction::Action => done = true,
             Direction::Compensation => undone = true,
+            Direction::Query => {}
         }
     }
     match (done, undone) {
