@@ -6,7 +6,6 @@ mod draw;
 mod form;
 mod ledger;
 mod shapes;
-mod wire;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,12 +14,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::random::Random;
+use crate::wire::{Connection, Outcome, Response};
 use crate::workspace::Workspace;
 use draw::{Client, WAIT_S_MAX};
 use form::{Form, Kind};
 use ledger::Ledger;
 use shapes::Operation;
-use wire::{Connection, Outcome, Response};
 
 /// Requests of a full run, in all forms together.
 pub const REQUESTS: u64 = 100_000;

@@ -14,6 +14,7 @@ pub mod kills;
 mod proxy;
 mod random;
 mod site;
+mod wire;
 
 mod load;
 
@@ -21,3 +22,4 @@ pub mod chaos;
 pub mod fuzz;
 pub mod outages;
 pub mod poison;
+pub mod smoke;

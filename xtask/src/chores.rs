@@ -4,14 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::{caps, directions, documents, purity, words};
 use anyhow::{Context, Result, ensure};
 use sagamore_e2e::services::Services;
 use sagamore_e2e::workspace::Workspace;
-use sagamore_e2e::{chaos, foreign, fuzz, kills, outages};
+use sagamore_e2e::{chaos, foreign, fuzz, kills, outages, smoke};
 
 /// The check that `--tested` skips.
 pub const TESTS: &str = "tests";
@@ -37,11 +36,6 @@ const REAL_TOO: [&str; 6] =
 const ON_SERVERS: [&str; 4] = ["real", "kills", "choreographed", "requests"];
 /// The checks that replay the real orders.
 const NEED_ORDERS: [&str; 2] = ["kills", "choreographed"];
-/// The build with TLS and planted bugs. Either feature rebuilds most crates, so the tests of both
-/// share one build. With crates' names instead of `--workspace`, cargo would build many
-/// dependencies again.
-const FEATURED: [&str; 4] =
-    ["test", "--workspace", "--features", "sagamore-shop/tls,sagamore-sim/planted-bugs"];
 /// The build of the simulator, with the features of the tests.
 const SIMULATOR: &[&str] = &["build", "--quiet", "--workspace", "--bin", "sagamore-sim"];
 
@@ -83,6 +77,11 @@ pub const CHORES: &[Chore] = &[
         about: "a crate with three dependencies builds and passes its tests (not in ci: rebuilds \
             all dependencies)",
         run: outside,
+    },
+    Chore {
+        name: "release",
+        about: "the README's first commands work in a build without debug assertions",
+        run: smoke::run,
     },
     Chore {
         name: "real",
@@ -293,21 +292,11 @@ fn real(workspace: &Workspace) -> Result<Vec<String>> {
         let mut all = vec!["test", "--workspace", "--no-fail-fast", "--lib"];
         all.extend(tests.iter().flat_map(|test| ["--test", test]));
         let mut offences = workspace.cargo_with(&all, &variables)?;
-        let variables: Vec<_> = variables.into_iter().chain(installed_openssl()).collect();
-        offences.extend(
-            workspace.cargo_with(&[&FEATURED[..], &["--test", "secure"]].concat(), &variables)?,
-        );
+        offences.extend(smoke::test(workspace, "secure", &variables)?);
         Ok(offences)
     });
     let stopped = if ran_before { Ok(()) } else { services.down() };
     outcome.and_then(|offences| stopped.map(|()| offences))
-}
-
-/// Returns the variable that makes the build use the installed OpenSSL, if its headers exist.
-/// Building OpenSSL takes two minutes.
-fn installed_openssl() -> Option<(&'static str, String)> {
-    let found = Command::new("pkg-config").args(["--exists", "openssl"]).status();
-    found.is_ok_and(|status| status.success()).then(|| ("OPENSSL_NO_VENDOR", "1".to_owned()))
 }
 
 /// Returns the names of the tests that use real services.
@@ -378,8 +367,7 @@ fn planted(workspace: &Workspace) -> Result<Vec<String>> {
             offences.push(format!("{}: must not enable planted bugs", source.path));
         }
     }
-    let planted = [&FEATURED[..], &["--test", "planted"]].concat();
-    offences.extend(workspace.cargo_with(&planted, installed_openssl().as_slice())?);
+    offences.extend(smoke::test(workspace, "planted", &[])?);
     Ok(offences)
 }
 

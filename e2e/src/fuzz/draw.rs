@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use super::shapes::Operation;
-use super::wire::Request;
 use crate::random::Random;
+use crate::wire::Request;
 
 /// Maximum remembered values of one kind.
 const SEEN_MAX: usize = 40;

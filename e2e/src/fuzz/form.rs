@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::wire::{Connection, Outcome, Request, Response};
 use crate::services::Services;
+use crate::wire::{Connection, Outcome, Request, Response};
 use crate::workspace::Workspace;
 
 /// The time limit for a process to become ready.

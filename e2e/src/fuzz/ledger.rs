@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 
 use super::shapes::Operation;
-use super::wire::{Request, Response};
+use crate::wire::{Request, Response};
 
 /// Maximum printed violations of one kind.
 const SHOWN_MAX: usize = 3;
