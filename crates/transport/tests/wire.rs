@@ -262,7 +262,7 @@ fn a_reply_with_a_nul_is_rejected() {
         Outcome::Done(Body::parse(r#"{"tracking":"a\u0000b"}"#).unwrap()),
         Outcome::Refused(Refusal::new("sold-out", "a\0b")),
     ] {
-        let reply = Reply { key: key.clone(), outcome, trace: None };
+        let reply = Reply { key: key.clone(), outcome: outcome.into(), trace: None };
         let record = encode_reply(&reply, &reply_to, &Name::new("payment").unwrap(), Timestamp(0));
         let undecodable = decode_reply(&record).unwrap_err();
         assert_eq!((undecodable.key, undecodable.flaw), (Some(key.clone()), Flaw::Body));
