@@ -30,6 +30,7 @@ const MEASURE: &[(&str, &str)] = &[
     ("crates/sagamore/src/cli/", "time limit of a command's wait"),
     ("crates/sagamore/examples/memory.rs", "duration of the traffic"),
     ("crates/sagamore/examples/poison/", "latency of the sagas beside a poisoned one"),
+    ("crates/sagamore/examples/http_participants.rs", "latency and throughput"),
     ("crates/sagamore/examples/takeover.rs", "duration of a takeover"),
     ("sim/src/main.rs", "duration of a simulator run"),
 ];

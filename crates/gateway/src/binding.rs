@@ -147,6 +147,12 @@ impl Egress {
         Egress(endpoints.into_iter().map(Endpoint::address).collect())
     }
 
+    /// Adds the address of a URL.
+    pub fn with(mut self, endpoint: &Endpoint) -> Egress {
+        self.0.insert(endpoint.address());
+        self
+    }
+
     /// Checks that the URL's address is in the list.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod check;
 mod definitions;
 mod dev;
 mod doctor;
+mod gateway;
 mod graph;
 mod init;
 mod list;
@@ -186,8 +187,8 @@ fn meaningless(command: &clap::Command, matches: &ArgMatches) -> Option<&'static
 /// The variable of the data directory.
 const DATA_VARIABLE: &str = "SAGAMORE_DATA";
 /// The names of the arguments in [`DevArgs`].
-const DEV_ARGUMENTS: [&str; 8] =
-    ["listen", "data", "ephemeral", "sagas_max", "choreography", "refuse", "slow", "fail"];
+const DEV_ARGUMENTS: [&str; 9] =
+    ["listen", "data", "ephemeral", "sagas_max", "choreography", "http", "refuse", "slow", "fail"];
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -254,6 +255,10 @@ enum Command {
     Graph(GraphArgs),
     /// Run one service as its own process, on Kafka and PostgreSQL
     Service(ServiceArgs),
+    /// Run the gateways of the configured HTTP participants as their own process, on Kafka
+    ///
+    /// `dev` and `serve` run them too. Several processes share the participants' commands.
+    Gateway,
     /// Print a reference page
     #[command(hide = true)]
     Docs {
@@ -314,6 +319,7 @@ async fn run_verb(invocation: &Invocation, verbs: &[ProgramVerb], cli: Cli) -> R
         Some(Command::Check(args)) => check::run(invocation, &args),
         Some(Command::Test(args)) => test::run(&args),
         Some(Command::Graph(args)) => graph::run(invocation, &args),
+        Some(Command::Gateway) => gateway::run(invocation).await,
         Some(Command::Docs { page }) => {
             print_page(&invocation.program, verbs, page);
             Ok(Exit::Completed)

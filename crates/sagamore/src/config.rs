@@ -3,6 +3,7 @@
 
 mod keys;
 mod origin;
+mod participants;
 mod pem;
 mod schema;
 mod source;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ProgramError;
 pub use origin::{Value, explain};
+pub use participants::ParticipantSettings;
 pub use schema::{RESERVED, Schema};
 use source::Source;
 
@@ -43,6 +45,8 @@ pub struct Settings {
     pub choreography: bool,
     /// Saga files, and folders of them, that `serve` and `observe` load at their start.
     pub definitions: Vec<PathBuf>,
+    /// The only addresses that gateways connect to; if empty, those of the participants' URLs.
+    pub egress: Vec<String>,
     /// The table `[kafka]`.
     pub kafka: KafkaSettings,
     /// The database server of all processes without their own.
@@ -55,6 +59,8 @@ pub struct Settings {
     pub observer: ObserverSettings,
     /// The services, by name: `[services.NAME]`.
     pub services: BTreeMap<String, ServiceSettings>,
+    /// The bindings of participants, by name: `[participants.NAME]`.
+    pub participants: BTreeMap<String, ParticipantSettings>,
     /// The positions of all values.
     #[serde(skip)]
     source: Source,
@@ -176,6 +182,7 @@ impl Settings {
             allow_unauthenticated: false,
             choreography: false,
             definitions: Vec::new(),
+            egress: Vec::new(),
             kafka: KafkaSettings {
                 brokers: "127.0.0.1:9092".into(),
                 replication: None,
@@ -203,6 +210,7 @@ impl Settings {
                 tells_overdue: false,
             },
             services: schema.defaults(),
+            participants: schema.bindings(),
             source: Source::of_schema(schema.clone()),
         }
     }
@@ -311,6 +319,11 @@ impl Settings {
         names.iter().filter_map(|name| Some((name.as_str(), self.services.get(name)?))).collect()
     }
 
+    /// Whether the program has a service of this name built in.
+    fn is_built_in(&self, name: &str) -> bool {
+        self.source.schema().is_built_in(name)
+    }
+
     /// Returns the settings of one service.
     pub fn service(&self, name: &str) -> Option<&ServiceSettings> {
         self.services.get(name)
@@ -332,7 +345,7 @@ pub(crate) mod tests {
         .with_events(vec!["seat.reserved".to_owned()])
     }
 
-    fn of(toml: &str) -> anyhow::Result<Settings> {
+    pub fn of(toml: &str) -> anyhow::Result<Settings> {
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("sagamore.toml");
         std::fs::write(&file, toml)?;

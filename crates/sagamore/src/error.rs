@@ -40,6 +40,12 @@ pub enum Error {
     /// A service failed.
     #[error("{name}: {source}")]
     Service { name: String, source: sagamore_sdk::Error },
+    /// The gateway of a participant failed.
+    #[error("gateway of {name}: {source}")]
+    Gateway { name: String, source: sagamore_gateway::Error },
+    /// A built-in service has a binding.
+    #[error("{0} is a built-in service and has a URL: remove --http {0}")]
+    Bound(String),
     /// The configuration and a live topic have different numbers of partitions.
     #[error(
         "{key} is {configured}, but the live topic {topic} has {live} partitions. Nothing was \

@@ -27,6 +27,8 @@ mod draw;
 #[cfg(feature = "server")]
 mod error;
 #[cfg(feature = "server")]
+mod http_participants;
+#[cfg(feature = "server")]
 pub mod invocation;
 pub mod prelude;
 #[cfg(feature = "server")]
@@ -56,6 +58,8 @@ pub use cli::args::{Format, FormatArgs};
 pub use config::SAGAS_MAX;
 #[cfg(feature = "server")]
 pub use error::{BuildError, Error, ProgramError};
+#[cfg(feature = "server")]
+pub use http_participants::HttpParticipants;
 #[cfg(feature = "server")]
 pub use invocation::Invocation;
 #[cfg(feature = "server")]

@@ -13,7 +13,8 @@ use crate::blueprint::Blueprint;
 use crate::cli::process::{self, ListenAddress};
 use crate::config::SAGAS_MAX;
 use crate::error::{ProgramError, STOP_MAX};
-use crate::stack::Stack;
+use crate::http_participants::HttpParticipants;
+use crate::stack::{self, Stack};
 
 /// Options of [`Program::start`](crate::Program::start).
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct StartOptions {
     pub sagas_max: usize,
     /// Whether the program's choreography runs instead of its main story.
     pub choreography: bool,
+    /// Participants that are called over HTTP.
+    pub participants: HttpParticipants,
 }
 
 /// The running embedded stack. Dropping it without [`Running::stop`] is like a crash, which loses
@@ -52,6 +55,7 @@ impl StartOptions {
             allow_unauthenticated: false,
             sagas_max: SAGAS_MAX,
             choreography: false,
+            participants: HttpParticipants::default(),
         }
     }
 }
@@ -68,14 +72,16 @@ impl Running {
                 Some(process::listen(&place, options.allow_unauthenticated).await?)
             }
         };
-        let stack =
-            Stack::open(program, options.choreography, &options.data, options.sagas_max).await?;
+        let StartOptions { choreography, data, sagas_max, participants, .. } = options;
+        let mut stack = Stack::open(program, choreography, &data, sagas_max).await?;
+        let folder = stack::directory(program, choreography, &data);
+        stack.call(program.story(choreography), &folder, participants).await?;
         let serving = match listener {
             None => None,
             Some(listener) => {
                 let address = listener.local_addr().context("read the listener's address")?;
                 let (stop, stopped) = oneshot::channel::<()>();
-                let router = stack.router(program, options.choreography, None);
+                let router = stack.router(program, choreography, None);
                 let server = tokio::spawn(http::serve(listener, router, async move {
                     let _ = stopped.await;
                 }));

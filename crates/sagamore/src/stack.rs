@@ -14,6 +14,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_core::Name;
 use sagamore_database::Database;
 use sagamore_engine::{Observer, ObserverOptions, Orchestrator};
+use sagamore_gateway::Contracts;
 use sagamore_sdk::Participant;
 use sagamore_server::http::routes::Routes;
 use sagamore_server::http::{self, App, ObserverApp};
@@ -23,12 +24,16 @@ use sagamore_transport::{Log, Transport};
 use crate::blueprint::Blueprint;
 use crate::crew::{Crew, StopSignal};
 use crate::error::Error;
+use crate::http_participants::{self, HttpParticipants};
 use crate::stand_in::{Behaviour, Cast};
 use crate::story::{ServiceEntry, Story};
 use lock::Lock;
 
 /// The subdirectory with the data of a program's choreography.
 pub const CHOREOGRAPHY_FOLDER: &str = "choreography";
+
+/// The interval between reads of the known definitions.
+const CONTRACTS_EVERY: Duration = Duration::from_secs(1);
 
 /// The running embedded stack.
 pub struct Stack {
@@ -38,6 +43,8 @@ pub struct Stack {
     log: Log,
     lock: Lock,
     stand_ins: StandIns,
+    /// The participants that are called over HTTP.
+    bound: Vec<Name>,
 }
 
 impl Stack {
@@ -98,7 +105,7 @@ impl Stack {
                 participant.run(stopped).await.map_err(|source| Error::Service { name, source })
             });
         }
-        Ok(Stack { server, crew, log, lock, stand_ins: StandIns::default() })
+        Ok(Stack { server, crew, log, lock, stand_ins: StandIns::default(), bound: Vec::new() })
     }
 
     /// Plays each participant of a known definition that has no service. Returns those known now.
@@ -108,7 +115,8 @@ impl Stack {
         behaviour: Behaviour,
     ) -> Result<Vec<Name>, Error> {
         let Some(handle) = self.server.handle.clone() else { return Ok(Vec::new()) };
-        let real = self.server.services.iter().map(|host| host.name.clone()).collect();
+        let services = self.server.services.iter().map(|host| &host.name);
+        let real = services.chain(&self.bound).cloned().collect();
         let transport: Arc<dyn Transport> = Arc::new(self.log.clone());
         let data = data.to_owned();
         let has_barrier = move |name: &Name| file(&data, name.as_str()).exists();
@@ -118,6 +126,54 @@ impl Stack {
         cast.warn_of_idle_flags();
         self.crew.spawn("the stand-ins", |stopped| cast.run(stopped));
         Ok(self.stand_ins.names())
+    }
+
+    /// Calls these participants over HTTP from now on.
+    pub async fn call(
+        &mut self,
+        story: &Story,
+        data: &Path,
+        participants: HttpParticipants,
+    ) -> Result<(), Error> {
+        if participants.is_empty() {
+            return Ok(());
+        }
+        if let Some((name, _)) =
+            participants.endpoints().find(|(name, _)| self.server.service(name.as_str()).is_some())
+        {
+            return Err(Error::Bound(name.to_string()));
+        }
+        self.bound = participants.endpoints().map(|(name, _)| name.clone()).collect();
+        let transport: Arc<dyn Transport> = Arc::new(self.log.clone());
+        let contracts = http_participants::contracts(&story.sagas);
+        let partitions = sagamore_sdk::Options::default().partitions;
+        let database = database(data, "gateway")?;
+        let gateways = participants.gateways(&transport, &contracts, &database, |_| partitions)?;
+        self.follow_contracts(contracts);
+        for (name, mut gateway) in gateways {
+            let subscribed = gateway.subscribe().await;
+            subscribed.map_err(|source| Error::Gateway { name: name.clone(), source })?;
+            self.crew.spawn(format!("the gateway of {name}"), move |stopped| async move {
+                gateway.run(stopped).await.map_err(|source| Error::Gateway { name, source })
+            });
+        }
+        Ok(())
+    }
+
+    /// Adds the contracts of definitions that the orchestrator learns.
+    fn follow_contracts(&mut self, contracts: Contracts) {
+        let Some(handle) = self.server.handle.clone() else { return };
+        self.crew.spawn("the contracts of participants", |mut stopped| async move {
+            loop {
+                for definition in handle.known_definitions() {
+                    http_participants::add(&contracts, &definition);
+                }
+                tokio::select! {
+                    () = &mut stopped => return Ok(()),
+                    () = tokio::time::sleep(CONTRACTS_EVERY) => {}
+                }
+            }
+        });
     }
 
     /// Returns the router with the routes of the story, of its services, and of the API.

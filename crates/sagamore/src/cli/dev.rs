@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -13,14 +13,17 @@ use sagamore_core::Name;
 use super::process::{self, HttpProcess, ListenAddress, Work};
 use super::reload;
 use crate::blueprint::Greeting;
-use crate::config::SAGAS_MAX;
+use crate::config::{SAGAS_MAX, Settings};
 use crate::error::Error;
+use crate::http_participants::HttpParticipants;
 use crate::invocation::Invocation;
 use crate::output::Exit;
 use crate::saga_files::{SagaFiles, snapshot};
 use crate::stack::{self, Stack};
 use crate::stand_in::{Behaviour, BehaviourArgs};
 
+/// The configuration that `dev` reads without `--config`, if it exists.
+const CONFIG_FILE: &str = "sagamore.toml";
 /// Maximum stored versions that the greeting considers.
 const LISTED_MAX: u32 = 100;
 
@@ -77,6 +80,10 @@ pub struct DevArgs {
     /// Run the program's choreography: services react to each other's events, without orchestrator
     #[arg(long, conflicts_with = "sagas_max")]
     choreography: bool,
+    /// Participant that is called over HTTP; may be repeated. Limits and signatures:
+    /// [participants.NAME] in the configuration, or in ./sagamore.toml
+    #[arg(long, value_name = "NAME=URL", value_parser = binding)]
+    http: Vec<(String, String)>,
     #[command(flatten)]
     stand_ins: BehaviourArgs,
 }
@@ -102,6 +109,7 @@ pub async fn run(invocation: &Invocation, command: DevCommand) -> Result<Exit> {
         .context("create a temporary directory")?;
     let data: PathBuf =
         ephemeral.as_ref().map_or(args.data, |directory| directory.path().to_owned());
+    let participants = participants(invocation, &args.http)?;
     let mut stack = Stack::open(program, choreography, &data, args.sagas_max).await?;
     if let Some(handle) = stack.server.handle.clone() {
         reload::register_all(&handle, files).await?;
@@ -109,6 +117,8 @@ pub async fn run(invocation: &Invocation, command: DevCommand) -> Result<Exit> {
             stack.spawn("the reload", |stopped| reload::follow(paths, handle, seen, stopped));
         }
     }
+    let folder = stack::directory(program, choreography, &data);
+    stack.call(program.story(choreography), &folder, participants).await?;
     let behaviour = Behaviour::of(args.stand_ins);
     let stand_ins = stack.play_stand_ins(&data, behaviour).await?;
     for samples in &program.story(choreography).samples {
@@ -145,6 +155,23 @@ async fn active(stack: &Stack) -> Result<Vec<String>> {
     let listed = handle.definitions(None, LISTED_MAX).await?;
     let versions = listed.iter().map(|listed| &listed.version).filter(|version| version.is_active);
     Ok(versions.map(|version| format!("{}@{}", version.name, version.version)).collect())
+}
+
+/// Parses `NAME=URL`.
+fn binding(text: &str) -> Result<(String, String), String> {
+    let (name, url) = text.split_once('=').ok_or("write NAME=URL")?;
+    let bound = HttpParticipants::default().bind(name, url);
+    bound.map(|_| (name.to_owned(), url.to_owned())).map_err(|error| error.to_string())
+}
+
+/// Returns the HTTP participants of the configuration and of the flags.
+fn participants(invocation: &Invocation, flags: &[(String, String)]) -> Result<HttpParticipants> {
+    let here = Path::new(CONFIG_FILE);
+    let file = invocation.config_file().or_else(|| here.exists().then_some(here));
+    let settings = Settings::load(&invocation.program.schema(), file)?;
+    let configured = settings.http_participants()?;
+    let bind = |bound: HttpParticipants, (name, url): &(String, String)| bound.bind(name, url);
+    Ok(flags.iter().try_fold(configured, bind)?)
 }
 
 impl Work for Stack {

@@ -95,6 +95,9 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
     {
         report("unfinished chains", found);
     }
+    for (name, endpoint) in settings.http_participants()?.endpoints() {
+        report(&format!("participant {name}"), reached(&endpoint.address()).await);
+    }
     for (what, found) in databases(&settings, story).await {
         report(&what, found);
     }
@@ -138,6 +141,16 @@ async fn accepts_connections(brokers: &str) -> bool {
         }
     }
     false
+}
+
+/// Checks that a participant accepts connections. Its commands wait while it does not.
+async fn reached(address: &str) -> Result<String, String> {
+    let connecting = tokio::net::TcpStream::connect(address);
+    match tokio::time::timeout(CONNECT_MAX, connecting).await {
+        Ok(Ok(_)) => Ok(format!("{address} accepts connections")),
+        Ok(Err(error)) => Err(format!("cannot connect to {address}: {error}. Is it running?")),
+        Err(_) => Err(format!("{address} accepts no connection within {CONNECT_MAX:?}")),
+    }
 }
 
 /// Returns the settings to check when no broker responds. With TLS or SASL the client's error names

@@ -16,7 +16,7 @@ use sagamore_server::{Server, StartupWait};
 use sagamore_transport::Transport;
 
 use super::process::{self, HttpProcess, ListenAddress, PAUSE, host};
-use super::{observe, topics};
+use super::{gateway, observe, topics};
 use crate::brokers::KafkaHealth;
 use crate::config::Settings;
 use crate::crew::Crew;
@@ -54,6 +54,8 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
     let address = listener.local_addr().context("read the listener's address")?;
     let metrics = process::record_metrics()?;
     let definitions = sagas(invocation, &settings);
+    let mut crew = Crew::new();
+    gateway::spawn(&settings, &definitions, &mut crew)?;
     let first_saga = definitions.first().map(|definition| definition.name.clone());
     let owner = owner(&address.to_string());
     let waiting = StartupWait::default();
@@ -97,7 +99,6 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
     };
     let router = http::router("Sagamore", own.merge(http::orchestrator_routes(app)), &problems);
     let process = HttpProcess::begin(listener, router, invocation.stop()?);
-    let mut crew = Crew::new();
     crew.spawn("the orchestrator", |stopped| async {
         orchestrator.run(stopped).await.map_err(Error::Engine)
     });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ServiceSettings;
+use super::{ParticipantSettings, ServiceSettings};
 
 /// The default port of the first service. The next services have the following ports.
 const FIRST_PORT: u16 = 3001;
@@ -10,7 +10,7 @@ const FIRST_PORT: u16 = 3001;
 const OBSERVER_PORT: u16 = 3005;
 
 /// Names of tables and keys, which no service can have.
-pub const RESERVED: [&str; 14] = [
+pub const RESERVED: [&str; 16] = [
     "namespace",
     "allow_unauthenticated",
     "choreography",
@@ -21,6 +21,8 @@ pub const RESERVED: [&str; 14] = [
     "orchestrator",
     "observer",
     "services",
+    "participants",
+    "egress",
     "engine",
     "sagamore",
     "gateway",
@@ -39,6 +41,8 @@ pub struct Schema {
     is_open: bool,
     /// The names of the program's events.
     events: Vec<String>,
+    /// The participants with a binding.
+    bound: Vec<String>,
 }
 
 impl Schema {
@@ -57,6 +61,7 @@ impl Schema {
             external,
             short_keys,
             events: Vec::new(),
+            bound: Vec::new(),
         }
     }
 
@@ -93,6 +98,16 @@ impl Schema {
         self.names.iter().cloned().zip(ports.map(settings)).collect()
     }
 
+    /// Returns the default bindings of all participants that the configuration names.
+    pub(super) fn bindings(&self) -> BTreeMap<String, ParticipantSettings> {
+        self.bound.iter().map(|name| (name.clone(), ParticipantSettings::default())).collect()
+    }
+
+    /// Whether the program has a service of this name built in.
+    pub(super) fn is_built_in(&self, name: &str) -> bool {
+        !self.is_open && self.names.iter().any(|service| service == name)
+    }
+
     /// Returns the full key: `services.order.listen` for `order.listen`.
     pub(super) fn full_key(&self, key: &str) -> String {
         let first = key.split('.').next().unwrap_or(key);
@@ -106,8 +121,15 @@ impl Schema {
         key.strip_prefix("services.").filter(|_| self.short_keys).unwrap_or(key)
     }
 
-    /// Adds the service of this key, if the configuration may name it.
+    /// Adds the service or participant of this key, if the configuration may name it.
     pub(super) fn admit(&mut self, key: &str) {
+        let bound = key.strip_prefix("participants.").and_then(|rest| rest.split('.').next());
+        if let Some(name) = bound
+            && sagamore_core::Name::new(name).is_ok()
+            && self.bound.iter().all(|other| other != name)
+        {
+            self.bound.push(name.to_owned());
+        }
         let Some(name) = key.strip_prefix("services.").and_then(|rest| rest.split('.').next())
         else {
             return;

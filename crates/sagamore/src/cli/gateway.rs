@@ -1,0 +1,64 @@
+//! `gateway`: the gateways of the configured HTTP participants as their own process, on Kafka.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use sagamore_core::Definition;
+use sagamore_transport::Transport;
+
+use crate::config::Settings;
+use crate::crew::Crew;
+use crate::error::{Error, STOP_MAX};
+use crate::http_participants;
+use crate::invocation::Invocation;
+use crate::output::Exit;
+
+/// The partitions of a participant's command topic, if the configuration does not name them.
+const COMMAND_PARTITIONS: u32 = 12;
+
+/// Runs until SIGTERM or Ctrl-C.
+pub async fn run(invocation: &Invocation) -> Result<Exit> {
+    let settings = invocation.settings()?;
+    let mut crew = Crew::new();
+    let names = spawn(&settings, &invocation.story(&settings).sagas, &mut crew)?;
+    if names.is_empty() {
+        bail!(
+            "no HTTP participants: add some to the configuration, for example\n  \
+             [participants.cards]\n  url = \"http://127.0.0.1:8080/sagas\""
+        );
+    }
+    let mut stop = invocation.stop()?;
+    outln!("Sagamore's gateway is ready: {}", names.join(", "));
+    let broken = tokio::select! {
+        () = &mut stop => None,
+        broken = crew.broken() => Some(broken),
+    };
+    crew.stop(STOP_MAX).await?;
+    broken.map_or(Ok(Exit::Completed), |broken| Err(broken.into()))
+}
+
+/// Starts the gateways of the configured participants. Returns their names.
+pub fn spawn(
+    settings: &Settings,
+    definitions: &[Definition],
+    crew: &mut Crew,
+) -> Result<Vec<String>> {
+    let participants = settings.http_participants()?;
+    if participants.is_empty() {
+        return Ok(Vec::new());
+    }
+    let transport: Arc<dyn Transport> = Arc::new(settings.kafka("gateway", None)?);
+    let contracts = http_participants::contracts(definitions);
+    let database = settings.database("gateway")?;
+    let partitions = |name: &sagamore_core::Name| {
+        settings.service(name.as_str()).map_or(COMMAND_PARTITIONS, |service| service.partitions)
+    };
+    let mut names = Vec::new();
+    for (name, gateway) in participants.gateways(&transport, &contracts, &database, partitions)? {
+        names.push(name.clone());
+        crew.spawn(format!("the gateway of {name}"), move |stopped| async move {
+            gateway.run(stopped).await.map_err(|source| Error::Gateway { name, source })
+        });
+    }
+    Ok(names)
+}
