@@ -45,8 +45,8 @@ const EXCERPTS: &[(&str, &str)] = &[
     ("docs/choreograph.md", "crates/sagamore/examples/trip_choreographed.rs"),
 ];
 
-/// Returns the documents that are missing or differ from the printed ones, excerpts that differ from
-/// their program, and differences of the wire format from its pages.
+/// Returns the documents that are missing or differ from the printed ones, excerpts that differ
+/// from their program, and differences of the wire format from its pages.
 pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
     let mut stale = wire::check(workspace)?;
     for (page, program) in EXCERPTS {

@@ -97,8 +97,8 @@ mod tests {
 
     #[test]
     fn header_names_are_found_in_code_and_in_pages() {
-        let code = "const A: &str = \"ce_id\";\nconst B: &str = \"kafka_dlt-\";\nlet c = \"ce_time\";\n\
-            const D: &str = \"traceparent\";\nconst E: &str = \"-dlt\";\n";
+        let code = "const A: &str = \"ce_id\";\nconst B: &str = \"kafka_dlt-\";\n\
+            let c = \"ce_time\";\nconst D: &str = \"traceparent\";\nconst E: &str = \"-dlt\";\n";
         let found: Vec<String> = constants(code).into_iter().collect();
         assert_eq!(found, ["ce_id", "traceparent"]);
         let page = "| `ce_id`, `content-type` | `kafka_dlt-` and kafka_dlt-original-topic: the |";

@@ -38,7 +38,8 @@ impl Saga {
         let query = contract.query.as_ref().filter(|_| direction == Direction::Query);
         // Only the first attempt expires: a participant's clock may be ahead by more than the
         // timeout, and would skip all. Only unlimited attempts expire: a skipped command would use
-        // up one of a limited number. A participant that never repeats a command gets no second one.
+        // up one of a limited number. A participant that never repeats a command gets no second
+        // one.
         let first = direction == Direction::Action
             && state.attempts <= 1
             && contract.repeat != Repeat::Never;

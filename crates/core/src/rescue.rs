@@ -88,7 +88,7 @@ fn verbs(saga: &Saga, starved: StepSet, index: usize, now: Timestamp) -> &'stati
         let contract = saga.contract(index);
         let is_action = saga.steps[index].status != StepStatus::Undoing;
         let never = contract.repeat == Repeat::Never && !contract.is_queried();
-        // a new action, only to be undone, helps nobody
+        // a new action would only be undone
         return if back && is_action && never { &[Verb::Skip, Verb::Resolve] } else { EVERY_VERB };
     }
     match saga.steps[index].status {

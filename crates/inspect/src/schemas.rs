@@ -1,4 +1,5 @@
-//! JSON Schemas of the data of a definition: those of the file, and for other messages their fields.
+//! JSON Schemas of the data of a definition: those of the file, and for other messages their
+//! fields.
 
 use sagamore_core::definition::{CommandTemplate, Definition, Step};
 use serde_json::{Map, Value, json};

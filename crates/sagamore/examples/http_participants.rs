@@ -116,7 +116,8 @@ async fn main() -> Result<()> {
     took.sort_unstable();
     let at = |share: usize| took[(took.len() - 1) * share / 100].as_micros() as f64 / 1_000.0;
     println!(
-        "{:.0} sagas/s: {sagas} sagas of 4 steps, {clients} clients, {} cores; p50 {:.1} ms, p99 {:.1} ms",
+        "{:.0} sagas/s: {sagas} sagas of 4 steps, {clients} clients, {} cores; p50 {:.1} ms, \
+         p99 {:.1} ms",
         sagas as f64 / elapsed.as_secs_f64(),
         std::thread::available_parallelism()?,
         at(50),

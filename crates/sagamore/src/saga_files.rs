@@ -26,8 +26,8 @@ pub struct SagaFiles {
     pub mistakes: Vec<String>,
 }
 
-/// The files of a process with the time of their last change, in seconds and nanoseconds of the file
-/// system's clock, and their size. The values are compared only.
+/// The files of a process with the time of their last change, in seconds and nanoseconds of the
+/// file system's clock, and their size. The values are compared only.
 pub type Snapshot = BTreeMap<PathBuf, Option<(i64, i64, u64)>>;
 
 impl SagaFiles {

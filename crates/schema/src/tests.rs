@@ -1,4 +1,4 @@
-//! What schemas accept, and which schemas are rejected.
+//! Accepted and rejected data, and rejected schemas.
 
 use sagamore_core::definition::{Draft, Schemas};
 use serde_json::{Value, json};
@@ -111,7 +111,9 @@ fn patterns_run_in_linear_time() {
 fn a_definition_is_compiled_once() {
     let draft: Draft = serde_json::from_value(json!({
         "name": "trip", "version": 1, "input": [],
-        "steps": [{ "name": "a", "kind": "pivot", "action": { "participant": "p", "message": "m" } }],
+        "steps": [
+            { "name": "a", "kind": "pivot", "action": { "participant": "p", "message": "m" } },
+        ],
         "schemas": { "outputs": { "m": { "type": "object" } } },
     }))
     .expect("a draft");

@@ -18,7 +18,7 @@ struct Walk<'a> {
     chain: usize,
 }
 
-/// What is known of the target of a reference.
+/// The knowledge of the target of a reference.
 #[derive(Clone, Copy)]
 enum Target {
     /// It is being walked, from this level of the checked value on.

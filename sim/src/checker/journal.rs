@@ -275,8 +275,9 @@ fn check_resolved(world: &World, saga: &Saga, change: &Change, entry: &Entry) {
         let detail = format!("{} {step} is undone before it is resolved", saga.id);
         world.violate("undone-unresolved", detail);
     }
-    let decided = entry.changes.iter().any(|change| {
-        matches!(change, Change::Step { step: of, change: StepChange::Rescued { .. } } if of == step)
+    let decided = entry.changes.iter().any(|change| match change {
+        Change::Step { step: of, change: StepChange::Rescued { .. } } => of == step,
+        _ => false,
     });
     if repeat == Repeat::Never && direction == Direction::Action && is_unknown && !decided {
         world.violate("never-repeated", format!("{} {step} is sent again", saga.id));
@@ -305,8 +306,9 @@ fn generation(saga: &Saga, step: &str, direction: Direction, entry: &Entry) -> u
         Direction::Query => state.generation,
     };
     let refused = matches!(state.status, StepStatus::Refused | StepStatus::UndoFailed);
-    let absent = entry.changes.iter().any(|change| {
-        matches!(change, Change::Step { step: of, change: StepChange::Absent { .. } } if of.as_str() == step)
+    let absent = entry.changes.iter().any(|change| match change {
+        Change::Step { step: of, change: StepChange::Absent { .. } } => of.as_str() == step,
+        _ => false,
     });
     generation + u32::from(retried && refused) + u32::from(absent)
 }

@@ -102,8 +102,8 @@ fn a_definition_lists_commands_and_their_replies() {
 
 #[test]
 fn the_schemas_of_a_definition_are_part_of_the_document() {
-    let schemas = "version: 1\nschemas: { messages: { payment.charge: { $ref: \"#/$defs/a\", $defs: \
-                   { a: { maxProperties: 9 } } } }, outputs: { payment.charge: {} } }";
+    let schemas = "version: 1\nschemas: { messages: { payment.charge: { $ref: \"#/$defs/a\", \
+                   $defs: { a: { maxProperties: 9 } } } }, outputs: { payment.charge: {} } }";
     let text = DEFINITION.replacen("version: 1", schemas, 1);
     let Ok(SagaFile::Definition(definition)) = check_text(&text) else { panic!("invalid") };
     let document: Value = serde_json::from_str(&of_definition(&definition)).expect("JSON");

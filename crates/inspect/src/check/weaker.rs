@@ -13,12 +13,14 @@ fn warning(draft: &Draft, step: &Step) -> Option<String> {
     let unknown = match (contract.repeat, &contract.query) {
         (Repeat::Barrier, _) => return None,
         (Repeat::ByKey, _) => {
-            "its command is resent, which has no second effect only if the participant deduplicates \
-             by command id"
+            "its command is resent, which has no second effect only if the participant \
+             deduplicates by command id"
                 .to_owned()
         }
         (Repeat::Never, Some(query)) => format!("it is queried by '{query}'"),
-        (Repeat::Never, None) => "an operator must decide it: name a query to avoid that".to_owned(),
+        (Repeat::Never, None) => {
+            "an operator must decide it: name a query to avoid that".to_owned()
+        }
     };
     let undo = match step.kind {
         Kind::Compensatable => " It is undone only after that.",
