@@ -163,6 +163,10 @@ impl Outsider {
             _ if !world.is_healed() && world.percent(5) => {
                 ReplyOutcome::Unknown("the service does not say".to_owned())
             }
+            _ if !world.is_healed() && world.percent(10) => {
+                world.count("query while the service is busy");
+                ReplyOutcome::Pending(Duration::from_millis(CALL_MS_MAX.unsigned_abs()))
+            }
             Some(result) => result.clone().into(),
             None if world.now() <= stored_at.saturating_add(CALL_MS_MAX) => {
                 world.count("query while a call may be under way");

@@ -489,7 +489,9 @@ impl Transport for ProcessTransport {
     ) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         Box::pin(async move {
             self.hub.world.pause().await;
+            let topics = subscription.topics.clone();
             let seat = Seat::take(&self.hub, subscription).await?;
+            self.ledger().resubscribed(&topics);
             let (hub, ledger, outages) =
                 (self.hub.clone(), self.ledger.clone(), self.outages.clone());
             Ok(Box::new(Reader { hub, seat, ledger, outages }) as Box<dyn Consumer>)

@@ -86,6 +86,11 @@ impl Ledger {
         self.replies.clear();
     }
 
+    /// Forgets the commands of these topics: a new member begins at the committed offsets.
+    pub fn resubscribed(&mut self, topics: &[Arc<str>]) {
+        self.commands.retain(|(topic, ..), _| !topics.contains(topic));
+    }
+
     /// Records that these messages may not be published.
     pub fn denied<'a>(&mut self, records: impl Iterator<Item = &'a Record>) {
         let replies = records.filter_map(|record| wire::decode_reply(record).ok());
