@@ -34,6 +34,8 @@ pub struct Cast<'a> {
     /// Whether the services run choreographed, with two observers instead of two orchestrators.
     choreography: bool,
     namespace: String,
+    /// The definition of the orchestrators, if they are the product's, without the shop.
+    definition: Option<PathBuf>,
     /// The command of the payment service, if it is another program's.
     payment: Option<Vec<PathBuf>>,
     /// The listening port of each process.
@@ -64,7 +66,17 @@ impl<'a> Cast<'a> {
 
     /// Starts all processes and waits until they are ready.
     pub fn start(workspace: &'a Workspace, services: &'a Services) -> Result<Cast<'a>> {
-        Cast::play(workspace, services, false)
+        Cast::play(workspace, services, false, None)
+    }
+
+    /// Starts all processes like [`Cast::start`]. The orchestrators are the product's, which know
+    /// the definition in this file only.
+    pub fn start_with_file(
+        workspace: &'a Workspace,
+        services: &'a Services,
+        definition: &Path,
+    ) -> Result<Cast<'a>> {
+        Cast::play(workspace, services, false, Some(definition.to_owned()))
     }
 
     /// Starts all processes of a choreography and waits until they are ready.
@@ -72,13 +84,14 @@ impl<'a> Cast<'a> {
         workspace: &'a Workspace,
         services: &'a Services,
     ) -> Result<Cast<'a>> {
-        Cast::play(workspace, services, true)
+        Cast::play(workspace, services, true, None)
     }
 
     fn play(
         workspace: &'a Workspace,
         services: &'a Services,
         choreography: bool,
+        definition: Option<PathBuf>,
     ) -> Result<Cast<'a>> {
         let mut free = Vec::new(); // held together, so that all ports differ
         let mut ports = BTreeMap::new();
@@ -97,6 +110,7 @@ impl<'a> Cast<'a> {
             services,
             choreography,
             namespace,
+            definition,
             payment: None,
             ports,
             children: BTreeMap::new(),
@@ -303,8 +317,9 @@ impl<'a> Cast<'a> {
     }
 
     fn spawn(&mut self, name: &'static str) -> Result<()> {
-        let mut command = match &self.payment {
-            Some(payment) if name == "payment" => return self.spawn_payment(payment.clone()),
+        let mut command = match (name, &self.payment, &self.definition) {
+            ("payment", Some(payment), _) => return self.spawn_payment(payment.clone()),
+            ("orchestrator" | "standby", _, Some(definition)) => self.product(definition)?,
             _ => self.program(),
         };
         match name {
@@ -362,6 +377,23 @@ impl<'a> Cast<'a> {
             command.env("SAGAMORE__ORCHESTRATOR__SERVERS", servers.join(","));
         }
         command
+    }
+
+    /// Builds a command of the product without the shop.
+    fn product(&self, definition: &Path) -> Result<Command> {
+        let mut command = Command::new(self.workspace.path("target/debug/sagamore"));
+        let [(_, postgres), (_, kafka), ..] = self.services.variables()?;
+        command
+            .env("SAGAMORE__NAMESPACE", &self.namespace)
+            .env("SAGAMORE__POSTGRES__URL", postgres)
+            .env("SAGAMORE__KAFKA__BROKERS", kafka)
+            .env("SAGAMORE__ORCHESTRATOR__PARTITIONS", "4")
+            .env("SAGAMORE__DEFINITIONS", definition);
+        for name in ["ORDER", "PAYMENT", "INVENTORY", "SHIPPING"] {
+            command.env(format!("SAGAMORE__SERVICES__{name}__PARTITIONS"), "2");
+        }
+        command.stdin(Stdio::null()).env("RUST_LOG", "info");
+        Ok(command)
     }
 
     fn folder(&self) -> Result<PathBuf> {

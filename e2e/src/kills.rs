@@ -56,7 +56,7 @@ fn check(
     let orders = std::env::var_os(ORDERS)
         .map(PathBuf::from)
         .with_context(|| format!("{ORDERS} is not set"))?;
-    let built = workspace.cargo(&["build", "--quiet", "--workspace", "--bin", "shop"])?;
+    let built = workspace.cargo(&["build", "--quiet", "--workspace", "--bins"])?;
     ensure!(built.is_empty(), "build: {}", built.join("; "));
     let services = Services::of(workspace);
     let ran_before = services.any_runs()?;
@@ -68,9 +68,10 @@ fn check(
 }
 
 fn play_orchestrated(workspace: &Workspace, services: &Services, orders: &Path) -> Result<()> {
-    let cast = Cast::start(workspace, services)?;
+    let definition = workspace.path("docs/plans/checkout.yaml");
+    let cast = Cast::start_with_file(workspace, services, &definition)?;
     let sequential = cast.outcome(cast.replay(orders, &["--sequential"])?, REPLAY_MAX)?;
-    println!("   sequential replay: {sequential}");
+    println!("   sequential replay, of the definition in a file: {sequential}");
     let expected =
         serde_json::json!({ "charge-payment": 113, "reserve-stock": 29, "schedule-shipment": 59 });
     ensure!(

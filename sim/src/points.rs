@@ -23,11 +23,6 @@ const UNREACHABLE: &[(&str, &str)] = &[
     ("plan: reserve, order.created -> inventory.failed", NEARER),
     ("plan: schedule, order.created -> shipping.scheduled", NEARER),
     ("plan: schedule, order.created -> shipping.failed", NEARER),
-    (
-        "table: held step undoing, undone -> undone",
-        "an undo is set aside because it is never sent or was refused, so this generation is \
-         never done",
-    ),
 ];
 
 const NEARER: &str = "an event with several causes names the one with the highest hop";

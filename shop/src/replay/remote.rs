@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use sagamore::config::Settings;
+use sagamore::core::Body;
 use sagamore::core::saga::Status;
 use sagamore::server::StartupWait;
 use sagamore::server::client::{self, Client};
@@ -240,8 +241,19 @@ fn moves_on(why: &anyhow::Error, next: &Client) -> String {
     format!("{}; trying {next}", why.lines().next().unwrap_or_default().trim_end_matches('.'))
 }
 
+/// The body of a start. The general API is used, so that the orchestrators may be the product's.
+#[derive(Serialize)]
+struct StartBody<'a> {
+    definition: &'a str,
+    key: &'a str,
+    input: &'a Body,
+}
+
 async fn place_order(orchestrator: &Client, order: &PlacedLine) -> Result<OrderProgress> {
-    let answer = orchestrator.post("/orders", order.input.as_str().to_owned(), Some(WAIT_S)).await;
+    let start =
+        StartBody { definition: crate::checkout::NAME, key: &order.key, input: &order.input };
+    let start = serde_json::to_vec(&start)?;
+    let answer = orchestrator.post("/api/v1/sagas", start, Some(WAIT_S)).await;
     match answer {
         Ok(body) => {
             let standing: Standing = orchestrator.read(&body)?;
@@ -300,7 +312,6 @@ mod tests {
     use sagamore::axum::http::StatusCode;
     use sagamore::axum::routing::{get, post};
     use sagamore::axum::{self, Json, Router};
-    use sagamore::core::Body;
     use serde_json::json;
     use tokio::net::TcpListener;
 
@@ -314,7 +325,8 @@ mod tests {
             revision: 9,
             ended_at: None,
         };
-        let router = Router::new().route("/orders", post(move || async move { Json(standing()) }));
+        let router =
+            Router::new().route("/api/v1/sagas", post(move || async move { Json(standing()) }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let there = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
