@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use sagamore_core::journal::Change;
 use sagamore_core::plan::Row;
-use sagamore_core::saga::Change;
 use sagamore_core::transitions::{Cell, cells, used};
 use sagamore_core::{Event, Plan, Saga};
 use sagamore_sdk::barrier::Case;

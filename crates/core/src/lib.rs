@@ -16,13 +16,14 @@ pub mod trace;
 
 pub mod definition;
 pub mod step_set;
-pub mod validate;
+mod validate;
 
 pub mod builder;
 pub mod typed;
 
-mod journal;
 pub mod saga;
+
+pub mod journal;
 mod wait;
 
 pub mod apply;

@@ -23,10 +23,11 @@ mod model;
 mod declared;
 mod derived;
 
+mod anomaly;
 mod fold;
 mod waits;
 
-mod anomaly;
+mod contradictions;
 mod steps;
 mod table;
 mod tree;
@@ -39,7 +40,7 @@ pub use check::{check, explored};
 pub use declared::{Declared, Difference, Facet, declared};
 pub use derived::{Derivation, ReactionSource};
 pub use draw::{mermaid, text};
-pub use explore::{Explored, STATES_MAX};
+pub use explore::Explored;
 pub use fold::{Chain, Seen, State, Taken, UNEXPECTED_MAX};
 pub use problem::{Error, Problem, Run, Who};
 pub use steps::Stage;
@@ -51,6 +52,8 @@ pub use waits::Wait;
 pub const REACTIONS_MAX: usize = 64;
 /// Maximum number of events in a plan: a [`StepSet`](crate::StepSet) holds no more.
 pub const EVENTS_MAX: usize = 128;
+/// Maximum number of states that are explored per plan.
+pub const STATES_MAX: usize = 300_000;
 
 /// One version of a choreography: its start and its reactions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

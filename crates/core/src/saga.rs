@@ -11,7 +11,6 @@ use crate::message::{Refusal, Reply, ReplyTo};
 use crate::time::Timestamp;
 use crate::trace::TraceContext;
 
-pub use crate::journal::{Change, Entry, SagaChange, StepChange};
 pub use crate::wait::Wait;
 
 /// The whole state of one saga.

@@ -5,14 +5,13 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::definition::{CommandTemplate, Definition, Draft, Graph, Kind, STEPS_MAX, Source, Step};
+use crate::definition::{
+    CommandTemplate, Definition, Draft, Error, Graph, Kind, Problem, STEPS_MAX, Source, Step,
+};
 use crate::id::Name;
 use crate::step_set::StepSet;
 
 mod contract;
-mod problem;
-
-pub use problem::{Error, Problem};
 
 impl TryFrom<Draft> for Definition {
     type Error = Error;

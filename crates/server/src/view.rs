@@ -8,8 +8,9 @@ mod page;
 
 use sagamore_core::definition::Kind;
 use sagamore_core::fault::is_shown_from;
+use sagamore_core::journal::{Change, Entry, SagaChange};
 use sagamore_core::message::Refusal;
-use sagamore_core::saga::{Cause, Change, Entry, Saga, SagaChange, Status, StepStatus, Verb};
+use sagamore_core::saga::{Cause, Saga, Status, StepStatus, Verb};
 use sagamore_core::{Allowed, Body, Name, Timestamp};
 use sagamore_engine::{ChainStatus, Detail, Header, Page, Started, Summary, Unreadable};
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use sagamore_core::Direction;
-use sagamore_core::saga::{Change, Saga, StepChange};
+use sagamore_core::journal::{Change, StepChange};
+use sagamore_core::saga::Saga;
 
 use crate::world::World;
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use sagamore_core::apply::apply;
 use sagamore_core::definition::Repeat;
+use sagamore_core::journal::{Change, Entry, SagaChange, StepChange};
 use sagamore_core::message::ReplyTo;
-use sagamore_core::saga::{Cause, Change, Entry, SagaChange, Status, StepChange, StepStatus, Verb};
+use sagamore_core::saga::{Cause, Status, StepStatus, Verb};
 use sagamore_core::{Body, Direction, Saga, Timestamp};
 use sagamore_database::{Database, Row};
 

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use sagamore_core::saga::{Change, Entry, StepChange, StepStatus};
+use sagamore_core::journal::{Change, Entry, StepChange};
+use sagamore_core::saga::StepStatus;
 use sagamore_core::{Direction, Saga};
 use sagamore_transport::{Record, wire};
 

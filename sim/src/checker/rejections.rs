@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use sagamore_core::saga::{Change, Entry, StepChange};
+use sagamore_core::journal::{Change, Entry, StepChange};
 use sagamore_core::{Command, Name};
 
 use crate::world::World;

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Draft, Step};
 use crate::id::Name;
 
 /// The demands of a definition on one participant. A participant without an entry has the default:
@@ -71,20 +70,8 @@ pub const SCHEMA_BYTES_MAX: usize = 64 << 10;
 pub const SCHEMAS_BYTES_MAX: usize = 256 << 10;
 
 /// The contract of participants without an entry.
-static BARRIER: ParticipantContract =
+pub(super) static BARRIER: ParticipantContract =
     ParticipantContract { repeat: Repeat::Barrier, query: None, refusals: BTreeMap::new() };
-
-impl Draft {
-    /// Returns the contract of a participant: its entry, or the default.
-    pub fn contract(&self, participant: &Name) -> &ParticipantContract {
-        self.participants.get(participant).unwrap_or(&BARRIER)
-    }
-
-    /// Returns the contract of the participant that executes a step.
-    pub(crate) fn contract_of(&self, step: &Step) -> &ParticipantContract {
-        self.contract(&step.action.participant)
-    }
-}
 
 impl ParticipantContract {
     /// Returns whether an unknown action is queried: it is never resent, and there is a query.

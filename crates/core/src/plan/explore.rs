@@ -6,10 +6,7 @@ use crate::id::Name;
 use crate::plan::model::{Progress, Step};
 use crate::plan::problem::Run;
 use crate::plan::wiring::Wiring;
-use crate::plan::{Problem, Role};
-
-/// Maximum number of states that are explored per plan.
-pub const STATES_MAX: usize = 300_000;
+use crate::plan::{Problem, Role, STATES_MAX};
 
 /// The result of exploring a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,8 +9,9 @@ use crate::body::Body;
 use crate::decide::decide;
 use crate::definition::{Definition, InputError};
 use crate::id::{Direction, Name, SagaId, StepKey};
+use crate::journal::Entry;
 use crate::message::{Command, Outcome, Reply, ReplyOutcome, ReplyTo};
-use crate::saga::{Entry, IgnoreReason, Input, Rescue, Saga, Status, Verb};
+use crate::saga::{IgnoreReason, Input, Rescue, Saga, Status, Verb};
 use crate::time::Timestamp;
 
 /// Maximum timers of one line. A pause of a day with the shortest pauses of a definition would

@@ -4,8 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
-use super::Problem;
-use crate::definition::{Draft, SCHEMA_BYTES_MAX, SCHEMAS_BYTES_MAX, SchemaPlace};
+use crate::definition::{Draft, Problem, SCHEMA_BYTES_MAX, SCHEMAS_BYTES_MAX, SchemaPlace};
 use crate::id::Name;
 use crate::message::is_reserved;
 

@@ -217,7 +217,7 @@ fn an_input_without_a_named_field_is_rejected_before_the_start() {
 fn a_journal_with_a_gap_or_an_illegal_change_is_rejected() {
     use sagamore_core::Saga;
     use sagamore_core::apply::Illegal;
-    use sagamore_core::saga::{Change, Entry, SagaChange, StepChange};
+    use sagamore_core::journal::{Change, Entry, SagaChange, StepChange};
     let play = Play::with_done(trip(), &["flight"]);
     let fold = |entries: Vec<Entry>| {
         let saga = begin(trip());

@@ -1,7 +1,8 @@
 //! The stored form of journals. Stores hold entries of older programs, so the form never changes.
 //! Older programs also read new entries during a rolling upgrade, so nothing is added either.
 
-use sagamore_core::saga::{Change, Entry, StorageFault};
+use sagamore_core::journal::{Change, Entry};
+use sagamore_core::saga::StorageFault;
 use sagamore_core::{Allowed, Saga, Timestamp};
 
 use crate::support::{begin, trip};

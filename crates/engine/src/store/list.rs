@@ -3,7 +3,8 @@
 use sagamore_core::Timestamp;
 use sagamore_core::fault::SHOWN_AFTER;
 use sagamore_core::id::{Name, SagaId};
-use sagamore_core::saga::{Entry, Saga, Status};
+use sagamore_core::journal::Entry;
+use sagamore_core::saga::{Saga, Status};
 use sagamore_database::{Text, Value};
 
 use super::header::{HEADER, Header};

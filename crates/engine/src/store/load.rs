@@ -6,8 +6,9 @@ use std::sync::Arc;
 use sagamore_core::Body;
 use sagamore_core::definition::Definition;
 use sagamore_core::id::SagaId;
+use sagamore_core::journal::Entry;
 use sagamore_core::message::ReplyTo;
-use sagamore_core::saga::{Entry, Saga};
+use sagamore_core::saga::Saga;
 use sagamore_database::{Row, Statement, Tx, given_row};
 
 use super::definitions::BODY_BY_HASH;

@@ -1,7 +1,8 @@
 //! One saga's part of a batch, and its rows in the tables `saga` and `journal`.
 
 use sagamore_core::id::{Name, SagaId};
-use sagamore_core::saga::{Cause, Entry, Saga};
+use sagamore_core::journal::Entry;
+use sagamore_core::saga::{Cause, Saga};
 use sagamore_database::given_row;
 
 use super::bad;

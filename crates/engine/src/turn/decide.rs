@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use sagamore_core::decide::{Bound, decide_within};
 use sagamore_core::id::{Direction, SagaId};
+use sagamore_core::journal::Entry;
 use sagamore_core::message::ReplyTo;
 use sagamore_core::planted::{Bug, planted};
-use sagamore_core::saga::{Entry, IgnoreReason, Input, Saga, Status, StepStatus};
+use sagamore_core::saga::{IgnoreReason, Input, Saga, Status, StepStatus};
 use sagamore_core::{Body, Timestamp};
 use sagamore_transport::wire::is_from;
 

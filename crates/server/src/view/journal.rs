@@ -1,8 +1,8 @@
 //! A saga's journal in the API's JSON. Every change is a flat object with a kind.
 
 use sagamore_core::Body;
+use sagamore_core::journal::{Change, Entry, SagaChange, StepChange};
 use sagamore_core::message::Refusal;
-use sagamore_core::saga::{Change, Entry, SagaChange, StepChange};
 use serde::{Deserialize, Serialize};
 
 use super::CauseView;

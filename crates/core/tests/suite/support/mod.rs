@@ -11,10 +11,8 @@ pub use plans::random_plan;
 use std::sync::Arc;
 
 use sagamore_core::definition::{Draft, Kind};
-use sagamore_core::saga::{
-    Change, Entry, IgnoreReason, Input, Rescue, SagaChange, Status, StepChange, StepState,
-    StepStatus, Verb, Wait,
-};
+use sagamore_core::journal::{Change, Entry, SagaChange, StepChange};
+use sagamore_core::saga::{IgnoreReason, Input, Rescue, Status, StepState, StepStatus, Verb, Wait};
 use sagamore_core::{
     Body, Command, Definition, Direction, Name, Outcome, Refusal, Reply, ReplyOutcome, ReplyTo,
     Saga, SagaId, StepKey, Timestamp, decide,

@@ -8,9 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use sagamore_core::apply::apply;
 use sagamore_core::decide::{Bound, decide_within};
 use sagamore_core::definition::{Kind, Repeat};
-use sagamore_core::saga::{
-    Change, Entry, IgnoreReason, Input, Rescue, Status, StepChange, StepStatus, Verb, Wait,
-};
+use sagamore_core::journal::{Change, Entry, StepChange};
+use sagamore_core::saga::{IgnoreReason, Input, Rescue, Status, StepStatus, Verb, Wait};
 use sagamore_core::transitions::{Cell, used};
 use sagamore_core::{
     Allowed, Command, Direction, Name, Outcome, Reply, ReplyOutcome, Saga, StepSet, Timestamp,

@@ -1,8 +1,7 @@
 //! The problems of a definition, each with its fix.
 
-use crate::definition::{
-    Kind, Reference, Repeat, SCHEMA_BYTES_MAX, SCHEMAS_BYTES_MAX, STEPS_MAX, SchemaPlace,
-};
+use super::contract::{Repeat, SCHEMA_BYTES_MAX, SCHEMAS_BYTES_MAX, SchemaPlace};
+use super::draft::{Kind, Reference, STEPS_MAX};
 use crate::id::{Malformed, Name};
 
 /// A definition that cannot run, with all its problems.
@@ -299,7 +298,7 @@ impl Problem {
     }
 
     /// Returns whether the order of the steps is meaningless with this problem.
-    pub(super) fn hides_the_order(&self) -> bool {
+    pub(crate) fn hides_the_order(&self) -> bool {
         matches!(
             self,
             Problem::NoSteps
