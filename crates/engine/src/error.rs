@@ -254,3 +254,17 @@ impl Error {
         }
     }
 }
+
+/// Maximum names or versions that an error lists.
+const LISTED_MAX: usize = 20;
+
+/// Joins at most [`LISTED_MAX`] items with commas.
+pub(crate) fn listed<T: ToString>(items: impl ExactSizeIterator<Item = T>) -> String {
+    let more = items.len().saturating_sub(LISTED_MAX);
+    let mut text =
+        items.take(LISTED_MAX).map(|item| item.to_string()).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        text.push_str(&format!(", and {more} more"));
+    }
+    if text.is_empty() { "none".to_owned() } else { text }
+}

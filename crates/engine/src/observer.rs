@@ -5,6 +5,7 @@
 //! events that it publishes are those of missed deadlines, if enabled, and retention horizons.
 
 mod chains;
+mod due;
 mod foreign;
 mod plans;
 mod positions;
@@ -39,13 +40,11 @@ pub use retention::{NAMES, NAMES_MAX};
 pub use rows::{ChainHeader, Observed};
 pub use status::ChainStatus;
 
+use due::{Retention, is_due};
 use positions::ReadRange;
 use reading::{SEEN_INTERVAL, UNSEEN_MAX};
-use retention::{Retention, is_due};
-use store::{Access, FoldedChain, Store};
+use store::{Access, FoldedChain, Store, TICK};
 
-/// The interval between checks for overdue chains.
-const TICK: Duration = Duration::from_millis(500);
 /// The time in which observers that start together record the partitions they read.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
 /// Maximum age of [`EndOffsets`]: after it the ends of the partitions are read again, although the
@@ -85,12 +84,6 @@ impl Default for ObserverOptions {
         }
     }
 }
-
-/// The chains that changed in one turn, with their new status.
-pub(crate) type ChainChanges = Arc<BTreeMap<SagaId, ChainStatus>>;
-
-/// Every known version of every plan.
-pub(crate) type Plans = BTreeMap<(Name, u32), Arc<Plan>>;
 
 /// The ends of the partitions at one moment.
 struct EndOffsets {

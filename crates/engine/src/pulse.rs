@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::error::Error;
 use crate::reads::Reads;
-use crate::store::{Standing, Survey};
+use crate::store::{PublishHealth, Standing, Survey};
 
 /// The state shared by the tasks of one orchestrator.
 #[derive(Default)]
@@ -60,17 +60,6 @@ struct Publishes {
 pub(crate) enum Publisher {
     Turn,
     Probe,
-}
-
-/// The result of the publishes since the last renewal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PublishHealth {
-    /// At least one publish was acknowledged, and none has failed since.
-    Acknowledged,
-    /// The last publish failed, or has been pending for too long.
-    Failing,
-    /// Nothing was published.
-    Idle,
 }
 
 /// Marks a turn as running until it is dropped.

@@ -7,11 +7,8 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use sagamore_core::definition::Definition;
 use sagamore_core::id::Name;
 
-use crate::error::StartError;
+use crate::error::{StartError, listed};
 use crate::store::DefinitionVersion;
-
-/// Maximum names or versions that an error lists.
-const LISTED_MAX: usize = 20;
 
 /// The known definitions, and the stored versions as of the last refresh.
 #[derive(Default)]
@@ -137,15 +134,4 @@ impl Registry {
     fn write(&self) -> RwLockWriteGuard<'_, Tables> {
         self.tables.write().expect("no panic while the registry is locked")
     }
-}
-
-/// Joins at most [`LISTED_MAX`] items with commas.
-pub(crate) fn listed<T: ToString>(items: impl ExactSizeIterator<Item = T>) -> String {
-    let more = items.len().saturating_sub(LISTED_MAX);
-    let mut text =
-        items.take(LISTED_MAX).map(|item| item.to_string()).collect::<Vec<_>>().join(", ");
-    if more > 0 {
-        text.push_str(&format!(", and {more} more"));
-    }
-    if text.is_empty() { "none".to_owned() } else { text }
 }

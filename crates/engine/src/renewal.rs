@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 
 use crate::error::Error;
 use crate::options::Options;
-use crate::pulse::{PublishHealth, Publisher, Pulse};
-use crate::store::{RenewalRequest, Standing, Store};
+use crate::pulse::{Publisher, Pulse};
+use crate::store::{PublishHealth, RenewalRequest, Standing, Store};
 
 /// Renewals per length of a lease.
 const RENEWALS: u32 = 6;

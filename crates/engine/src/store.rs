@@ -40,7 +40,7 @@ pub(crate) use list::{Clauses, LIMIT};
 pub use list::{Detail, Filter, LIMIT_MAX, Page};
 pub(crate) use load::{LoadResult, LoadResults, LoadedSaga};
 pub use membership::Standing;
-pub(crate) use membership::{RenewalRequest, Survey};
+pub(crate) use membership::{PublishHealth, RenewalRequest, Survey};
 pub(crate) use ownership::{Epochs, Seat};
 pub(crate) use row::{Write, WriteOutcome};
 pub(crate) use schema::{LASTING, PROGRAM as PROGRAM_VERSION, lasting_ms};

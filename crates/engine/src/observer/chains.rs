@@ -10,10 +10,9 @@ use sagamore_database::{Clock, Database};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout_at};
 
-use super::ChainChanges;
 use super::resolve::ResolveError;
 use super::rows::{ChainHeader, Observed};
-use super::status::ChainStatus;
+use super::status::{ChainChanges, ChainStatus};
 use super::store::{Access, Store};
 use crate::error::Error;
 use crate::store::Filter;

@@ -1,13 +1,17 @@
 //! The plans in the observer's database: those of this program, and of all earlier ones, whose
 //! chains may still run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use sagamore_core::Name;
 use sagamore_core::plan::{self, Plan};
 use sagamore_database::{Database, Row};
 
-use super::Plans;
 use crate::error::Error;
+
+/// Every known version of every plan.
+pub(crate) type Plans = BTreeMap<(Name, u32), Arc<Plan>>;
 
 const REGISTER: &str = "INSERT INTO plan (name, version, hash, body) VALUES ($1, $2, $3, $4)
     ON CONFLICT (name, version) DO NOTHING";

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use sagamore_core::{Horizon, Name, Timestamp};
 use sagamore_database::Row;
-use sagamore_database::lifetime::Readings;
 use sagamore_transport::wire;
 
 use super::Observer;
+use super::due::is_due;
 use super::rows::bad;
 use super::statements::{
     ChainSeq, DueChain, MAKE_DUE_AT, OldChain, REMOVE, REMOVE_EVENTS, SEEN_BY_THEN,
@@ -49,27 +49,8 @@ pub const NAMES: &str = concat!(
     ORDER BY started_at LIMIT $3"
 );
 
-/// Due times of the periodic work.
-#[derive(Debug, Default)]
-pub(super) struct Retention {
-    horizon_due: Option<Timestamp>,
-    count_due: Option<Timestamp>,
-    /// The time to correct chains that were seen while the clock was ahead. `None` when all are
-    /// corrected.
-    correction_due: Option<Timestamp>,
-    /// The `started_from` of the last horizon.
-    from: Option<Option<Timestamp>>,
-    /// The clock readings that retention is based on.
-    readings: Readings,
-}
-
 /// Maximum difference between the clocks of observers.
 const DIFFERENCE_MAX: Duration = Duration::from_secs(60);
-
-/// Whether periodic work is due. A clock that was set back does not delay it.
-pub(super) fn is_due(due: Option<Timestamp>, now: Timestamp, every: Duration) -> bool {
-    due.is_none_or(|due| due <= now || due > now.plus(every))
-}
 
 impl Observer {
     /// Updates the gauges of chains by status. Chains that are over are not counted.

@@ -2,7 +2,14 @@
 
 use sagamore_core::plan::State;
 use sagamore_core::saga::Status;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sagamore_core::SagaId;
 use serde::{Deserialize, Serialize};
+
+/// The chains that changed in one turn, with their new status.
+pub(crate) type ChainChanges = Arc<BTreeMap<SagaId, ChainStatus>>;
 
 /// The status of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

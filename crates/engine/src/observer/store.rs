@@ -13,8 +13,7 @@ use sagamore_database::{Database, Error as DatabaseError, Row, Statement, Tx, li
 use sagamore_transport::Delivery;
 use sagamore_transport::wire::event_topic;
 
-use super::Plans;
-use super::plans;
+use super::plans::{self, Plans};
 use super::positions::{ReadRange, record_positions};
 use super::rows::{ChainHeader, ChainRow, Observed, StoredEvents, alarm, version_of};
 use super::schema::MIGRATIONS;
@@ -27,6 +26,8 @@ use crate::error::Error;
 use crate::store::{Clauses, Filter, LIMIT, LIMIT_MAX};
 use crate::turn::Pace;
 
+/// The interval between checks for overdue chains.
+pub(super) const TICK: Duration = Duration::from_millis(500);
 /// A resolved chain counts as such until its next event. Older programs only clear `ended_at` then.
 pub(super) const STATUS: &str =
     "CASE WHEN resolved_at IS NOT NULL AND ended_at IS NOT NULL THEN 'resolved'
@@ -348,7 +349,7 @@ impl Store {
             // an overdue chain without an overdue event needs no further check, and must not crowd
             // out others
             let due_at = match chain.deadline().filter(|_| ended_at.is_none()) {
-                Some(_) if untold => Some(now.plus(super::TICK).0),
+                Some(_) if untold => Some(now.plus(TICK).0),
                 _ if is_unreadable => Some(now.plus(UNREADABLE_PAUSE).0),
                 deadline => {
                     deadline.filter(|deadline| *deadline > moment).map(|deadline| deadline.0)

@@ -14,8 +14,7 @@ use sagamore_database::database::Open;
 use sagamore_database::{Row, Tx};
 
 use super::{Store, bad};
-use crate::error::{Error, RegistrationError};
-use crate::registry::listed;
+use crate::error::{Error, RegistrationError, listed};
 
 /// Maximum bytes of a definition as JSON.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;

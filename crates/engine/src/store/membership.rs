@@ -11,7 +11,6 @@ use sagamore_database::{Row, Statement, Tx, given_row};
 use super::Store;
 use super::ownership::{Seat, clock, is_possible, partition};
 use crate::error::Error;
-use crate::pulse::PublishHealth;
 
 /// Retention of the row of an orchestrator that stopped renewing.
 const RETENTION: Duration = Duration::from_secs(3600);
@@ -49,6 +48,17 @@ static REMOVE: Statement<OldMember<'_>> = Statement::new(
     "DELETE FROM orchestrator USING given
      WHERE orchestrator.owner = given.owner AND orchestrator.seen_until = given.seen_until",
 );
+
+/// The result of the publishes since the last renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PublishHealth {
+    /// At least one publish was acknowledged, and none has failed since.
+    Acknowledged,
+    /// The last publish failed, or has been pending for too long.
+    Failing,
+    /// Nothing was published.
+    Idle,
+}
 
 /// An orchestrator's statement with its renewal.
 #[derive(Clone, Copy)]

@@ -3,20 +3,11 @@
 
 use sagamore_core::saga::{Saga, Status};
 use sagamore_transport::Mark;
-use tokio::sync::oneshot;
 
-use crate::error::{Error, StartError, VerbError};
+use super::Answer;
+use crate::error::Error;
 use crate::orchestrator::Orchestrator;
 use crate::request::summary;
-use crate::request::{Started, Summary};
-
-/// An answer to a caller.
-pub(crate) enum Answer {
-    Start(oneshot::Sender<Result<Started, StartError>>, Result<Started, StartError>),
-    Verb(oneshot::Sender<Result<Status, VerbError>>, Result<Status, VerbError>),
-    /// The saga is at rest.
-    Rest(Summary),
-}
 
 impl Orchestrator {
     /// Commits the offsets of finished replies, up to the first unfinished one.

@@ -1,17 +1,11 @@
 //! Sagas set aside because this program cannot read them. Each is logged once, and marked in its
 //! row until the owner can read it again.
 
-use std::collections::BTreeMap;
-
 use crate::orchestrator::Orchestrator;
 use crate::store::{Epochs, LoadResult, Mark};
 
 /// Maximum unwritten marks. Further sagas are marked when they are read again.
 const MAX: usize = 1_000;
-
-/// Unwritten marks by row number: the partition and the reason, `None` once the saga is readable.
-#[derive(Default)]
-pub(crate) struct PendingMarks(BTreeMap<i64, (u32, Option<String>)>);
 
 impl Orchestrator {
     /// Logs a saga that is newly set aside, and schedules its mark. Only the owner does so.

@@ -4,36 +4,12 @@ use std::collections::BTreeSet;
 
 use sagamore_core::Timestamp;
 use sagamore_core::id::SagaId;
-use sagamore_transport::Record;
 
 use super::OutgoingCommand;
 use crate::error::Error;
 use crate::live::StoredSaga;
 use crate::orchestrator::Orchestrator;
 use crate::store::{Epochs, LoadedSaga};
-
-/// Unfinished work. Bounded by one batch, because no inputs are taken before it is done.
-#[derive(Default)]
-pub(crate) struct Debts {
-    /// The last turn took inputs that it did not settle: replies must be redelivered.
-    pub untaken: bool,
-    /// Sagas of a commit with unknown outcome: they are read again, and their outstanding commands
-    /// sent.
-    pub doubtful: BTreeSet<SagaId>,
-    /// Commands that were committed and not delivered.
-    pub commands: Vec<OutgoingCommand>,
-    pub dead_letters: Vec<Record>,
-}
-
-impl Debts {
-    /// Whether no work is left.
-    pub fn is_empty(&self) -> bool {
-        !self.untaken
-            && self.doubtful.is_empty()
-            && self.commands.is_empty()
-            && self.dead_letters.is_empty()
-    }
-}
 
 impl Orchestrator {
     /// Reads the doubtful sagas again, sends what is unsent, and rewinds the consumer.

@@ -3,8 +3,7 @@
 
 use sagamore_database::Error as DatabaseError;
 
-use super::answer::Answer;
-use super::{Arrival, Arrivals, RejectReason, Settlement, reject};
+use super::{Answer, Arrival, Arrivals, RejectReason, Settlement, reject};
 use crate::error::{Error, StartError, VerbError};
 use crate::request::Recipient;
 

@@ -1,13 +1,13 @@
 //! Sagas of other orchestrators: verbs reach their owner through the database, and local waiters
 //! are woken when the saga's row shows that it is at rest.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use sagamore_core::Timestamp;
 use sagamore_core::saga::Status;
-use tokio::sync::oneshot;
 
+use super::state::PATIENCE;
 use crate::error::{Error, VerbError};
 use crate::orchestrator::Orchestrator;
 use crate::request::Summary;
@@ -16,36 +16,8 @@ use crate::store::{Epochs, HandedVerb, Header};
 
 /// The interval between polls of the database while a caller waits.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The time limit for the owner's answer to a verb.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Maximum handed verbs at once, and sagas polled per turn.
 const MAX: usize = 1_000;
-
-/// Callers that wait for other orchestrators.
-#[derive(Default)]
-pub(crate) struct RemoteSagas {
-    /// Handed verbs by id, with the caller's channel and the deadline.
-    pending: BTreeMap<String, (oneshot::Sender<Result<Status, VerbError>>, Timestamp)>,
-    next: Option<Timestamp>,
-}
-
-impl RemoteSagas {
-    /// Schedules a poll at `now`, unless one is scheduled.
-    pub fn poll_soon(&mut self, now: Timestamp) {
-        self.next.get_or_insert(now);
-    }
-
-    /// Moves deadlines back after the clock was set back to `now`.
-    pub fn redraw(&mut self, now: Timestamp) {
-        self.next = self.next.map(|next| next.min(now));
-        self.pending.values_mut().for_each(|(_, until)| *until = (*until).min(now.plus(PATIENCE)));
-    }
-
-    /// Returns when the next poll is due.
-    pub fn next_due(&self) -> Option<Timestamp> {
-        self.next
-    }
-}
 
 impl Orchestrator {
     /// Stores verbs for the owners of their sagas.

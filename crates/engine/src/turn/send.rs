@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 
 use sagamore_core::Timestamp;
-use sagamore_core::id::{Name, StepKey};
+use sagamore_core::id::Name;
 use sagamore_core::planted::{Bug, planted};
-use sagamore_core::saga::Input;
 use sagamore_transport::{Error as TransportError, Record, Scope, wire};
 
-use super::OutgoingCommand;
+use super::{OutgoingCommand, Rejection};
 use crate::error::Error;
 use crate::orchestrator::Orchestrator;
 use crate::pulse::Publisher;
@@ -23,27 +22,6 @@ pub(crate) struct UnsentRecords {
 impl From<UnsentRecords> for Error {
     fn from(unsent: UnsentRecords) -> Error {
         unsent.error
-    }
-}
-
-/// A command that the transport rejected, as an input of the next turn.
-#[derive(Clone, PartialEq)]
-pub(crate) struct Rejection {
-    pub key: StepKey,
-    attempt: u32,
-    reason: String,
-    lasts: bool,
-}
-
-impl Rejection {
-    pub fn input(&self) -> Input {
-        let Rejection { key, attempt, reason, lasts } = self;
-        Input::Rejected {
-            key: key.clone(),
-            attempt: *attempt,
-            reason: reason.clone(),
-            lasts: *lasts,
-        }
     }
 }
 

@@ -13,10 +13,9 @@ use sagamore_core::saga::Status;
 use sagamore_database::{Error as DatabaseError, Tx};
 use sagamore_transport::{Record, wire};
 
-use super::answer::Answer;
 use super::blocked::BatchBisection;
 use super::decide::{Context, Draft, Verdict};
-use super::{Arrival, Arrivals, RejectReason, Settlement, poison, reject};
+use super::{Answer, Arrival, Arrivals, RejectReason, Settlement, poison, reject};
 use crate::error::{Error, VerbError};
 use crate::live::StoredSaga;
 use crate::orchestrator::Orchestrator;

@@ -8,7 +8,7 @@ use sagamore_core::Timestamp;
 use sagamore_core::message::Reply;
 use sagamore_transport::{Delivery, Record};
 
-use super::{RejectReason, reject};
+use super::letters::{RejectReason, reject};
 
 /// The time limit of the retries.
 const PATIENCE: Duration = Duration::from_secs(2);

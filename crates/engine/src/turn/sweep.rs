@@ -6,82 +6,25 @@
 
 use std::time::Duration;
 
+use sagamore_core::Timestamp;
 use sagamore_core::message::{ReplyTo, Swept};
 use sagamore_core::planted::{Bug, planted};
-use sagamore_core::{Saga, Timestamp};
-use sagamore_database::lifetime::{Lifetime, Readings};
 use sagamore_database::port::Dialect;
 use sagamore_transport::wire;
 
-use super::unused::{LATE_STARTS, UnusedBodies};
+use super::state::{HORIZON_INTERVAL, PAUSE};
+use super::unused::LATE_STARTS;
 use crate::error::Error;
 use crate::orchestrator::Orchestrator;
 use crate::store::{Epochs, HANDED_RETENTION, SweepTarget, millis};
 
-/// The pause after a sweep that reached the end.
-const PAUSE: Duration = Duration::from_secs(60);
 /// Maximum sagas per sweep.
 const PAGE: u32 = 1_000;
-/// The interval between horizons.
-const HORIZON_INTERVAL: Duration = Duration::from_secs(600);
 /// Maximum sagas that a horizon names. With more, an earlier horizon is published. With the longest
 /// ids its record has 0.3 MiB.
 const NAMES_MAX: usize = 1_000;
 /// The owner of this partition publishes the horizons.
 const HORIZON_PARTITION: u32 = 0;
-
-/// The progress of the sweep.
-#[derive(Default)]
-pub(crate) struct Sweep {
-    next: Option<Timestamp>,
-    /// The last saga number checked for its journal.
-    after: i64,
-    /// The last saga number checked for its row.
-    rows_after: i64,
-    /// The last idempotency key checked.
-    keys_after: String,
-    /// Bodies of definitions without sagas.
-    unused: UnusedBodies,
-    horizon_due: Option<Timestamp>,
-    /// The time to correct sagas that started while the clock was ahead. `None` when all are
-    /// corrected.
-    correction_due: Option<Timestamp>,
-    /// The clock readings that retention is based on.
-    readings: Readings,
-    /// The running time that sagas' deadlines are based on, if the database has no clock of its
-    /// own.
-    running: RunningTime,
-}
-
-/// The time in which orchestrators of this database ran.
-struct RunningTime {
-    readings: Readings,
-    lifetime: Option<Lifetime>,
-}
-
-impl Default for RunningTime {
-    fn default() -> RunningTime {
-        RunningTime { readings: Readings::of_running(), lifetime: None }
-    }
-}
-
-impl Sweep {
-    /// Excludes downtime from the saga's deadline. On PostgreSQL all time counts, by the server's
-    /// clock.
-    pub fn pause(&self, saga: &mut Saga, now: Timestamp) {
-        if let Some(lifetime) = &self.running.lifetime {
-            let since = lifetime.since(saga.started_at.0, now.0);
-            saga.paused_ms = (now.0 - saga.started_at.0).max(0) - since;
-        }
-    }
-
-    /// Shortens pauses after the clock was set back to `now`.
-    pub fn redraw(&mut self, now: Timestamp) {
-        self.next = self.next.map(|next| next.min(now.plus(PAUSE)));
-        self.horizon_due = self.horizon_due.map(|due| due.min(now.plus(HORIZON_INTERVAL)));
-        self.correction_due = self.correction_due.map(|due| due.min(now.plus(PAUSE)));
-    }
-}
 
 impl Orchestrator {
     /// Reads the clocks before any row is stamped by a clock that was not read yet or was set back.

@@ -4,13 +4,12 @@
 //! **Invariant:** a saga behind a cursor is in memory or has ended. A saga ahead of it is in memory
 //! only after an input for it, whose turn also sent its outstanding commands.
 
-use std::collections::BTreeMap;
-
 use sagamore_core::Timestamp;
 use sagamore_core::id::SagaId;
 use sagamore_core::planted::{Bug, planted};
 
 use super::OutgoingCommand;
+use super::state::Cursor;
 use crate::error::Error;
 use crate::live::StoredSaga;
 use crate::orchestrator::{Orchestrator, TurnReport, as_gauge};
@@ -20,47 +19,6 @@ use crate::store::{Epochs, LoadResult};
 const READS_MAX: usize = 16;
 /// Estimated bytes of a command besides its body.
 const COMMAND_BYTES: usize = 512;
-
-/// The cursors of gained partitions.
-#[derive(Default)]
-pub(crate) struct Takeover {
-    cursors: BTreeMap<u32, Cursor>,
-    /// The number of times that the page size is halved: one more per failure, one less per
-    /// success.
-    halvings: u32,
-}
-
-/// A position in the row numbers of one partition's sagas.
-struct Cursor {
-    /// Sagas up to this number are read.
-    after: i64,
-    /// The last saga that a former owner may have stored. `None` until the first page is read.
-    until: Option<i64>,
-}
-
-impl Takeover {
-    /// Puts a cursor before the first saga of the partition.
-    pub fn begin(&mut self, partition: u32) {
-        self.cursors.insert(partition, Cursor { after: 0, until: None });
-    }
-
-    /// Drops the cursors of lost partitions.
-    pub fn forget(&mut self, lost: &[u32]) {
-        self.cursors.retain(|partition, _| !lost.contains(partition));
-    }
-
-    /// Whether the cursor of this saga's partition has not reached it.
-    pub fn is_ahead(&self, partition: u32, seq: i64) -> bool {
-        let is_ahead =
-            |cursor: &Cursor| seq > cursor.after && cursor.until.is_none_or(|until| seq <= until);
-        self.cursors.get(&partition).is_some_and(is_ahead)
-    }
-
-    /// Whether every saga is read.
-    pub fn is_over(&self) -> bool {
-        self.cursors.is_empty()
-    }
-}
 
 impl Orchestrator {
     /// Takes over all partitions as the only orchestrator: raises the epochs, drops the state in

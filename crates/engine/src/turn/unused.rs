@@ -19,7 +19,7 @@ const STATEMENTS_MAX: usize = 20;
 
 /// The progress of the search for unused bodies.
 #[derive(Default)]
-pub(super) struct UnusedBodies {
+pub(crate) struct UnusedBodies {
     /// The row number before which no saga has this hash.
     unused_before: BTreeMap<String, i64>,
 }

@@ -1,0 +1,25 @@
+//! Due times of the periodic work.
+
+use std::time::Duration;
+
+use sagamore_core::Timestamp;
+use sagamore_database::lifetime::Readings;
+
+/// Due times of the periodic work.
+#[derive(Debug, Default)]
+pub(super) struct Retention {
+    pub horizon_due: Option<Timestamp>,
+    pub count_due: Option<Timestamp>,
+    /// The time to correct chains that were seen while the clock was ahead. `None` when all are
+    /// corrected.
+    pub correction_due: Option<Timestamp>,
+    /// The `started_from` of the last horizon.
+    pub from: Option<Option<Timestamp>>,
+    /// The clock readings that retention is based on.
+    pub readings: Readings,
+}
+
+/// Whether periodic work is due. A clock that was set back does not delay it.
+pub(super) fn is_due(due: Option<Timestamp>, now: Timestamp, every: Duration) -> bool {
+    due.is_none_or(|due| due <= now || due > now.plus(every))
+}
