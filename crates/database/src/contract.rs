@@ -3,21 +3,15 @@
 //! [`contract_suite!`](crate::contract_suite) generates all tests for an adapter. None can be left
 //! out.
 
+mod fresh;
 mod schema;
 mod statements;
 mod transactions;
 
-use crate::{Database, Error};
-
+pub use fresh::{Checked, Fresh};
 pub use schema::*;
 pub use statements::*;
 pub use transactions::*;
-
-/// Returns a new, empty database on each call.
-pub type Fresh<'a> = &'a dyn Fn() -> Database;
-
-/// The result of a check. A failed assertion panics, and an unexpected error is returned.
-pub type Checked = Result<(), Error>;
 
 /// Generates one test per promise. `$fresh` is evaluated for every test and returns an `impl Fn()
 /// -> Database`.
@@ -74,16 +68,4 @@ macro_rules! contract_suite {
             }
         )+
     };
-}
-
-/// Runs statements in a transaction of their own.
-async fn committed(db: &Database, statements: &str) -> Checked {
-    let open = db.begin().await?;
-    open.tx().batch(statements).await?;
-    open.commit().await
-}
-
-/// Returns the single number of a query.
-async fn number(db: &Database, sql: &str) -> Result<i64, Error> {
-    db.query(sql, ()).await?[0].get(0)
 }

@@ -8,6 +8,7 @@
 mod case;
 pub(crate) mod forget;
 mod postgres;
+mod rows;
 mod sqlite;
 pub(crate) mod step;
 
@@ -15,9 +16,11 @@ use sagamore_core::message::{Outcome, code};
 use sagamore_core::planted::{Bug, planted};
 use sagamore_core::{Body, Direction, Refusal, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
-use sagamore_database::{Error, Migration, Row, Statement, Tx, given_row};
+use sagamore_database::{Error, Migration, Row, Statement, Tx};
 
 pub use case::Case;
+
+use rows::{BarrierKey, BarrierRow, BarrierStep};
 
 macro_rules! table {
     ($options:literal) => {
@@ -51,37 +54,6 @@ pub const MIGRATIONS: &[Migration] = &[
     // index entries
     Migration::new("0004-room", "ALTER TABLE barrier SET (fillfactor = 50)").on_sqlite("SELECT 1"),
 ];
-
-given_row! {
-    /// A row of the barrier.
-    struct BarrierRow<'a> {
-        saga: &'a str,
-        step: &'a str,
-        direction: &'a str,
-        generation: u32,
-        status: &'a str,
-        answer: String,
-        stored_at: i64,
-    }
-}
-
-given_row! {
-    /// A step of a saga.
-    struct BarrierStep<'a> {
-        saga: &'a str,
-        step: &'a str,
-    }
-}
-
-given_row! {
-    /// The key of a row.
-    struct BarrierKey<'a> {
-        saga: &'a str,
-        step: &'a str,
-        direction: &'a str,
-        generation: u32,
-    }
-}
 
 static STORE: Statement<BarrierRow<'_>> = Statement::insert(
     "barrier",
@@ -188,20 +160,6 @@ pub(crate) async fn store(
         .filter(|(_, known, outcome)| known.is_new() && matches!(outcome, Outcome::Fault(_)));
     tx.execute_rows(&RELEASE, faulted.map(|(key, ..)| BarrierKey::of_first_action(key))).await?;
     Ok(())
-}
-
-impl BarrierStep<'_> {
-    fn of(key: &StepKey) -> BarrierStep<'_> {
-        BarrierStep { saga: key.saga.as_str(), step: key.step.as_str() }
-    }
-}
-
-impl BarrierKey<'_> {
-    /// Returns the key of the row by which the step is claimed.
-    fn of_first_action(key: &StepKey) -> BarrierKey<'_> {
-        let BarrierStep { saga, step } = BarrierStep::of(key);
-        BarrierKey { saga, step, direction: Direction::Action.as_str(), generation: 1 }
-    }
 }
 
 impl StepHistory {
@@ -379,13 +337,6 @@ fn rows<'a>(
         Direction::Compensation | Direction::Action | Direction::Query => {}
     }
     rows
-}
-
-/// Returns the row that claims a step: that of its first action.
-fn claimed(key: &StepKey, now: Timestamp) -> BarrierRow<'_> {
-    let BarrierKey { saga, step, direction, generation } = BarrierKey::of_first_action(key);
-    let (status, answer) = ("claimed", String::new());
-    BarrierRow { saga, step, direction, generation, status, answer, stored_at: now.0 }
 }
 
 fn text(refusal: &Refusal) -> String {

@@ -8,6 +8,7 @@ mod consumer;
 mod frame;
 mod groups;
 mod index;
+mod options;
 mod recover;
 mod retire;
 mod seat;
@@ -21,7 +22,6 @@ mod memory;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::error::Error;
 use crate::port::{BoxFuture, Consumer, Subscription, Transport};
@@ -32,6 +32,7 @@ use sync::Handle;
 
 pub use disk::{Disk, File, create_directory};
 pub use memory::MemoryDisk;
+pub use options::{Options, Repair, Stats};
 
 /// The embedded durable log. Clones share it. Dropping the last clone and the last consumer syncs
 /// and closes it.
@@ -48,70 +49,6 @@ pub struct Log {
     repair: Repair,
 }
 
-/// The bounds of a log.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Size at which a file is finished; at most 1 GiB.
-    pub segment_bytes: u64,
-    /// Size of the log from which records are rejected that add to a backlog. All are rejected at a
-    /// quarter more.
-    pub size_bytes_max: u64,
-    /// Bytes retained of a topic without any consumer group, such as dead letters. The oldest are
-    /// removed first.
-    pub retention_bytes: u64,
-    /// Maximum bytes of a record with key, headers and framing.
-    pub record_bytes_max: usize,
-    /// Maximum bytes of the youngest records that are also held in memory.
-    pub recent_bytes_max: usize,
-    /// Approximate maximum bytes of one poll, which returns at least one record.
-    pub poll_bytes_max: usize,
-    /// The pause of the syncing thread between two syncs.
-    pub sync_pause: Duration,
-}
-
-/// The repair of a log at its opening. After a crash the last file may end in the middle of a
-/// record.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Repair {
-    /// The name of the truncated file, if there is one.
-    pub file: Option<String>,
-    /// The number of bytes that were truncated.
-    pub bytes_cut: u64,
-}
-
-/// Statistics of a log since its opening.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Bytes of all files.
-    pub bytes: u64,
-    /// Number of files.
-    pub segments: u64,
-    /// Number of published records.
-    pub records: u64,
-    /// Number of published batches.
-    pub batches: u64,
-    /// Number of syncs.
-    pub syncs: u64,
-    /// Bytes that a power loss would lose now.
-    pub unsynced_bytes: u64,
-}
-
-impl Default for Options {
-    /// 64 MiB per file, 8 GiB in total, 256 MiB of a topic without consumers, 1 MiB per record, 32
-    /// MiB in memory.
-    fn default() -> Options {
-        Options {
-            segment_bytes: 64 << 20,
-            size_bytes_max: 8 << 30,
-            retention_bytes: 256 << 20,
-            record_bytes_max: 1 << 20,
-            recent_bytes_max: 32 << 20,
-            poll_bytes_max: 4 << 20,
-            sync_pause: Duration::from_millis(10),
-        }
-    }
-}
-
 impl Log {
     /// Opens or creates the log in a directory, with a thread that syncs in the background.
     ///
@@ -121,7 +58,7 @@ impl Log {
     pub fn open(directory: &Path, options: Options) -> Result<Log, Error> {
         let disk = disk::Directory::at(directory)?;
         let lock = disk.lock()?;
-        let (state, repair) = recover::recover(Arc::new(disk), bounded(options))?;
+        let (state, repair) = recover::recover(Arc::new(disk), options.bounded())?;
         Ok(Log { handle: Arc::new(Handle::with_thread(state, lock)?), repair })
     }
 
@@ -129,7 +66,7 @@ impl Log {
     /// it.
     pub fn on(disk: Arc<dyn Disk>, options: Options) -> Result<Log, Error> {
         let lock = disk.lock()?;
-        let (state, repair) = recover::recover(disk, bounded(options))?;
+        let (state, repair) = recover::recover(disk, options.bounded())?;
         Ok(Log { handle: Arc::new(Handle::new(state, lock)), repair })
     }
 
@@ -166,12 +103,6 @@ impl Log {
         woken.iter().for_each(|seat| seat.notify.notify_one());
         published
     }
-}
-
-/// Bounds the options: positions in a segment have 32 bits.
-fn bounded(options: Options) -> Options {
-    let record_bytes_max = options.record_bytes_max.min(64 << 20);
-    Options { segment_bytes: options.segment_bytes.clamp(1, 1 << 30), record_bytes_max, ..options }
 }
 
 impl Transport for Log {

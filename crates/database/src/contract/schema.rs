@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::{Checked, Fresh, committed, number};
+use super::fresh::{Checked, Fresh, committed, number};
 use crate::port::Dialect;
 use crate::{Error, Migration};
 

@@ -1,6 +1,6 @@
 //! Promises of single statements.
 
-use super::{Checked, Fresh, committed};
+use super::fresh::{Checked, Fresh, committed};
 use crate::value::Params;
 use crate::{Database, Error, Row, Statement, Value, given_row};
 

@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use futures_util::future::{join, join_all, join3};
 
-use super::{Checked, Fresh, committed, number};
+use super::fresh::{Checked, Fresh, committed, number};
 use crate::{Database, Error};
 
 const TABLE: &str = "CREATE TABLE thing (id BIGINT PRIMARY KEY)";

@@ -9,7 +9,8 @@ use deadpool_postgres::{
 };
 use tokio_postgres::Config;
 
-use super::{Options, map, tls};
+use super::options::Options;
+use super::{map, tls};
 use crate::error::Error;
 
 /// The settings of every connection.

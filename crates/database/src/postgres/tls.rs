@@ -4,7 +4,7 @@ use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Config, NoTls};
 
-use super::Tls;
+use super::options::Tls;
 use crate::error::Error;
 
 const RECYCLING: ManagerConfig = ManagerConfig { recycling_method: RecyclingMethod::Fast };
@@ -63,7 +63,7 @@ mod client {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use rustls::{CertificateError, ClientConfig, RootCertStore};
 
-    use super::super::Tls;
+    use super::super::options::Tls;
     use crate::error::Error;
 
     /// No configured authority has issued the server's certificate.

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use sagamore_core::{StepKey, Timestamp};
 use sagamore_database::{Error, Row, Statement, Tx, given_row};
 
+use super::rows::{BarrierRow, claimed};
+
 given_row! {
     /// A step that is claimed.
     struct Claim<'a> {
@@ -76,8 +78,8 @@ pub(super) async fn claim(
     bytes_max: usize,
 ) -> Result<(Vec<Option<Vec<Row>>>, usize), Error> {
     let claims = (0..).zip(sorted).map(|(place, key)| {
-        let super::BarrierRow { saga, step, direction, generation, status, answer, stored_at } =
-            super::claimed(key, now);
+        let BarrierRow { saga, step, direction, generation, status, answer, stored_at } =
+            claimed(key, now);
         Claim { place, saga, step, direction, generation, status, answer, stored_at }
     });
     let mut known = BTreeSet::new();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sagamore_core::{StepKey, Timestamp};
 use sagamore_database::{Error, Row, Statement, Tx};
 
-use super::{BarrierRow, BarrierStep};
+use super::rows::{BarrierRow, BarrierStep, claimed};
 
 /// Inserts the step's first action row, or affects no row if one exists. The single writer makes
 /// row locks unnecessary.
@@ -29,7 +29,7 @@ pub(super) async fn claim(
     now: Timestamp,
     bytes_max: usize,
 ) -> Result<(Vec<Option<Vec<Row>>>, usize), Error> {
-    let claims = sorted.iter().map(|key| super::claimed(key, now));
+    let claims = sorted.iter().map(|key| claimed(key, now));
     let claimed = tx.execute_row_by_row(&CLAIM, claims).await?;
     let step_of = |key: &StepKey| (key.saga.clone(), key.step.clone());
     let known: BTreeSet<_> = sorted

@@ -8,10 +8,10 @@ use crate::log::disk::{Disk, File};
 use crate::log::frame::{self, Frame, HEAD_BYTES};
 use crate::log::groups::Groups;
 use crate::log::index::{Index, Place};
+use crate::log::options::{Options, Repair, Stats};
 use crate::log::segment::{Segment, fault};
 use crate::log::state::State;
 use crate::log::synced::SyncProgress;
-use crate::log::{Options, Repair, Stats};
 
 /// Opens the log on a disk.
 pub(super) fn recover(disk: Arc<dyn Disk>, options: Options) -> Result<(State, Repair), Error> {

@@ -11,10 +11,10 @@ use crate::log::disk::Disk;
 use crate::log::frame::{self, GroupMarks, Located, TopicState};
 use crate::log::groups::{Groups, on_disk};
 use crate::log::index::{Index, Place, Slot};
+use crate::log::options::{Options, Stats};
 use crate::log::seat::Seat;
 use crate::log::segment::{Segment, fault};
 use crate::log::synced::{Position, SyncProgress};
-use crate::log::{Options, Stats};
 use crate::port::Subscription;
 use crate::record::{Mark, Record};
 
