@@ -37,14 +37,12 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
-use sagamore_core::Name;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::parts::Services;
 use crate::problem::Entry;
 use routes::{Contract, Media, READS, READS_TEXT, Routes};
-use state::Reacting;
+use service::reacting;
 
 pub use crate::problem::{Code, Problem};
 pub use body::{Payload, Segment, bad_query, encoded};
@@ -78,16 +76,6 @@ pub fn orchestrator_routes(app: App) -> Routes {
     let services =
         if reacts { reacting(app.services.clone(), app.plan.clone()) } else { Routes::new() };
     orchestrated().with_state(Arc::new(app)).merge(services)
-}
-
-/// Returns the routes of services in this process that react to events.
-fn reacting(services: Services, plan: Option<Name>) -> Routes {
-    let routes = Routes::new().post("/api/v1/sagas/{id}/resend", READS, barriers::resend_all).get(
-        "/api/v1/faults/{service}/{id}",
-        READS,
-        faults::embedded,
-    );
-    routes.with_state(Reacting { services, plan })
 }
 
 fn orchestrated() -> Routes<Arc<App>> {

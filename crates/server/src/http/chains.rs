@@ -15,8 +15,9 @@ use super::body::{self, Payload, Segment};
 use super::listing::{self, ListFilter, ListRequest};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
 use super::routes::{READS, READS_TEXT, Routes};
+use super::service::reacting;
 use super::state::ObserverApp;
-use super::{health, ids, index, reacting, shape};
+use super::{health, ids, index, shape};
 use crate::problem::{Code, Problem};
 use crate::view::{Lines, chain_view};
 

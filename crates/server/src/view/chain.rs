@@ -7,7 +7,8 @@ use sagamore_core::saga::{Status, StepStatus};
 use sagamore_engine::{ChainDetail, ChainHeader, ChainStatus};
 use serde::Deserialize;
 
-use super::{CauseView, EventView, Line, SagaView, StepView, Style, WaitView};
+use super::journal::CauseView;
+use super::saga::{EventView, Line, SagaView, StepView, Style, WaitView};
 use crate::clock::rfc3339;
 
 /// The only verb for a chain.

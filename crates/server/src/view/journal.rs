@@ -3,9 +3,9 @@
 use sagamore_core::Body;
 use sagamore_core::journal::{Change, Entry, SagaChange, StepChange};
 use sagamore_core::message::Refusal;
+use sagamore_core::saga::Cause;
 use serde::{Deserialize, Serialize};
 
-use super::CauseView;
 use crate::clock::rfc3339;
 
 /// The changes that one input caused.
@@ -57,6 +57,32 @@ pub struct ChangeView {
     /// The reason of an operator's verb.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// The cause of a compensation.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CauseView {
+    /// `refused`, `givenUp`, `deadlinePassed` or `cancelled`.
+    pub kind: String,
+    /// The step, if one is the cause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// The operator's reason for a cancel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl CauseView {
+    /// Converts a cause.
+    pub fn of(cause: &Cause) -> CauseView {
+        let (kind, step) = match cause {
+            Cause::Refused(step) => ("refused", Some(step)),
+            Cause::GivenUp(step) => ("givenUp", Some(step)),
+            Cause::DeadlinePassed => ("deadlinePassed", None),
+            Cause::Cancelled => ("cancelled", None),
+        };
+        CauseView { kind: kind.into(), step: step.map(ToString::to_string), reason: None }
+    }
 }
 
 impl EntryView {

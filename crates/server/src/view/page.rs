@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Line;
+use super::saga::Line;
 
 /// A page of a list.
 #[derive(Debug, Serialize, Deserialize)]
