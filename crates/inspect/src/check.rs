@@ -1,5 +1,6 @@
 //! The verdict of `check`: all problems of a plan or definition, or its possible ends.
 
+mod names;
 mod services;
 mod weaker;
 
@@ -11,6 +12,8 @@ use crate::files::{Content, Parsed, of_definition, of_schemas};
 use crate::violation::{Finding, Violation};
 
 pub use services::Declaration;
+
+use names::{distinct, joined};
 
 /// The result of checking one plan or definition.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -149,18 +152,4 @@ fn ends_of_definition(definition: &Definition) -> Vec<String> {
         .chain(ends)
         .chain(deadline)
         .collect()
-}
-
-fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut distinct: Vec<String> = Vec::new();
-    for name in names {
-        if !distinct.iter().any(|other| other == name) {
-            distinct.push(name.to_owned());
-        }
-    }
-    distinct
-}
-
-fn joined(names: impl IntoIterator<Item = impl ToString>, between: &str) -> String {
-    names.into_iter().map(|name| name.to_string()).collect::<Vec<String>>().join(between)
 }

@@ -2,6 +2,7 @@
 //! its shape finds every violation at once; serde would stop at the first.
 
 mod definition;
+mod key;
 mod plan;
 
 use sagamore_core::Name;
@@ -13,79 +14,8 @@ use crate::tree::{Content, Member, Node, Tree};
 use crate::violation::{Finding, VIOLATIONS_MAX};
 
 pub(crate) use definition::DEFINITION;
+pub(crate) use key::{Key, Shape, Text};
 pub(crate) use plan::PLAN;
-
-/// The type of a value.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Shape {
-    /// A JSON Schema.
-    Schema,
-    /// A text.
-    Text(Text),
-    /// A whole number from 0 to `u32::MAX` or `u64::MAX`.
-    Whole(u64),
-    /// `true` or `false`.
-    Flag,
-    /// One of these texts.
-    OneOf(&'static [&'static str]),
-    /// A list of values of one shape.
-    List(&'static Shape),
-    /// An object with keys that the author chooses.
-    Map(Text, &'static Shape),
-    /// An object with these keys.
-    Object(&'static [Key]),
-}
-
-/// The types of text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Text {
-    /// A name of core.
-    Name,
-    /// The name of a field.
-    Field,
-    /// A reference to a field.
-    Reference,
-    /// An HTTP status.
-    Status,
-}
-
-/// A key of an object.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Key {
-    pub name: &'static str,
-    /// Its meaning, for the author of a file.
-    pub about: &'static str,
-    pub shape: Shape,
-    pub required: bool,
-    /// The JSON of the value that an absent key has.
-    pub default: Option<&'static str>,
-}
-
-/// A required key.
-const fn required(name: &'static str, shape: Shape, about: &'static str) -> Key {
-    Key { name, about, shape, required: true, default: None }
-}
-
-/// An optional key.
-const fn optional(name: &'static str, shape: Shape, about: &'static str) -> Key {
-    Key { name, about, shape, required: false, default: None }
-}
-
-/// An optional key with a default.
-const fn defaulted(
-    name: &'static str,
-    shape: Shape,
-    default: &'static str,
-    about: &'static str,
-) -> Key {
-    Key { name, about, shape, required: false, default: Some(default) }
-}
-
-const NAME: Shape = Shape::Text(Text::Name);
-const NAMES: Shape = Shape::List(&NAME);
-const FIELDS: Shape = Shape::List(&Shape::Text(Text::Field));
-const U32: Shape = Shape::Whole(u32::MAX as u64);
-const U64: Shape = Shape::Whole(u64::MAX);
 
 const WRITE_KEYS: &str = "expected keys and values: write KEY: VALUE";
 const WRITE_LIST: &str = "expected a list: write [ONE, ANOTHER]";

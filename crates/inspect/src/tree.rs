@@ -1,51 +1,21 @@
 //! The values of a file with the place of each, from YAML or JSON.
 
 mod json;
+mod node;
 pub(crate) mod yaml;
-
-use std::ops::Range;
-
-use serde_json::Number;
 
 use crate::pointer::Pointer;
 use crate::violation::{Finding, Violation};
+
+pub(crate) use node::{Content, Member, Node};
+
+use node::position;
 
 /// A parsed file.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree<'a> {
     source: &'a str,
     pub root: Node,
-}
-
-/// A value and its place.
-#[derive(Clone, Debug)]
-pub(crate) struct Node {
-    /// The byte at which the value begins. For an alias, the alias.
-    at: usize,
-    /// The bytes that spell the value. For an alias, the bytes of its anchor.
-    spelled: Range<usize>,
-    pub content: Content,
-}
-
-/// The kinds of value.
-#[derive(Clone, Debug)]
-pub(crate) enum Content {
-    Null,
-    Flag(bool),
-    /// A number; `None` for one that JSON cannot express.
-    Number(Option<Number>),
-    Text(String),
-    List(Vec<Node>),
-    Map(Vec<Member>),
-}
-
-/// A key with its value.
-#[derive(Clone, Debug)]
-pub(crate) struct Member {
-    pub key: String,
-    /// The byte at which the key begins.
-    at: usize,
-    pub value: Node,
 }
 
 impl<'a> Tree<'a> {
@@ -109,20 +79,4 @@ impl<'a> Tree<'a> {
         }
         at
     }
-}
-
-impl Node {
-    /// Returns the value of a key.
-    pub fn get(&self, key: &str) -> Option<&Node> {
-        let Content::Map(members) = &self.content else { return None };
-        members.iter().find(|member| member.key == key).map(|member| &member.value)
-    }
-}
-
-/// Returns the line and the column, in characters, of a byte.
-fn position(source: &str, at: usize) -> (u64, u64) {
-    let before = &source[..source.floor_char_boundary(at)];
-    let line = before.matches('\n').count() as u64 + 1;
-    let begun = before.rsplit('\n').next().unwrap_or_default();
-    (line, begun.trim_start_matches('\u{feff}').chars().count() as u64 + 1)
 }

@@ -8,7 +8,7 @@ use sagamore_core::definition::{CommandTemplate, Definition, Step};
 use sagamore_transport::wire::{command_topic, described};
 use serde_json::{Value, json};
 
-use super::{Action, Document, Operation, REPLIES, reference};
+use super::document::{Action, Document, Operation, REPLIES, reference};
 use crate::schemas;
 
 const ORCHESTRATOR: &str = "sagamore";

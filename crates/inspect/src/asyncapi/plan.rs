@@ -5,7 +5,7 @@ use sagamore_core::plan::{Part, Plan, Role};
 use sagamore_transport::wire::{described, event_topic};
 use serde_json::json;
 
-use super::{Action, Document, Operation};
+use super::document::{Action, Document, Operation};
 
 const HEADERS: &str = "eventHeaders";
 const ANY: &str = "JSON, defined by the emitting service. A plan names events only.";

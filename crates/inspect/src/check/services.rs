@@ -4,7 +4,7 @@ use sagamore_core::Name;
 use sagamore_core::definition::{CommandTemplate, Draft, Step};
 use sagamore_core::plan::{self, Declared, Plan, Who};
 
-use super::joined;
+use super::names::joined;
 use crate::place;
 use crate::violation::Finding;
 

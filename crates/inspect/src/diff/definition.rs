@@ -8,7 +8,8 @@ use sagamore_core::definition::{
 };
 use serde_json::Value;
 
-use super::{Difference, Found, joined, schema};
+use super::found::{Difference, Found, joined};
+use super::schema;
 
 /// Returns every difference, in the order of the new definition. Equal contents have none.
 pub fn of_definitions(old: &Definition, new: &Definition) -> Vec<Difference> {

@@ -3,7 +3,7 @@
 use sagamore_core::Name;
 use sagamore_core::plan::{Part, Plan, Undo};
 
-use super::{Difference, Found};
+use super::found::{Difference, Found};
 
 /// Returns every difference. A plan has no schemas: none of them is incompatible.
 pub fn of_plans(old: &Plan, new: &Plan) -> Vec<Difference> {

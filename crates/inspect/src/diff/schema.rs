@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::Difference;
+use super::found::Difference;
 
 /// Keywords without an effect on what is valid, and those that are compared by their members.
 const SKIPPED: [&str; 13] = [

@@ -1,11 +1,13 @@
 //! The keys of a definition.
 
-use super::{FIELDS, NAME, NAMES, Shape, Text, U32, U64, defaulted, optional, required};
+use super::key::{
+    FIELDS, NAME, NAMES, Shape, Text, U32, U64, VERSION, defaulted, optional, required,
+};
 
 /// A definition.
 pub(crate) static DEFINITION: Shape = Shape::Object(&[
     required("name", NAME, "The name of the definition, such as checkout."),
-    required("version", U32, "The version from 1 on. Every change needs a higher one."),
+    VERSION,
     optional(
         "deadlineMs",
         U64,

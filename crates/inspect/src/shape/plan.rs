@@ -1,11 +1,11 @@
 //! The keys of a plan.
 
-use super::{NAME, NAMES, Shape, U32, U64, defaulted, optional, required};
+use super::key::{NAME, NAMES, Shape, U64, VERSION, defaulted, optional, required};
 
 /// A plan.
 pub(crate) static PLAN: Shape = Shape::Object(&[
     required("name", NAME, "The name of the plan, such as fulfilment."),
-    required("version", U32, "The version from 1 on. Every change needs a higher one."),
+    VERSION,
     optional(
         "deadlineMs",
         U64,

@@ -9,7 +9,7 @@ use sagamore_core::message::Command;
 use sagamore_core::script::{Mismatch, Player};
 use serde_json::Value;
 
-use super::{Answer, Case, Line, LineKind, Place};
+use super::case::{Answer, Case, Line, LineKind, Place};
 
 /// A case that does not hold, with the position of the line.
 #[derive(Clone, Debug, PartialEq)]

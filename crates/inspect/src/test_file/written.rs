@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_saphyr::{Location, Spanned};
 
+use super::case::{Answer, CASES_MAX, Case, LINES_MAX, Line, LineKind, Place, TestFile};
 use super::yaml;
-use super::{Answer, CASES_MAX, Case, LINES_MAX, Line, LineKind, Place, TestFile};
 use crate::pointer::Pointer;
 use crate::times::duration;
 use crate::violation::{Finding, Violation};

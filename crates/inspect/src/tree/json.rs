@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Content, Member, Node, position};
+use super::node::{Content, Member, Node, position};
 use crate::pointer::Pointer;
 use crate::violation::{Finding, Violation};
 

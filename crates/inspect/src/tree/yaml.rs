@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 use serde_saphyr::{Location, Spanned};
 
-use super::{Content, Member, Node};
+use super::node::{Content, Member, Node};
 use crate::pointer::Pointer;
 use crate::violation::{Finding, Violation};
 
