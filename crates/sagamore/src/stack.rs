@@ -28,6 +28,7 @@ use crate::http_participants::{self, HttpParticipants};
 use crate::stand_in::{Behaviour, Cast};
 use crate::story::{ServiceEntry, Story};
 use lock::Lock;
+use roster::file;
 
 /// The subdirectory with the data of a program's choreography.
 pub const CHOREOGRAPHY_FOLDER: &str = "choreography";
@@ -282,10 +283,6 @@ async fn service(
         observers: Vec::new(),
     };
     Ok((host, participant))
-}
-
-fn file(data: &Path, name: &str) -> PathBuf {
-    data.join(format!("{name}.sqlite"))
 }
 
 fn database(data: &Path, name: &str) -> Result<Database, Error> {

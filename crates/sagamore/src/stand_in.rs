@@ -7,7 +7,7 @@ mod example;
 mod participant;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use sagamore_core::{Definition, Name};
@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use crate::crew::StopSignal;
 use crate::error::Error;
 pub use behaviour::{Behaviour, BehaviourArgs};
-use participant::StandIn;
+use participant::{Definitions, StandIn};
 
 /// The pause between two readings of the definitions.
 const CHECK_INTERVAL: Duration = Duration::from_millis(200);
@@ -37,9 +37,6 @@ pub struct Cast {
     known: Definitions,
     tasks: JoinSet<()>,
 }
-
-/// The known definitions, shared by the stand-ins of a process.
-type Definitions = Arc<RwLock<Vec<Definition>>>;
 
 impl Cast {
     /// Creates an empty cast for the participants that are not `real`.

@@ -1,10 +1,11 @@
-//! The configuration's keys with their types, derived from [`Settings`].
+//! The configuration's keys with their types, derived from [`Tables`].
 
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use super::{SaslSettings, Schema, Settings, TlsSettings, origin};
+use super::schema::Schema;
+use super::tables::{SaslSettings, Tables, TlsSettings};
 
 /// Maximum edit distance of a suggested key.
 const DISTANCE_MAX: usize = 2;
@@ -23,7 +24,7 @@ pub fn below(key: &str, table: &str) -> bool {
 impl Keys {
     /// Derives the keys of this schema.
     pub fn of(schema: &Schema) -> Keys {
-        let mut all = Settings::of(schema);
+        let mut all = schema.tables();
         let sasl = SaslSettings {
             mechanism: String::new(),
             username: String::new(),
@@ -38,7 +39,7 @@ impl Keys {
     /// Returns every key with a value.
     pub fn known(&self) -> Vec<String> {
         let mut keys = BTreeMap::new();
-        origin::flatten(String::new(), &self.full, &mut keys);
+        flatten(String::new(), &self.full, &mut keys);
         keys.into_keys().collect()
     }
 
@@ -51,7 +52,7 @@ impl Keys {
     pub fn fits(&self, key: &str, value: &Json) -> bool {
         let mut all = self.full.clone();
         set(&mut all, key, value.clone());
-        serde_json::from_value::<Settings>(all).is_ok()
+        serde_json::from_value::<Tables>(all).is_ok()
     }
 
     /// Parses a variable's text for the key; `None` if it is invalid. Text keys accept any text.
@@ -133,6 +134,21 @@ pub fn likely<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
     let nearest =
         known.iter().min_by_key(distance).filter(|nearest| distance(nearest) <= DISTANCE_MAX);
     nearest.or_else(|| known.iter().find(|known| known.ends_with(&last))).map(String::as_str)
+}
+
+/// Collects every value that is no table, by its key.
+pub(super) fn flatten(prefix: String, value: &Json, into: &mut BTreeMap<String, Json>) {
+    match value {
+        Json::Object(fields) => {
+            for (name, value) in fields {
+                let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                flatten(key, value, into);
+            }
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
+            into.insert(prefix, value.clone());
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use anyhow::Context;
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use super::keys::flatten;
 use super::{Schema, Settings};
 use crate::error::ProgramError;
 
@@ -30,7 +31,7 @@ pub fn explain(schema: &Schema, file: Option<&Path>) -> Result<Vec<Value>, Progr
     let mut all = BTreeMap::new();
     flatten(
         String::new(),
-        &serde_json::to_value(&settings)
+        &serde_json::to_value(&*settings)
             .context("serialize the settings")
             .map_err(ProgramError::of)?,
         &mut all,
@@ -42,21 +43,6 @@ pub fn explain(schema: &Schema, file: Option<&Path>) -> Result<Vec<Value>, Progr
     let mut values: Vec<Value> = all.into_iter().map(value).collect();
     values.sort_by(|one, other| one.key.cmp(&other.key));
     Ok(values)
-}
-
-/// Collects every value that is no table, by its key.
-pub(super) fn flatten(prefix: String, value: &Json, into: &mut BTreeMap<String, Json>) {
-    match value {
-        Json::Object(fields) => {
-            for (name, value) in fields {
-                let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-                flatten(key, value, into);
-            }
-        }
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
-            into.insert(prefix, value.clone());
-        }
-    }
 }
 
 fn shown(key: &str, value: &Json) -> String {

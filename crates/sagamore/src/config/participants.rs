@@ -6,9 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use sagamore_core::Name;
 use sagamore_gateway::{Binding, Egress, Endpoint, Secret};
-use serde::{Deserialize, Serialize};
 
-use super::Settings;
+use super::{ParticipantSettings, Settings};
 use crate::error::ProgramError;
 use crate::http_participants::HttpParticipants;
 
@@ -18,34 +17,6 @@ const CONCURRENCY_MAX: usize = 1_024;
 const TIMEOUT_MS_MAX: u64 = 600_000;
 /// Maximum keys of one participant: the current one, and the next one during a rotation.
 const SECRETS_MAX: usize = 2;
-
-/// The binding of a participant.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ParticipantSettings {
-    /// `http` for a participant that a gateway calls, `kafka` for one that consumes its commands.
-    pub protocol: String,
-    /// The URL of every request.
-    pub url: String,
-    /// Time limit of a call, in milliseconds.
-    pub timeout_ms: u64,
-    /// Maximum concurrent calls.
-    pub concurrency: usize,
-    /// The keys that sign requests: `env:NAME` or `file:PATH` each, two during a rotation.
-    pub secrets: Vec<String>,
-}
-
-impl Default for ParticipantSettings {
-    fn default() -> ParticipantSettings {
-        ParticipantSettings {
-            protocol: "http".into(),
-            url: String::new(),
-            timeout_ms: u64::try_from(Binding::TIMEOUT.as_millis()).expect("a short time"),
-            concurrency: Binding::CONCURRENCY,
-            secrets: Vec::new(),
-        }
-    }
-}
 
 impl Settings {
     /// Returns the HTTP participants with their limits and keys.

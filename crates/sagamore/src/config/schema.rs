@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ParticipantSettings, ServiceSettings};
+use super::tables::{ParticipantSettings, ServiceSettings, Tables};
 
 /// The default port of the first service. The next services have the following ports.
 const FIRST_PORT: u16 = 3001;
@@ -87,8 +87,13 @@ impl Schema {
         &self.names
     }
 
+    /// Returns the default settings.
+    pub(super) fn tables(&self) -> Tables {
+        Tables::of(self.defaults(), self.bindings())
+    }
+
     /// Returns the default settings of every service.
-    pub(super) fn defaults(&self) -> BTreeMap<String, ServiceSettings> {
+    fn defaults(&self) -> BTreeMap<String, ServiceSettings> {
         let ports = (FIRST_PORT..).filter(|port| *port != OBSERVER_PORT);
         let settings = |port| ServiceSettings {
             listen: format!("127.0.0.1:{port}"),
@@ -99,7 +104,7 @@ impl Schema {
     }
 
     /// Returns the default bindings of all participants that the configuration names.
-    pub(super) fn bindings(&self) -> BTreeMap<String, ParticipantSettings> {
+    fn bindings(&self) -> BTreeMap<String, ParticipantSettings> {
         self.bound.iter().map(|name| (name.clone(), ParticipantSettings::default())).collect()
     }
 

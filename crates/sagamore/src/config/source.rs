@@ -10,7 +10,13 @@ use serde_json::Value as Json;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, Keys, below};
-use super::{PREFIX, SEPARATOR, Schema, Settings};
+use super::schema::Schema;
+use super::tables::Tables;
+
+/// The prefix of environment variables.
+const PREFIX: &str = "SAGAMORE";
+/// The separator of tables and keys in a variable's name.
+const SEPARATOR: &str = "__";
 
 /// The values of file and environment with their positions.
 #[derive(Clone, Debug, Default)]
@@ -143,10 +149,10 @@ impl Source {
     /// # Errors
     ///
     /// All invalid values, and all keys that are missing in their tables, each after its position.
-    pub fn settings(&self) -> Result<Settings> {
+    pub fn tables(&self) -> Result<Tables> {
         let keys = Keys::of(&self.schema);
         let mut all =
-            serde_json::to_value(Settings::of(&self.schema)).context("serialize the defaults")?;
+            serde_json::to_value(self.schema.tables()).context("serialize the defaults")?;
         let mut wrong = Vec::new();
         for (key, value) in self.values.iter().filter(|(key, _)| !self.variables.contains_key(*key))
         {
@@ -322,7 +328,7 @@ mod tests {
         );
         assert_eq!(of("PATH").named("services.payment.listen"), "payment.listen");
         assert_eq!(
-            of("SAGAMORE__ORDER__LISTEN").settings().expect("sound").services["order"].listen,
+            of("SAGAMORE__ORDER__LISTEN").tables().expect("sound").services["order"].listen,
             "y"
         );
     }
@@ -330,19 +336,12 @@ mod tests {
     #[test]
     fn the_key_determines_the_type_of_a_variable() {
         let check = |variable: &str, value: &str, expected: &str| {
-            let why = of("", variable, value).settings().expect_err(value).to_string();
+            let why = of("", variable, value).tables().expect_err(value).to_string();
             assert_eq!(why, expected);
         };
+        assert_eq!(of("", "SAGAMORE__NAMESPACE", "007").tables().expect("sound").namespace, "007");
         assert_eq!(
-            of("", "SAGAMORE__NAMESPACE", "007").settings().expect("sound").namespace,
-            "007"
-        );
-        assert_eq!(
-            of("", "SAGAMORE__KAFKA__REPLICATION", "3")
-                .settings()
-                .expect("sound")
-                .kafka
-                .replication,
+            of("", "SAGAMORE__KAFKA__REPLICATION", "3").tables().expect("sound").kafka.replication,
             Some(3)
         );
         let place = "SAGAMORE__ORDER__PARTITIONS: order.partitions: ";
@@ -361,7 +360,7 @@ mod tests {
     #[test]
     fn an_invalid_value_of_the_file_is_reported_with_its_position() {
         let check = |text: &str, expected: &str| {
-            let why = of(text, "PATH", "").settings().expect_err(text).to_string();
+            let why = of(text, "PATH", "").tables().expect_err(text).to_string();
             assert_eq!(why, expected);
         };
         let number = "a whole number from 0 to 4294967295";
@@ -375,9 +374,8 @@ mod tests {
              18446744073709551615",
         );
         check("namespace = {}\n", "s.toml:1:1: namespace: expected a text, found a table");
-        let partitions = |text: &str| {
-            of(text, "PATH", "").settings().expect("valid").services["order"].partitions
-        };
+        let partitions =
+            |text: &str| of(text, "PATH", "").tables().expect("valid").services["order"].partitions;
         assert_eq!(partitions("[order]\npartitions = 0x10\n"), 16);
         assert_eq!(partitions("[order]\n"), 12);
     }

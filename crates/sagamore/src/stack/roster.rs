@@ -2,13 +2,17 @@
 //! service may join.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::file;
 use crate::error::Error;
 
 /// The file of the list, one name per line.
 const ROSTER: &str = "services";
+
+/// Returns the file of a database.
+pub fn file(data: &Path, name: &str) -> PathBuf {
+    data.join(format!("{name}.sqlite"))
+}
 
 /// Fails if the database of an earlier service is missing. The engine's database is created last,
 /// so its existence implies those of all listed services. The log may be lost, but no database.

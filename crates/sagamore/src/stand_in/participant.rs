@@ -1,10 +1,10 @@
 //! One stand-in: consumes the commands of a participant and answers them.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sagamore_core::message::{Outcome, Refusal, Reply};
-use sagamore_core::{Body, Command, Direction, Name, Swept};
+use sagamore_core::{Body, Command, Definition, Direction, Name, Swept};
 use sagamore_server::clock;
 use sagamore_transport::wire::{
     HORIZON_TOPIC, command_topic, decode_command, decode_horizon, encode_reply, encode_swept,
@@ -14,7 +14,7 @@ use serde_json::Map;
 use tokio::task::JoinSet;
 
 use super::behaviour::Behaviour;
-use super::{Definitions, example};
+use super::example;
 
 /// Maximum records of a turn.
 const RECORDS_MAX: usize = 256;
@@ -22,6 +22,9 @@ const RECORDS_MAX: usize = 256;
 const DELAYED_MAX: usize = 1_000;
 /// The pause after an error of the transport.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// The known definitions, shared by the stand-ins of a process.
+pub type Definitions = Arc<RwLock<Vec<Definition>>>;
 
 /// A stand-in of one participant.
 pub struct StandIn {
