@@ -22,7 +22,7 @@ use load::{Load, LoadResult, Target, Until};
 use machine::CpuTime;
 use processes::Processes;
 
-pub use plan::VARIABLE;
+pub use plan::{RefuseAt, VARIABLE};
 
 /// Measure the throughput of four-step sagas
 ///
@@ -63,15 +63,6 @@ pub struct BenchArgs {
     data: Option<PathBuf>,
     #[command(flatten)]
     format: FormatArgs,
-}
-
-/// The steps of the benchmark's saga.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum RefuseAt {
-    ChargePayment,
-    ReserveStock,
-    /// The pivot, and the last step.
-    ScheduleShipment,
 }
 
 /// The interface of the benchmark's clients to the engine.

@@ -3,19 +3,21 @@
 
 mod article;
 mod choreography;
+mod contracts;
 mod local;
 mod orders;
 mod problems;
 mod service;
 mod shapes;
+mod state;
 mod stock;
 mod unlock;
 
 #[cfg(test)]
 mod forms;
 
-use sagamore::server::http::routes::{Contract, READS, Routes, WAIT};
-use sagamore::server::http::{Code, PAGE, Problem};
+use sagamore::server::http::PAGE;
+use sagamore::server::http::routes::{READS, Routes};
 use sagamore::server::{Server, lock};
 
 use crate::databases::Databases;
@@ -23,29 +25,8 @@ use crate::databases::Databases;
 pub use problems::PROBLEMS;
 pub use service::{of_inventory, of_order, of_payment, of_shipping};
 
-use problems::*;
-
-/// The article's route.
-const STARTS: Contract = READS.query(&[WAIT]).acts();
-/// The route that places an order.
-const PLACES: Contract = READS.body(&shapes::ORDER).waits().keyed();
-
-/// Shared state of the routes beside the orchestrator's API.
-#[derive(Clone)]
-struct Shop {
-    handle: sagamore::engine::Handle,
-    /// `None` if each service is a process of its own.
-    databases: Option<Databases>,
-}
-
-impl Shop {
-    /// Returns the databases, or a problem that names the services' own addresses.
-    fn databases(&self) -> Result<&Databases, Problem> {
-        let elsewhere =
-            "the shop's services run in other processes: send the request to the service's address";
-        self.databases.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))
-    }
-}
+use contracts::{PLACES, STARTS};
+use state::Shop;
 
 /// Returns the routes beside the API of an orchestrator.
 pub fn orchestrated(server: &Server) -> Routes {

@@ -19,6 +19,7 @@ pub mod payment;
 pub mod shipping;
 
 pub mod import;
+pub mod rows;
 pub mod sample;
 
 pub mod http;
@@ -32,9 +33,10 @@ mod replay;
 mod program;
 
 pub use checkout::checkout;
-pub use databases::{Databases, Error};
+pub use databases::Databases;
 pub use form::{Line, Order, ShipTo};
 pub use program::program;
+pub use rows::Error;
 
 use sagamore::sdk::{Body, Service};
 

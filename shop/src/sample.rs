@@ -1,11 +1,10 @@
 //! The sample order. Its account, product and country are its own, so it always completes, and
 //! totals exclude them.
 
-use crate::databases::{Databases, Error};
-use crate::form::{CENTS_MAX, Line, Order, PIECES_MAX, ShipTo};
-use crate::inventory::{self, Delivery};
-use crate::payment::{self, Account};
-use crate::shipping::{self, Destination};
+mod load;
+pub use load::load;
+
+use crate::form::{Line, Order, ShipTo};
 
 /// The customer of sample orders.
 pub const CUSTOMER_ID: &str = "SAMPLE";
@@ -29,19 +28,4 @@ pub fn order(order_id: &str) -> Order {
             country: COUNTRY.to_owned(),
         },
     }
-}
-
-/// Creates the account, the product and the country of sample orders. Keeps existing rows.
-pub async fn load(databases: &Databases) -> Result<(), Error> {
-    let account = Account {
-        customer_id: CUSTOMER_ID.to_owned(),
-        name: "Sam Ample".to_owned(),
-        balance_cents: CENTS_MAX,
-    };
-    let delivery = Delivery { sku: SKU.to_owned(), name: "Sample".to_owned(), on_hand: PIECES_MAX };
-    let destination = Destination { country: COUNTRY.to_owned(), served: true };
-    payment::load(&databases.payment, &[account]).await?;
-    inventory::load(&databases.inventory, &[delivery]).await?;
-    shipping::load(&databases.shipping, &[destination]).await?;
-    Ok(())
 }

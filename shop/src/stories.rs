@@ -2,7 +2,8 @@
 
 use sagamore::{Greeting, Program};
 
-use crate::databases::{Databases, Error};
+use crate::databases::Databases;
+use crate::rows::Error;
 use crate::{checkout, choreography, http, inventory, order, payment, sample, shipping};
 
 /// The lines that `dev` prints after its start.

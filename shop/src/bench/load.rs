@@ -20,7 +20,7 @@ use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::{RefuseAt, plan};
+use super::plan::{self, RefuseAt};
 
 /// The wait for one outcome, in seconds.
 const WAIT_S: u64 = 30;

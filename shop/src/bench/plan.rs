@@ -2,11 +2,11 @@
 //! Many customers and products avoid hot rows.
 
 use anyhow::{Context, Result};
+use sagamore::clap::{self, ValueEnum};
 use sagamore::core::Definition;
 use sagamore::core::definition::Draft;
 use serde_json::json;
 
-use super::RefuseAt;
 use crate::inventory::Delivery;
 use crate::payment::Account;
 use crate::shipping::Destination;
@@ -26,6 +26,15 @@ const GONE: &str = "GONE";
 const NOWHERE: &str = "Atlantis";
 /// A country with delivery.
 const SOMEWHERE: &str = "Germany";
+
+/// The steps of the benchmark's saga.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RefuseAt {
+    ChargePayment,
+    ReserveStock,
+    /// The pivot, and the last step.
+    ScheduleShipment,
+}
 
 /// Returns the definition: create order, charge payment, reserve stock, schedule shipment (the
 /// pivot).

@@ -16,7 +16,8 @@ use sagamore::server::http::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{NO_SUCH_ORDER, Shop};
+use super::problems::NO_SUCH_ORDER;
+use super::state::Shop;
 use crate::checkout;
 
 /// The query: `?wait=10`.

@@ -20,10 +20,9 @@ use sagamore::server::http::{
 use sagamore::server::lock::{self, ForceQuery, HolderState, PendingService};
 use sagamore::server::view::Style;
 
-use super::{
-    BAD_ORDER, NO_SUCH_ORDER, ORDER_ID_USED_UP, PLACES, STARTS, article, orders, shapes, stock,
-    unlock,
-};
+use super::contracts::{PLACES, STARTS};
+use super::problems::{BAD_ORDER, NO_SUCH_ORDER, ORDER_ID_USED_UP};
+use super::{article, orders, shapes, stock, unlock};
 use crate::databases::Databases;
 use crate::inventory::Product;
 use crate::order::choreographed::OrderStarter;

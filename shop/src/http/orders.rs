@@ -19,7 +19,9 @@ use sagamore::server::view::{Standing, Style};
 use serde::Serialize;
 
 use super::local::transact;
-use super::{BAD_ORDER, NO_SUCH_ORDER, ORDER_FINISHED, ORDER_PENDING, Shop, shapes, unlock};
+use super::problems::{BAD_ORDER, NO_SUCH_ORDER, ORDER_FINISHED, ORDER_PENDING};
+use super::state::Shop;
+use super::{shapes, unlock};
 use crate::order::{self, Rejected, StoredOrder};
 use crate::{Order, checkout};
 

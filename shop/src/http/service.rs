@@ -19,7 +19,9 @@ use sagamore::server::http::{
 use sagamore::server::lock::{self, ForceQuery, HolderState};
 use serde::Serialize;
 
-use super::{NO_SUCH_ORDER, PLACES, STARTS, article, choreography, orders, shapes, stock, unlock};
+use super::contracts::{PLACES, STARTS};
+use super::problems::NO_SUCH_ORDER;
+use super::{article, choreography, orders, shapes, stock, unlock};
 use crate::import::{self, Record};
 use crate::order::choreographed::OrderStarter;
 use crate::{inventory, order, payment, shipping};

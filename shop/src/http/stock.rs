@@ -6,7 +6,8 @@ use sagamore::database::Database;
 use sagamore::server::http::{PageRequest, Problem, Segment, page};
 use serde::Serialize;
 
-use super::{NO_SUCH_ACCOUNT, NO_SUCH_STOCK, Shop};
+use super::problems::{NO_SUCH_ACCOUNT, NO_SUCH_STOCK};
+use super::state::Shop;
 use crate::inventory::{self, Product};
 use crate::payment::{self, Account};
 

@@ -6,7 +6,7 @@ use sagamore::server::http::{Code, Problem};
 use sagamore::server::lock::LockRefusal;
 
 use super::local::transact;
-use super::{HOLDER_UNKNOWN, NO_SUCH_ORDER, ORDER_NOT_LOCKED, ORDER_PENDING};
+use super::problems::{HOLDER_UNKNOWN, NO_SUCH_ORDER, ORDER_NOT_LOCKED, ORDER_PENDING};
 use crate::order::{self, Rejected};
 
 /// Converts a refused unlock into a problem.

@@ -4,7 +4,7 @@ use sagamore::database::{Row, Text};
 use sagamore::sdk::Database;
 use serde::{Deserialize, Serialize};
 
-use crate::databases::{Error, insert};
+use crate::rows::{Error, insert};
 use crate::{form, sample};
 
 /// The opening stock of a product.

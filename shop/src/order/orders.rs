@@ -6,7 +6,7 @@ use sagamore::database::{Row, Text};
 use sagamore::sdk::{Body, Database};
 use serde::Serialize;
 
-use crate::databases::Error;
+use crate::rows::Error;
 
 /// The status of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

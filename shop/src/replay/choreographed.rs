@@ -13,8 +13,10 @@ use sagamore::sdk::StartOutcome;
 use sagamore::server::view::standing;
 
 use super::folder::{Folder, PlacedLine};
+use super::passage::{
+    PATIENCE, Passage, ReplayArgs, databases, each, print, progress, start, width,
+};
 use super::report::{self, Report};
-use super::{PATIENCE, Passage, ReplayArgs, databases, each, print, progress, start, width};
 use crate::databases::Databases;
 use crate::import::BadLine;
 use crate::order::choreographed::OrderStarter;

@@ -21,16 +21,15 @@ use sagamore::server::view::{Lines, Standing, standing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Passage;
 use super::folder::{Folder, PlacedLine};
+use super::passage::{Passage, each};
 use super::report::Report;
 use crate::import::BadLine;
 use crate::output::errln;
+use chains::{OrderProgress, WAIT_S};
 
 /// The time limit for the processes to become ready.
 const THERE_WITHIN: Duration = Duration::from_secs(30);
-/// The length of one wait for an outcome, in seconds. It is repeated.
-const WAIT_S: u64 = 20;
 /// The maximum time without any response for an order. Then the replay fails.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// The maximum time that a placed order is unknown to the orchestrator or observer. Then the replay
@@ -55,15 +54,6 @@ pub struct Remote {
     /// The index of the orchestrator that gets the next request.
     turn: AtomicUsize,
     found_within: Duration,
-}
-
-/// The progress of an order.
-enum OrderProgress {
-    AtRest,
-    NotYet,
-    /// The order was placed, but no server knows it yet. Has the problem's detail.
-    NotFound(String),
-    Bad(String),
 }
 
 impl Remote {
@@ -121,7 +111,7 @@ impl Remote {
         width: usize,
         bar: &ProgressBar,
     ) -> Result<usize> {
-        super::each(orders, width, bar, self).await
+        each(orders, width, bar, self).await
     }
 
     /// Counts the sagas of the folder's orders, and sums the balances and the stock.

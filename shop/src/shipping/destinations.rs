@@ -4,8 +4,8 @@ use sagamore::database::{Row, Text};
 use sagamore::sdk::Database;
 use serde::{Deserialize, Serialize};
 
-use crate::databases::{Error, insert};
 use crate::form;
+use crate::rows::{Error, insert};
 
 /// A country, and whether a carrier delivers there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use sagamore::database::{Row, Text};
 use sagamore::sdk::Database;
 use serde::Serialize;
 
-use crate::databases::Error;
+use crate::rows::Error;
 
 /// A shipment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -5,8 +5,20 @@ use sagamore::server::client::{self, Client};
 use sagamore::server::http::encoded;
 use sagamore::server::view::SagaView;
 
-use super::{OrderProgress, PlacedLine, WAIT_S};
 use crate::choreography;
+use crate::replay::folder::PlacedLine;
+
+/// The length of one wait for an outcome, in seconds. It is repeated.
+pub(super) const WAIT_S: u64 = 20;
+
+/// The progress of an order.
+pub(super) enum OrderProgress {
+    AtRest,
+    NotYet,
+    /// The order was placed, but no server knows it yet. Has the problem's detail.
+    NotFound(String),
+    Bad(String),
+}
 
 /// Places the order, or finds the existing one, and reads its status from the observer.
 pub async fn see_through(

@@ -1,0 +1,10 @@
+//! The contracts of routes that several listeners serve.
+
+use sagamore::server::http::routes::{Contract, READS, WAIT};
+
+use super::shapes;
+
+/// The article's route.
+pub const STARTS: Contract = READS.query(&[WAIT]).acts();
+/// The route that places an order.
+pub const PLACES: Contract = READS.body(&shapes::ORDER).waits().keyed();
