@@ -25,8 +25,6 @@ use faults::{Fault, Scene, Volume};
 
 /// The folder of a campaign's servers, logs and data.
 const FOLDER: &str = "target/chaos";
-/// The time limit for all sagas to end after the last fault.
-const REST_MAX: Duration = Duration::from_secs(180);
 /// The time limit for the first order to complete after a fault.
 const CALM_MAX: Duration = Duration::from_secs(60);
 /// The time limit for normal latency after an overload.
@@ -152,7 +150,7 @@ fn campaign(workspace: &Workspace, scene: &Scene, options: Options) -> Result<()
         rounds += 1;
     }
     load.stop();
-    let rest = check::comes_to_rest(site, REST_MAX, ledger)?;
+    let rest = check::comes_to_rest(site, check::REST_MAX, ledger)?;
     check::snapshot(site, begun_with, ledger)?;
     let statuses = check::finally(site, ledger)?;
     print(&tallies, ledger, &statuses);

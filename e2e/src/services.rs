@@ -9,9 +9,10 @@ mod kafka;
 mod postgres;
 mod process;
 mod secure;
+mod service;
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -20,6 +21,7 @@ use crate::workspace::Workspace;
 use folder::{Folder, Ports};
 pub use kafka::Listener;
 pub use process::Process;
+use service::Service;
 
 const USAGE: &str = "\
 usage: cargo xtask services up [--fresh]   start both servers; --fresh deletes their data first
@@ -37,27 +39,6 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 const ATTEMPTS_MAX: u32 = 4;
 const POLL: Duration = Duration::from_millis(100);
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
-
-/// A server.
-trait Service {
-    /// Returns its printed name, which is also its folder's name.
-    fn name(&self) -> &'static str;
-
-    /// Installs the server and prepares its data. Repeating the call is safe.
-    fn prepare(&self) -> Result<()>;
-
-    /// Builds the command that runs the server.
-    fn command(&self) -> Result<Command>;
-
-    /// Whether the server accepts requests.
-    fn answers(&self) -> bool;
-
-    /// Completes the setup once the server is ready.
-    fn settle(&self) -> Result<()>;
-
-    /// Returns the signal for a graceful stop.
-    fn stop_signal(&self) -> &'static str;
-}
 
 /// Kafka and PostgreSQL of one folder.
 pub struct Services {

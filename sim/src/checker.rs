@@ -8,7 +8,9 @@ mod journal;
 mod owners;
 mod patience;
 mod rejections;
+mod shadow;
 mod verbs;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,21 +21,20 @@ use sagamore_core::{Definition, Direction, Event, Plan};
 use sagamore_database::Database;
 use sagamore_transport::{Delivery, Record, wire};
 
-use crate::rows::{Owner, read_rows};
+use crate::rows::{Owner, get, read_rows};
 use crate::world::World;
 
 use barriers::Barriers;
 use chains::Chains;
-use effects::Watch;
-use journal::Shadow;
 use owners::Owners;
 use patience::Patience;
 use rejections::Rejections;
+use shadow::Shadow;
 use verbs::Verbs;
+use watch::Watch;
 
 pub use barriers::TRIGGERS;
-pub use effects::{Audit, EFFECTS};
-pub use journal::get;
+pub use watch::{Audit, EFFECTS};
 
 /// Everything observed in one run.
 #[derive(Default)]

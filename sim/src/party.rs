@@ -10,9 +10,9 @@ use sagamore_database::Database;
 use sagamore_sdk::{Decided, Fault, Message, Refusal, Service, Tx, done, refused};
 use serde::{Deserialize, Serialize};
 
-use crate::checker::{Audit, get};
+use crate::checker::Audit;
 use crate::faults::Fault as Odd;
-use crate::rows::read_rows;
+use crate::rows::{get, read_rows};
 use crate::theme::Theme;
 use crate::watched::Shared;
 

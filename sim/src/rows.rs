@@ -22,3 +22,8 @@ pub fn read_rows(database: &Database, sql: &str) -> Vec<Row> {
         .expect("no transaction is writing")
         .expect("the checker's query succeeds")
 }
+
+/// Reads a column that must exist.
+pub fn get<T: sagamore_database::value::FromValue>(row: &Row, column: usize) -> T {
+    row.get(column).expect("the checker reads its own columns")
+}

@@ -5,6 +5,7 @@ mod end;
 mod month;
 mod panic;
 mod people;
+mod phase;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,8 +21,7 @@ use crate::style::Style;
 use crate::theme::Theme;
 use crate::watched::{Shared, Watched};
 use crate::world::{Counters, Violation, World};
-use end::End;
-use month::Month;
+use phase::{End, Month};
 
 /// The time limit for all sagas to end after the last fault.
 const REST_MS_MAX: i64 = 400_000;

@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use futures_util::FutureExt;
 
-use crate::checker::{Audit, get};
-use crate::rows::read_rows;
+use crate::checker::Audit;
+use crate::rows::{get, read_rows};
 use crate::style::Style;
 
 const CUSTOMERS: [&str; 3] = ["ALFKI", "VINET", "HANAR"];

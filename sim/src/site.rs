@@ -11,14 +11,14 @@ use sagamore_engine::{Error, Handle, Orchestrator, Probe, Renewal};
 use sagamore_sdk::{Outbox, Participant, Service};
 use sagamore_shop::{Databases, choreography};
 
-use crate::checker::{EFFECTS, get};
+use crate::checker::EFFECTS;
 use crate::clocks::ProcessClock;
 use crate::crowd;
 use crate::errand;
 use crate::feast;
 use crate::outsider::Outsider;
 use crate::party::{self, Outside};
-use crate::rows::{Owner, read_rows};
+use crate::rows::{Owner, get, read_rows};
 use crate::shop;
 use crate::store::Store;
 use crate::style::Style;

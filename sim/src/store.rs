@@ -15,10 +15,11 @@ use crate::rows::{Owner, read_rows};
 use crate::watched::Shared;
 use crate::wire::outage::holds;
 use crate::world::LATE_MS_MAX;
-use idle::Slot;
+use slot::{Slot, WriteGuard};
 
 mod idle;
 mod line;
+mod slot;
 
 /// The character that the engine's database rejects sometimes.
 pub const FOREIGN: char = '\u{2620}';
@@ -63,15 +64,6 @@ struct OpenTransaction {
     who: Arc<str>,
     tx: Tx,
     slot: Arc<Slot>,
-}
-
-/// The right to write, released on drop.
-struct WriteGuard(Arc<AtomicUsize>);
-
-impl Drop for WriteGuard {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Store {

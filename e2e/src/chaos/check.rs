@@ -12,6 +12,8 @@ use anyhow::{Context, Result, ensure};
 use crate::load::Ledger;
 use crate::site::Site;
 
+/// The time limit for all sagas to end after the last fault.
+pub(super) const REST_MAX: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(500);
 
 /// Money and stock at the start.

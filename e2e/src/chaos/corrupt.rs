@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::check::{self, Epochs, Stock};
-use super::{POLL, Scene};
+use super::faults::Scene;
 use crate::load::Load;
 use crate::site::{ORCHESTRATORS, SERVICES};
 
 /// The time of load before the corruptions.
 const LOAD: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(300);
 
 /// The expected violation, the schema, and the statement. `{id}` is a completed order used by this
 /// corruption only.
@@ -70,7 +71,7 @@ pub fn prove(scene: &Scene, begun_with: Stock, seed: u64) -> Result<Vec<String>>
     let load = Load::usual(site, ledger, seed);
     std::thread::sleep(LOAD);
     load.stop();
-    check::comes_to_rest(site, super::REST_MAX, ledger)?;
+    check::comes_to_rest(site, check::REST_MAX, ledger)?;
     for name in ORCHESTRATORS.into_iter().chain(SERVICES) {
         site.kill(name)?; // a process could repair the rows
         std::thread::sleep(POLL);

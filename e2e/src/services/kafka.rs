@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Service;
 use super::folder::{Folder, Ports, create, write};
 use super::process::run;
 use super::secure::{HOST, PASSWORD, USER};
+use super::service::Service;
 
 /// The cluster id: 16 arbitrary bytes in base64.
 const CLUSTER: &str = "c2FnYW1vcmVzYWdhbW9yZQ";

@@ -7,10 +7,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::Service;
 use super::folder::{DATABASE, Folder, Ports, create, write};
 use super::process::run;
 use super::secure;
+use super::service::Service;
 
 /// The folder in which distributions install the servers, one folder per version.
 const VERSIONS: &str = "/usr/lib/postgresql";

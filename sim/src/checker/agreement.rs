@@ -7,8 +7,7 @@ use sagamore_core::plan::State;
 use sagamore_database::{Database, Row};
 
 use super::chains::Chains;
-use super::journal::get;
-use crate::rows::read_rows;
+use crate::rows::{get, read_rows};
 use crate::world::World;
 
 /// The state of one order in the services.

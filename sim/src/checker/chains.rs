@@ -10,9 +10,8 @@ use sagamore_core::{Body, Direction, Event, StepKey, Timestamp};
 use sagamore_database::{Database, Row};
 use sagamore_transport::{Record, wire};
 
-use super::journal::get;
 use crate::points;
-use crate::rows::read_rows;
+use crate::rows::{get, read_rows};
 use crate::world::World;
 
 /// A time before every deadline, so that chains are judged as if they had time.

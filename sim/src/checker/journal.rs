@@ -13,67 +13,14 @@ use sagamore_database::{Database, Row};
 
 use super::Checker;
 use super::owners::Member;
+use super::shadow::{CROWD, Shadow};
 use super::verbs::Verbs;
 use crate::points;
-use crate::rows::read_rows;
+use crate::rows::{get, read_rows};
 use crate::world::World;
-
-/// The prefix of the ids of a crowd's sagas.
-const CROWD: &str = "vigil:";
 
 /// The length of a journal above which a saga counts as livelocked.
 const REVISION_MAX: u64 = 250;
-
-/// A saga, as its committed journal has it.
-pub struct Shadow {
-    seq: i64,
-    entries: Vec<String>,
-    /// The fold of the entries.
-    pub saga: Saga,
-    /// Steps that an operator skipped or resolved. Retried steps are not included.
-    pub by_hand: Vec<String>,
-    /// The partition of its replies.
-    pub partition: i64,
-    /// The time of its end, in simulated time.
-    pub ended_at: Option<i64>,
-    /// The time of its last change, in simulated time.
-    pub changed_at: i64,
-}
-
-impl Shadow {
-    /// Returns the ids of the outstanding commands.
-    pub fn outstanding(&self) -> Vec<String> {
-        let ids = self.saga.outstanding().into_iter();
-        ids.map(|(step, direction)| self.saga.command(step, direction).id()).collect()
-    }
-
-    /// Whether it belongs to the crowd, which no participant answers.
-    pub fn belongs_to_crowd(&self) -> bool {
-        self.saga.id.as_str().starts_with(CROWD)
-    }
-
-    /// Whether it was cancelled before its start.
-    pub fn is_cancelled_before_start(&self) -> bool {
-        self.saga.cause == Some(Cause::Cancelled)
-            && self.saga.steps.iter().all(|step| step.status == StepStatus::Waiting)
-    }
-
-    /// Returns the steps that need an operator, as the engine shows them. A reader corrects times
-    /// that another process's clock stamped ahead of its own.
-    pub fn stuck_steps(&self, now: i64) -> Vec<String> {
-        let now = Timestamp(now).max(self.saga.changed_at);
-        let mut saga = self.saga.clone();
-        saga.redraw(now);
-        saga.stuck_steps(now).map(|index| saga.definition.steps[index].name.to_string()).collect()
-    }
-
-    /// Describes the status of the saga and its steps.
-    pub fn describe(&self) -> String {
-        let steps =
-            self.saga.steps.iter().map(|step| step.status.as_str()).collect::<Vec<_>>().join(",");
-        format!("{} [{steps}]", self.saga.status.as_str())
-    }
-}
 
 impl Checker {
     /// Reads a commit of the engine and checks it.
@@ -378,9 +325,4 @@ fn of_saga(change: &SagaChange) -> Option<&'static str> {
         SagaChange::Started { .. } | SagaChange::Resumed => None,
         SagaChange::Completed | SagaChange::Compensated => None,
     }
-}
-
-/// Reads a column that must exist.
-pub fn get<T: sagamore_database::value::FromValue>(row: &Row, column: usize) -> T {
-    row.get(column).expect("the checker reads its own columns")
 }

@@ -4,6 +4,7 @@
 use sagamore_core::{Body, Direction, Event, Name, StepKey, Timestamp};
 use sagamore_transport::{Record, wire};
 
+use super::phase::End;
 use super::{Role, Run};
 use crate::style::Style;
 use crate::world::LATE_MS_MAX;
@@ -14,17 +15,6 @@ const ENCORE_MS: i64 = LATE_MS_MAX + 8_000;
 const PATIENCE_MS: i64 = 900_000;
 /// The time limit for the dead letters.
 const GIVING_UP_MS: i64 = 120_000;
-
-/// The phase of a run's end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// Not everything is at rest.
-    Ahead,
-    /// Every record was delivered again.
-    Encore { until: i64 },
-    /// Early events become dead letters.
-    GivingUp { until: i64 },
-}
 
 impl Run {
     /// Delivers every record again, once everything is at rest.

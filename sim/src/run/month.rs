@@ -2,6 +2,7 @@
 //! sagas are forgotten, and the waiting ones continue.
 
 use super::Run;
+use super::phase::Month;
 use crate::world::LATE_MS_MAX;
 
 /// Longer than the barrier's retention plus the difference of clocks.
@@ -14,21 +15,6 @@ const WORKING_MS: i64 = 1_500;
 const QUIET_MS: i64 = LATE_MS_MAX + 8_000;
 /// The time limit for the removal of rows.
 const FORGETTING_MS: i64 = 150_000;
-
-/// The phase of such a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Month {
-    /// The operator is away from the start, and others still have work.
-    ToCome,
-    /// No process has work. The month starts at this time.
-    Quiet { until: i64 },
-    /// The month passes, one day at a time.
-    Passing { days: u32, until: i64, rows: i64 },
-    /// The month has passed. The operator returns at this time.
-    Forgetting { until: i64, rows: i64 },
-    /// There is no month, or it is over.
-    Over,
-}
 
 impl Run {
     /// Advances the phase, in a world that has healed.

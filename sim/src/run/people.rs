@@ -6,7 +6,7 @@ use crate::customer;
 use crate::neighbour;
 use crate::operator;
 use crate::party::Outside;
-use crate::run::month::Month;
+use crate::run::phase::Month;
 use crate::theme::Theme;
 
 impl Run {
