@@ -56,7 +56,7 @@ pub const CHORES: &[Chore] = &[
     Chore { name: "caps", about: "no file is longer than its cap", run: caps::check },
     Chore {
         name: "directions",
-        about: "crates depend on each other only as the map allows",
+        about: "crates depend on each other as the map allows, and files form no cycle",
         run: directions::check,
     },
     Chore {

@@ -1,6 +1,10 @@
-//! The allowed dependencies between crates: the map of ARCHITECTURE.md as a table.
+//! The allowed dependencies between crates: the map of ARCHITECTURE.md as a table. Inside a crate
+//! files form no cycles.
 //!
 //! Engine and SDK never depend on each other, not even in tests. Both use core's messages.
+
+mod cycles;
+mod imports;
 
 use std::collections::BTreeSet;
 
@@ -92,12 +96,14 @@ struct Edge {
     in_tests_only: bool,
 }
 
-/// Returns the dependencies between crates of the workspace that the table does not allow.
+/// Returns the dependencies between crates of the workspace that the table does not allow, and the
+/// import cycles of their files.
 pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
     let text = workspace.cargo_output(&["metadata", "--no-deps", "--format-version", "1"])?;
     let metadata: Value = serde_json::from_str(&text).context("parse cargo's metadata")?;
     let (packages, edges) = read(&metadata).context("cargo's metadata has an unexpected shape")?;
-    Ok(offences(&packages, &edges))
+    let cycles = cycles::offences(&workspace.tracked()?);
+    Ok([offences(&packages, &edges), cycles].concat())
 }
 
 /// Returns the packages of the workspace and their dependencies on each other.

@@ -1,5 +1,5 @@
-//! Sagas, chains and definitions in the API's JSON, which the server writes and the CLI parses. Times
-//! are RFC 3339.
+//! Sagas, chains and definitions in the API's JSON, which the server writes and the CLI parses.
+//! Times are RFC 3339.
 
 mod chain;
 mod definition;

@@ -1,4 +1,4 @@
-//! What a failed turn leaves.
+//! Unfinished work of a failed turn.
 
 use std::collections::BTreeSet;
 
