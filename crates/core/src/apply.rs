@@ -316,23 +316,28 @@ fn note(
         }
         StepChange::Undone => step.wait = Wait::None,
         StepChange::Rescued { verb, .. } => {
-            match verb {
-                Verb::Retry => {
-                    let (action, undo) = raises_generation(step.status, contract);
-                    step.generation += u32::from(action);
-                    step.undo_generation += u32::from(undo);
-                    (step.attempts, step.fault) = (0, None);
-                }
-                // without a barrier, only a resolved action is undone
-                Verb::Skip => {
-                    step.may_have_happened = step.status == StepStatus::Unknown
-                        && plan.compensation.is_some()
-                        && contract.repeat.is_barrier()
-                }
-                Verb::Resolve => {}
-            }
+            note_verb(step, plan, contract, *verb);
             step.wait = Wait::None;
         }
+    }
+}
+
+/// Updates the fields of a step that an operator's verb decides.
+fn note_verb(step: &mut StepState, plan: &Step, contract: &ParticipantContract, verb: Verb) {
+    match verb {
+        Verb::Retry => {
+            let (action, undo) = raises_generation(step.status, contract);
+            step.generation += u32::from(action);
+            step.undo_generation += u32::from(undo);
+            (step.attempts, step.fault) = (0, None);
+        }
+        // without a barrier, only a resolved action is undone
+        Verb::Skip => {
+            step.may_have_happened = step.status == StepStatus::Unknown
+                && plan.compensation.is_some()
+                && contract.repeat.is_barrier()
+        }
+        Verb::Resolve => {}
     }
 }
 
