@@ -3,8 +3,13 @@
 #![allow(missing_docs, reason = "a test has no readers of its docs")]
 
 use sagamore_core::definition::{Draft, Repeat, Schemas};
-use sagamore_core::{Definition, Message, Name};
+use sagamore_core::{Definition, Name};
 use serde_json::{Value, json};
+
+use crate::support::Changed;
+use crate::support::cards::{ChargeFrom, Order, RefundFrom, Ship};
+
+const SHOP: Changed = Changed(plan);
 
 /// Returns a charge at a participant that deduplicates by key, and the pivot.
 fn plan() -> Value {
@@ -33,30 +38,9 @@ fn plan() -> Value {
     })
 }
 
-/// Returns the definition with the value at each pointer replaced or inserted.
-fn with(changes: &[(&str, Value)]) -> Draft {
-    let mut plan = plan();
-    for (pointer, value) in changes {
-        let (parent, key) = pointer.rsplit_once('/').unwrap();
-        plan.pointer_mut(parent).unwrap()[key] = value.clone();
-    }
-    serde_json::from_value(plan).unwrap()
-}
-
-#[track_caller]
-fn check(changes: &[(&str, Value)], expected: &[&str]) {
-    let error = Definition::check(with(changes)).unwrap_err();
-    let problems: Vec<_> = error.problems.iter().map(ToString::to_string).collect();
-    assert_eq!(problems, expected);
-}
-
-fn hash(changes: &[(&str, Value)]) -> String {
-    Definition::check(with(changes)).unwrap().hash().to_owned()
-}
-
 #[test]
 fn participants_and_schemas_are_read() {
-    let definition = Definition::check(with(&[])).unwrap();
+    let definition = Definition::check(SHOP.with(&[])).unwrap();
     let cards = definition.contract(&Name::new("cards").unwrap());
     assert_eq!(cards.repeat, Repeat::ByKey);
     assert_eq!(cards.query.as_ref().map(Name::as_str), Some("card.status"));
@@ -85,7 +69,7 @@ fn unknown_keys_and_values_are_rejected() {
 
 #[test]
 fn a_contract_belongs_to_a_participant_of_a_step() {
-    check(
+    SHOP.check(
         &[("/participants/card", json!({"repeat": "never"}))],
         &["'participants' has an entry for 'card', which executes no step: use one of cards, \
            goods, or remove the entry"],
@@ -94,12 +78,12 @@ fn a_contract_belongs_to_a_participant_of_a_step() {
 
 #[test]
 fn only_participants_without_a_barrier_are_queried() {
-    check(
+    SHOP.check(
         &[("/participants/goods", json!({"query": "goods.status"}))],
         &["participant 'goods' has a query, but also a barrier, which answers a resent command: \
            remove the query, or write 'repeat: by-key' or 'repeat: never'"],
     );
-    check(
+    SHOP.check(
         &[("/participants/cards/query", json!("card.refund")), ("/schemas", json!({}))],
         &["participant 'cards' is queried by 'card.refund', which a step sends as a command: \
              name \
@@ -109,7 +93,7 @@ fn only_participants_without_a_barrier_are_queried() {
 
 #[test]
 fn a_refusal_has_a_status_of_an_error_and_a_code_of_its_own() {
-    check(
+    SHOP.check(
         &[(
             "/participants/cards/refusals",
             json!({"200": "odd", "399": "odd", "400": "bad", "599": "worse", "600": "odd"}),
@@ -120,7 +104,7 @@ fn a_refusal_has_a_status_of_an_error_and_a_code_of_its_own() {
             "participant 'cards' refuses by the HTTP status 600: use a status from 400 to 599",
         ],
     );
-    check(
+    SHOP.check(
         &[("/participants/cards/refusals", json!({"409": "already-compensated"}))],
         &["participant 'cards' refuses by the HTTP status 409 with 'already-compensated', a code \
            of Sagamore itself: use another code"],
@@ -130,17 +114,17 @@ fn a_refusal_has_a_status_of_an_error_and_a_code_of_its_own() {
 /// Protocol rule 37: no stored output exists at the participant.
 #[test]
 fn an_undo_without_a_barrier_takes_its_fields_by_reference() {
-    check(
+    SHOP.check(
         &[("/steps/0/compensation/fields", json!({}))],
         &["the compensation of 'charge' has no fields, but 'cards' (repeat: by-key) has no \
            barrier that stores the action's output: add fields from the input, or from the \
            action's output as charge.FIELD"],
     );
-    check(
+    SHOP.check(
         &[("/steps/0/compensation/fields", json!({"receipt": "charge.number"}))],
         &["step 'charge' takes 'receipt' from 'charge.number', which has only: receipt"],
     );
-    check(
+    SHOP.check(
         &[("/participants", json!({})), ("/schemas/messages", json!({}))],
         &["the compensation of 'charge' takes 'receipt' from its own action: remove it, because \
            the participant has stored that output"],
@@ -149,7 +133,7 @@ fn an_undo_without_a_barrier_takes_its_fields_by_reference() {
 
 #[test]
 fn a_schema_belongs_to_a_message_and_is_an_object() {
-    check(
+    SHOP.check(
         &[
             ("/schemas/messages", json!({"card.change": {}})),
             ("/schemas/outputs", json!({"card.refund": {}})),
@@ -161,7 +145,7 @@ fn a_schema_belongs_to_a_message_and_is_an_object() {
              card.charge, goods.ship, or remove the schema",
         ],
     );
-    check(
+    SHOP.check(
         &[("/schemas/input", json!(true)), ("/schemas/outputs/card.charge", json!([]))],
         &[
             "schemas.input is a boolean: write a JSON Schema as an object",
@@ -173,15 +157,15 @@ fn a_schema_belongs_to_a_message_and_is_an_object() {
 #[test]
 fn schemas_are_bounded_in_bytes() {
     let of_bytes = |bytes: usize| json!({"title": "x".repeat(bytes - r#"{"title":""}"#.len())});
-    Definition::check(with(&[("/schemas/input", of_bytes(65_536))])).unwrap();
-    check(
+    Definition::check(SHOP.with(&[("/schemas/input", of_bytes(65_536))])).unwrap();
+    SHOP.check(
         &[("/schemas/input", of_bytes(65_537))],
         &["schemas.input has 65537 bytes as JSON, but at most 65536 are allowed: shorten it"],
     );
     let messages = ["card.charge", "card.refund", "card.status", "goods.ship"];
     let messages: Value =
         messages.iter().map(|name| ((*name).to_owned(), of_bytes(65_536))).collect();
-    check(
+    SHOP.check(
         &[("/schemas", json!({"messages": messages, "input": {}}))],
         &["the schemas have 262146 bytes as JSON, but at most 262144 are allowed together: \
            shorten them"],
@@ -191,45 +175,19 @@ fn schemas_are_bounded_in_bytes() {
 #[test]
 fn the_hash_covers_participants_and_schemas() {
     let plain = [("/participants/cards", json!({"repeat": "by-key"})), ("/schemas", json!({}))];
-    assert_ne!(hash(&[]), hash(&plain));
+    assert_ne!(SHOP.hash(&[]), SHOP.hash(&plain));
     let never = [("/participants/cards", json!({"repeat": "never"})), ("/schemas", json!({}))];
-    assert_ne!(hash(&plain), hash(&never));
+    assert_ne!(SHOP.hash(&plain), SHOP.hash(&never));
     let mut default = plain.to_vec();
     default.push(("/participants/goods", json!({"repeat": "barrier"})));
-    assert_eq!(hash(&plain), hash(&default), "the default says nothing");
+    assert_eq!(SHOP.hash(&plain), SHOP.hash(&default), "the default says nothing");
 }
 
 /// Stored sagas refer to this hash. A changed hash would be another definition.
 #[test]
 fn the_hash_is_stable() {
-    assert_eq!(hash(&[]), "19cbbcbcb426120cabb2ba20e2476579bb83dcb1d09c992387899a446fbd93dd");
+    assert_eq!(SHOP.hash(&[]), "19cbbcbcb426120cabb2ba20e2476579bb83dcb1d09c992387899a446fbd93dd");
 }
-
-#[derive(Message)]
-struct Order {
-    cents: i64,
-}
-
-#[derive(Message)]
-#[message(to = "cards", name = "card.charge", yields = Charged)]
-struct Charge {
-    cents: i64,
-}
-
-#[derive(Message)]
-struct Charged {
-    receipt: String,
-}
-
-#[derive(Message)]
-#[message(to = "cards", name = "card.refund", undoes = Charge)]
-struct Refund {
-    receipt: String,
-}
-
-#[derive(Message)]
-#[message(to = "goods", name = "goods.ship")]
-struct Ship;
 
 #[test]
 fn the_builder_writes_the_same_definition() {
@@ -242,7 +200,7 @@ fn the_builder_writes_the_same_definition() {
     saga.pivot("ship").sends(Ship);
     let schemas: Schemas = serde_json::from_value(plan()["schemas"].clone()).unwrap();
     saga.schemas(schemas);
-    assert_eq!(saga.build().unwrap().hash(), hash(&[]));
+    assert_eq!(saga.build().unwrap().hash(), SHOP.hash(&[]));
 }
 
 #[test]

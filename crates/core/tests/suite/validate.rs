@@ -3,8 +3,11 @@
 #![allow(missing_docs, reason = "a test has no readers of its docs")]
 
 use sagamore_core::Definition;
-use sagamore_core::definition::Draft;
 use serde_json::{Value, json};
+
+use crate::support::Changed;
+
+const CHECKOUT: Changed = Changed(plan);
 
 /// Returns two compensatable steps, the pivot and a retriable step.
 fn plan() -> Value {
@@ -33,34 +36,9 @@ fn plan() -> Value {
     })
 }
 
-/// Returns the definition with the value at each pointer replaced or inserted.
-fn with(changes: &[(&str, Value)]) -> Draft {
-    let mut plan = plan();
-    for (pointer, value) in changes {
-        let (parent, key) = pointer.rsplit_once('/').unwrap();
-        match plan.pointer_mut(parent).unwrap() {
-            Value::Object(object) => drop(object.insert(key.into(), value.clone())),
-            Value::Array(array) => array[key.parse::<usize>().unwrap()] = value.clone(),
-            other => panic!("{pointer} leads into {other}"),
-        }
-    }
-    serde_json::from_value(plan).unwrap()
-}
-
-#[track_caller]
-fn check(changes: &[(&str, Value)], expected: &[&str]) {
-    let error = Definition::check(with(changes)).unwrap_err();
-    let problems: Vec<_> = error.problems.iter().map(ToString::to_string).collect();
-    assert_eq!(problems, expected);
-}
-
-fn hash(changes: &[(&str, Value)]) -> String {
-    Definition::check(with(changes)).unwrap().hash().to_owned()
-}
-
 #[test]
 fn a_valid_definition_is_accepted_with_its_order() {
-    let definition = Definition::check(with(&[])).unwrap();
+    let definition = Definition::check(CHECKOUT.with(&[])).unwrap();
     let graph = definition.graph();
     assert_eq!(format!("{:?}", graph.before), "[{}, {0}, {1}, {2}]");
     assert_eq!(format!("{:?}", graph.ancestors), "[{}, {0}, {0, 1}, {0, 1, 2}]");
@@ -69,12 +47,12 @@ fn a_valid_definition_is_accepted_with_its_order() {
 
 #[test]
 fn steps_have_unique_names() {
-    check(&[("/steps", json!([]))], &["the definition has no steps: add at least one"]);
-    check(
+    CHECKOUT.check(&[("/steps", json!([]))], &["the definition has no steps: add at least one"]);
+    CHECKOUT.check(
         &[("/steps/1/name", json!("create"))],
         &["two steps are named 'create': rename one of them"],
     );
-    check(
+    CHECKOUT.check(
         &[("/steps/3/name", json!("input"))],
         &["a step is named 'input', which in references means the saga's input: rename the step"],
     );
@@ -87,8 +65,8 @@ fn steps_have_unique_names() {
         })
     });
     let many = many.collect::<Vec<_>>();
-    Definition::check(with(&[("/steps", json!(many[..64]))])).unwrap();
-    check(
+    Definition::check(CHECKOUT.with(&[("/steps", json!(many[..64]))])).unwrap();
+    CHECKOUT.check(
         &[("/steps", json!(many))],
         &["the definition has 65 steps, but at most 64 are allowed: split it, or join steps of \
          one participant"],
@@ -97,17 +75,17 @@ fn steps_have_unique_names() {
 
 #[test]
 fn steps_come_after_known_steps_and_never_after_themselves() {
-    check(
+    CHECKOUT.check(
         &[("/steps/1/after", json!(["creation"]))],
         &["step 'charge' comes after 'creation', but no step has that name: name a step of this \
          definition"],
     );
-    check(
+    CHECKOUT.check(
         &[("/steps/0/after", json!(["ship"]))],
         &["steps wait for one another: 'create' -> 'charge' -> 'ship': remove one of these \
          'after' entries"],
     );
-    check(
+    CHECKOUT.check(
         &[("/steps/0/after", json!(["create"]))],
         &["steps wait for one another: 'create': remove one of these 'after' entries"],
     );
@@ -116,13 +94,13 @@ fn steps_come_after_known_steps_and_never_after_themselves() {
 /// A compensatable step has a compensation, and every other step has none.
 #[test]
 fn exactly_the_compensatable_steps_have_a_compensation() {
-    check(
+    CHECKOUT.check(
         &[("/steps/0/compensation", Value::Null)],
         &["step 'create' is compensatable but has no compensation: add one, or make it the pivot \
          or retriable"],
     );
     let undo = json!({"participant": "shipping", "message": "shipping.recall"});
-    check(
+    CHECKOUT.check(
         &[("/steps/2/compensation", undo.clone()), ("/steps/3/compensation", undo)],
         &[
             "step 'ship' is pivot and never undone, but has a compensation: remove it, or make \
@@ -137,7 +115,7 @@ fn exactly_the_compensatable_steps_have_a_compensation() {
 /// it.
 #[test]
 fn a_step_is_undone_by_the_participant_of_its_action() {
-    check(
+    CHECKOUT.check(
         &[("/steps/1/compensation/participant", json!("bank"))],
         &["step 'charge' is executed by 'payment' but undone by 'bank': only the executing \
              participant knows \
@@ -148,22 +126,22 @@ fn a_step_is_undone_by_the_participant_of_its_action() {
 /// "Before" and "after" the pivot mean dependency, not the order of writing.
 #[test]
 fn the_pivot_follows_compensatable_steps_and_precedes_retriable_ones() {
-    check(
+    CHECKOUT.check(
         &[("/steps/3/kind", json!("pivot"))],
         &["'ship' and 'confirm' are both pivots: a definition has at most one, so change the \
              kind of one"],
     );
-    check(
+    CHECKOUT.check(
         &[("/steps/2/after", json!(["create"]))],
         &["step 'charge' is compensatable, but the pivot 'ship' does not wait for it: let 'ship' \
          come after it"],
     );
-    check(
+    CHECKOUT.check(
         &[("/steps/3/after", json!(["charge"]))],
         &["step 'confirm' is retriable but does not wait for the pivot 'ship': let it come after \
          'ship'"],
     );
-    check(
+    CHECKOUT.check(
         &[("/steps/2/kind", json!("retriable"))],
         &[
             "step 'ship' is retriable but the definition has no pivot: add one, or give 'ship' a \
@@ -176,17 +154,17 @@ fn the_pivot_follows_compensatable_steps_and_precedes_retriable_ones() {
 
 #[test]
 fn references_name_earlier_steps() {
-    check(
+    CHECKOUT.check(
         &[("/steps/1/action/fields/cents", json!("creation.total"))],
         &["step 'charge' takes 'cents' from 'creation.total', but no step has that name: name a \
              step of this definition"],
     );
-    check(
+    CHECKOUT.check(
         &[("/steps/0/action/fields/orderId", json!("charge.receipt"))],
         &["step 'create' takes 'orderId' from 'charge.receipt' but does not wait for that step: \
              let it come after that step"],
     );
-    check(
+    CHECKOUT.check(
         &[("/steps/1/after", json!([])), ("/steps/2/after", json!(["create", "charge"]))],
         &[
             "step 'charge' takes 'cents' from 'create.total' but does not wait for that step: let \
@@ -195,15 +173,15 @@ fn references_name_earlier_steps() {
              it come after that step",
         ],
     );
-    check(
+    CHECKOUT.check(
         &[("/steps/1/action/fields/cents", json!("create.sum"))],
         &["step 'charge' takes 'cents' from 'create.sum', which has only: total"],
     );
-    check(
+    CHECKOUT.check(
         &[("/steps/1/action/fields/cents", json!("input.total"))],
         &["step 'charge' takes 'cents' from 'input.total', which has only: orderId, cents"],
     );
-    check(
+    CHECKOUT.check(
         &[("/steps/1/compensation/fields/cents", json!("charge.receipt"))],
         &["the compensation of 'charge' takes 'cents' from its own action: remove it, because \
              the participant has stored that output"],
@@ -212,7 +190,7 @@ fn references_name_earlier_steps() {
 
 #[test]
 fn patience_is_consistent() {
-    check(
+    CHECKOUT.check(
         &[(
             "/steps/0/patience",
             json!({"timeoutMs": 0, "attemptsMax": 0, "backoffMsMin": 20, "backoffMsMax": 10}),
@@ -223,11 +201,11 @@ fn patience_is_consistent() {
             "step 'create' allows 0 attempts: allow at least 1, or remove the limit",
         ],
     );
-    check(
+    CHECKOUT.check(
         &[("/steps/3/patience", json!({"backoffMsMin": 0}))],
         &["step 'confirm' pauses 0 ms before a resend, and would resend without end: set a pause"],
     );
-    check(
+    CHECKOUT.check(
         &[
             ("/steps/2/patience", json!({"attemptsMax": 3})),
             ("/steps/3/patience", json!({"attemptsMax": 5})),
@@ -243,7 +221,7 @@ fn patience_is_consistent() {
 /// A deadline that is shorter than timeouts or retries is found at `build`.
 #[test]
 fn the_deadline_leaves_time_for_the_timeouts_and_attempts() {
-    check(
+    CHECKOUT.check(
         &[("/deadlineMs", json!(20_000))],
         &[
             "the saga's deadline of 20000 ms is shorter than the 30000 ms that step 'create' may \
@@ -252,21 +230,21 @@ fn the_deadline_leaves_time_for_the_timeouts_and_attempts() {
              take to reply: lengthen it, or shorten that timeout",
         ],
     );
-    Definition::check(with(&[("/deadlineMs", json!(30_000))])).unwrap();
+    Definition::check(CHECKOUT.with(&[("/deadlineMs", json!(30_000))])).unwrap();
 
     let limited = ("/steps/1/patience", json!({"timeoutMs": 5_000, "attemptsMax": 3}));
-    check(
+    CHECKOUT.check(
         &[limited.clone(), ("/deadlineMs", json!(44_999))],
         &["the saga's deadline of 44999 ms is shorter than the 45000 ms that all attempts of \
              'create' -> 'charge' may take: \
            lengthen it, or lower the attempts or timeouts"],
     );
-    Definition::check(with(&[limited, ("/deadlineMs", json!(45_000))])).unwrap();
+    Definition::check(CHECKOUT.with(&[limited, ("/deadlineMs", json!(45_000))])).unwrap();
 }
 
 #[test]
 fn all_problems_are_reported_at_once() {
-    let error = Definition::check(with(&[
+    let error = Definition::check(CHECKOUT.with(&[
         ("/steps/0/compensation", Value::Null),
         ("/steps/1/patience", json!({"timeoutMs": 0})),
         ("/steps/1/action/fields/cents", json!("create.sum")),
@@ -290,17 +268,20 @@ fn the_hash_depends_on_meaning_and_not_on_notation() {
         ("/steps/2/after", json!(["charge"])),
         ("/steps/3/patience", json!({"timeoutMs": 30_000})),
     ];
-    assert_eq!(hash(&[]), hash(&written_out));
-    let both = |order: [&str; 2]| hash(&[("/steps/2/after", json!(order))]);
+    assert_eq!(CHECKOUT.hash(&[]), CHECKOUT.hash(&written_out));
+    let both = |order: [&str; 2]| CHECKOUT.hash(&[("/steps/2/after", json!(order))]);
     assert_eq!(both(["create", "charge"]), both(["charge", "create"]));
 
-    assert_ne!(hash(&[]), hash(&[("/version", json!(2))]));
-    assert_ne!(hash(&[]), hash(&[("/steps/2/after", json!(["charge", "create"]))]));
+    assert_ne!(CHECKOUT.hash(&[]), CHECKOUT.hash(&[("/version", json!(2))]));
+    assert_ne!(
+        CHECKOUT.hash(&[]),
+        CHECKOUT.hash(&[("/steps/2/after", json!(["charge", "create"]))])
+    );
 }
 
 #[test]
 fn a_definition_survives_a_round_trip() {
-    let definition = Definition::check(with(&[])).unwrap();
+    let definition = Definition::check(CHECKOUT.with(&[])).unwrap();
     let text = serde_json::to_string(&definition).unwrap();
     assert_eq!(serde_json::from_str::<Definition>(&text).unwrap(), definition);
 }
@@ -308,13 +289,16 @@ fn a_definition_survives_a_round_trip() {
 /// Stored sagas refer to this hash. A changed hash would be another definition.
 #[test]
 fn the_hash_is_stable() {
-    assert_eq!(hash(&[]), "5acd325f36ecfd1e8eaf46ff52eb72a760bac73c4a518f4c021ffb0289621b3a");
+    assert_eq!(
+        CHECKOUT.hash(&[]),
+        "5acd325f36ecfd1e8eaf46ff52eb72a760bac73c4a518f4c021ffb0289621b3a"
+    );
 }
 
 #[test]
 fn version_and_deadline_are_positive() {
-    check(&[("/version", json!(0))], &["the version is 0: write 1 for the first one"]);
-    check(
+    CHECKOUT.check(&[("/version", json!(0))], &["the version is 0: write 1 for the first one"]);
+    CHECKOUT.check(
         &[("/deadlineMs", json!(0))],
         &[
             "the saga's deadline is 0 ms, so no step could complete: lengthen it, or remove it",
@@ -330,7 +314,7 @@ fn version_and_deadline_are_positive() {
 
 #[test]
 fn a_compensation_differs_from_its_action() {
-    check(
+    CHECKOUT.check(
         &[("/steps/1/compensation/message", json!("payment.charge"))],
         &["step 'charge' is undone by 'payment.charge', which is also its action: the \
              participant would do it twice, so name the message that undoes it"],
@@ -345,7 +329,7 @@ fn a_field_name_is_usable_in_references() {
                 "no reference can name the field '{field}' of {of}: use a name that is not empty \
                  and has no '.'"
             );
-            check(&[(pointer, json!(["orderId", "cents", "total", field]))], &[&told]);
+            CHECKOUT.check(&[(pointer, json!(["orderId", "cents", "total", field]))], &[&told]);
         }
     }
     assert!(
@@ -355,12 +339,12 @@ fn a_field_name_is_usable_in_references() {
 
 #[test]
 fn the_key_is_a_field_of_the_input_and_holds_the_business_key() {
-    check(
+    CHECKOUT.check(
         &[("/key", json!("orderNumber"))],
         &["the key is the field 'orderNumber' of the input, which has only: orderId, cents"],
     );
-    let keyed = Definition::check(with(&[("/key", json!("orderId"))])).unwrap();
-    assert_ne!(keyed.hash(), hash(&[]), "the key is part of the definition");
+    let keyed = Definition::check(CHECKOUT.with(&[("/key", json!("orderId"))])).unwrap();
+    assert_ne!(keyed.hash(), CHECKOUT.hash(&[]), "the key is part of the definition");
     let started = |key: &str, held: &str| {
         keyed.check_start(
             key,
@@ -376,7 +360,7 @@ fn the_key_is_a_field_of_the_input_and_holds_the_business_key() {
         let why = started(key, held).expect_err(held).to_string();
         assert!(why.contains("'orderId'") && why.contains(held), "{why}");
     }
-    let unkeyed = Definition::check(with(&[])).unwrap();
+    let unkeyed = Definition::check(CHECKOUT.with(&[])).unwrap();
     let other = sagamore_core::Body::parse(r#"{"orderId":"8","cents":1}"#).unwrap();
     assert_eq!(unkeyed.check_start("7", &other), Ok(()));
 }
@@ -389,12 +373,12 @@ fn a_definition_that_an_older_program_stored_stays_readable() {
         ("/input", json!(["orderId", "cents", "order.id"])),
         ("/steps/1/compensation/message", json!("payment.charge")),
     ] {
-        let draft = with(&[(pointer, value)]);
+        let draft = CHECKOUT.with(&[(pointer, value)]);
         assert!(Definition::check(draft.clone()).is_err(), "{pointer}");
         let stored = serde_json::to_string(&draft).unwrap();
         serde_json::from_str::<Definition>(&stored)
             .unwrap_or_else(|why| panic!("{pointer}: {why}"));
     }
-    let broken = serde_json::to_string(&with(&[("/steps", json!([]))])).unwrap();
+    let broken = serde_json::to_string(&CHECKOUT.with(&[("/steps", json!([]))])).unwrap();
     assert!(serde_json::from_str::<Definition>(&broken).is_err());
 }

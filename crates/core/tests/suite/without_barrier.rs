@@ -7,10 +7,7 @@ use sagamore_core::saga::Status;
 use sagamore_core::script::Script;
 use sagamore_core::{Definition, Message, Refusal};
 
-#[derive(Message)]
-struct Order {
-    cents: i64,
-}
+use crate::support::cards::{Charge, ChargeFrom, Charged, Order, Refund, RefundFrom, Ship};
 
 #[derive(Message)]
 #[message(to = "stock", name = "stock.reserve")]
@@ -19,27 +16,6 @@ struct Reserve;
 #[derive(Message)]
 #[message(to = "stock", name = "stock.release", undoes = Reserve)]
 struct Release;
-
-#[derive(Message)]
-#[message(to = "cards", name = "card.charge", yields = Charged)]
-struct Charge {
-    cents: i64,
-}
-
-#[derive(Message)]
-struct Charged {
-    receipt: String,
-}
-
-#[derive(Message)]
-#[message(to = "cards", name = "card.refund", undoes = Charge)]
-struct Refund {
-    receipt: String,
-}
-
-#[derive(Message)]
-#[message(to = "goods", name = "goods.ship")]
-struct Ship;
 
 enum Class {
     ByKey,

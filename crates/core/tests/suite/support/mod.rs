@@ -3,9 +3,12 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod cards;
+mod changed;
 mod plans;
 pub mod world;
 
+pub use changed::Changed;
 pub use plans::random_plan;
 
 use std::sync::Arc;
