@@ -54,14 +54,10 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
             let compared = topics::compare_with(program, &settings, kafka)
                 .await
                 .map_err(|error| error.to_string());
-            let verdict = compared.and_then(|wrong| {
-                if wrong.is_empty() {
-                    Ok("as configured".to_owned())
-                } else {
-                    Err(wrong.join("\n      "))
-                }
-            });
-            report("topics", verdict);
+            report(
+                "topics",
+                compared.and_then(|wrong| unless_wrong(&wrong, "as configured".to_owned())),
+            );
             let long = topics::retained_too_long(program, &settings, kafka).await?;
             let days = settings.barrier.retention_days;
             let enough = format!(
@@ -72,10 +68,7 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
                 "progress of the groups",
                 progress::advancing(&settings, story, kafka, is_owned).await,
             );
-            report(
-                "retention of the barriers",
-                if long.is_empty() { Ok(enough) } else { Err(long.join("\n      ")) },
-            );
+            report("retention of the barriers", unless_wrong(&long, enough));
         }
         Err(why) => report("brokers", Err(why)),
     }
@@ -102,6 +95,11 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
         report(&what, found);
     }
     Ok(if is_sound { Exit::Completed } else { Exit::Error })
+}
+
+/// Returns the detail, or the wrong things in lines of their own.
+fn unless_wrong(wrong: &[String], detail: String) -> Result<String, String> {
+    if wrong.is_empty() { Ok(detail) } else { Err(wrong.join("\n      ")) }
 }
 
 /// Checks all databases at once, and compares their clocks.

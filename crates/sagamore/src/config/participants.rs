@@ -106,7 +106,7 @@ mod tests {
     use crate::config::tests::of;
 
     fn participants(toml: &str) -> Result<HttpParticipants> {
-        Ok(of(toml)?.http_participants().map_err(anyhow::Error::from)?)
+        of(toml)?.http_participants().map_err(anyhow::Error::from)
     }
 
     #[test]
