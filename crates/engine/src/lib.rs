@@ -37,7 +37,7 @@ pub use orchestrator::{Orchestrator, TurnReport};
 pub use renewal::{Probe, Renewal};
 pub use request::{Started, Summary};
 pub use store::{
-    DefinitionVersion, Detail, Filter, Header, ListedDefinition, Page, Registered,
-    RegistrationMode, RegistrationOutcome, Standing,
+    DefinitionReader, DefinitionVersion, Detail, Filter, Header, ListedDefinition, Page,
+    Registered, RegistrationMode, RegistrationOutcome, Standing,
 };
 pub use unreadable::Unreadable;

@@ -89,6 +89,17 @@ impl Registry {
         known
     }
 
+    /// Returns the contents of a version that are in memory: more than one after it was replaced in
+    /// place.
+    pub fn contents(&self, name: &Name, version: u32) -> Vec<Arc<Definition>> {
+        let tables = self.read();
+        let of_version = tables.by_hash.values();
+        let is_wanted = |definition: &&Arc<Definition>| {
+            definition.version == version && definition.name == *name
+        };
+        of_version.filter(is_wanted).cloned().collect()
+    }
+
     /// Returns the hashes of the active versions whose command topics are not known to exist.
     pub fn active_but_not_ready(&self) -> Vec<String> {
         let tables = self.read();

@@ -3,6 +3,7 @@
 //! A saga's state is the fold of its journal. Its row is small, for listings and for updates
 //! guarded by the revision.
 
+mod contents;
 mod definitions;
 mod faults;
 mod handed;
@@ -29,6 +30,7 @@ use sagamore_database::{Database, lifetime};
 
 use crate::error::Error;
 
+pub use contents::DefinitionReader;
 pub use definitions::{
     BODY_BYTES_MAX, DefinitionVersion, ListedDefinition, Registered, RegistrationMode,
     RegistrationOutcome,

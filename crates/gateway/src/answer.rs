@@ -1,4 +1,4 @@
-//! The mapping from a response to the meaning of a call. Pure: the one table of all cases.
+//! The mapping from a response to the outcome of a command. Pure: the one table of all cases.
 
 use std::time::Duration;
 
@@ -6,17 +6,18 @@ use bytes::Bytes;
 use hyper::header::{HeaderName, RETRY_AFTER};
 use hyper::{HeaderMap, StatusCode};
 use sagamore_core::definition::{ParticipantContract, Repeat};
-use sagamore_core::{Outcome, Refusal, TraceContext};
+use sagamore_core::message::{PENDING_MAX, ReplyOutcome};
+use sagamore_core::{Direction, Outcome, Refusal, TraceContext};
 
 use crate::outcome::{self, Defect};
-use crate::text::cut;
+use crate::text::clean;
 
 /// The header with the outcome.
 pub(crate) const OUTCOME: HeaderName = HeaderName::from_static("sagamore-outcome");
 /// Maximum bytes of a response body.
 pub(crate) const RESPONSE_BYTES_MAX: usize = 1 << 20;
-/// Maximum delay that a participant may state.
-const DELAY_MAX: Duration = Duration::from_secs(24 * 3600);
+/// The delay of a pending command whose response states none.
+const PENDING: Duration = Duration::from_secs(30);
 
 /// A complete response.
 #[derive(Debug)]
@@ -27,35 +28,34 @@ pub(crate) struct Response {
     pub body: Option<Bytes>,
 }
 
-/// The meaning of a call.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Meaning {
-    /// The participant has answered. A fault may also come from the gateway: the call had no
-    /// effect.
-    Outcome(Outcome),
-    /// The participant completes the step later. It is not called again within the delay.
-    Pending(Option<Duration>),
-    /// The call may have had its effect, for this reason.
-    Unknown(String),
+/// The terms of the command that a response answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms<'a> {
+    pub direction: Direction,
+    pub contract: &'a ParticipantContract,
 }
 
-/// Returns the meaning of a response under the participant's contract.
-pub(crate) fn read(response: &Response, contract: &ParticipantContract) -> Meaning {
-    let status = response.status;
-    match stated(&response.headers) {
-        Err(defect) => malformed(&defect, contract),
-        Ok(Some("pending")) => Meaning::Pending(delay(&response.headers)),
+/// Returns the outcome that a response states.
+pub(crate) fn read(response: &Response, terms: Terms<'_>) -> ReplyOutcome {
+    let (status, headers) = (response.status, &response.headers);
+    let body = || response.body.as_deref().unwrap_or_default();
+    match stated(headers) {
+        Err(defect) => terms.malformed(&defect),
+        Ok(Some("pending")) => ReplyOutcome::Pending(delay(headers).unwrap_or(PENDING)),
+        Ok(Some("unknown")) => ReplyOutcome::Unknown(outcome::reason(body())),
+        Ok(Some("absent")) if terms.direction == Direction::Query => ReplyOutcome::Absent,
+        Ok(Some("fault")) => terms.faulted(outcome::reason(body()), headers),
         Ok(Some("done")) if !status.is_success() => {
-            malformed(&Defect::Status(status.as_u16()), contract)
+            terms.malformed(&Defect::Status(status.as_u16()))
         }
         Ok(Some(name)) => match &response.body {
-            Some(body) => {
-                let read = outcome::read(name, body);
-                read.map_or_else(|defect| malformed(&defect, contract), Meaning::Outcome)
-            }
-            None => malformed(&too_large(name), contract),
+            Some(body) => match outcome::read(name, body) {
+                Ok(outcome) => outcome.into(),
+                Err(defect) => terms.malformed(&defect),
+            },
+            None => terms.malformed(&too_large(name)),
         },
-        Ok(None) => unstated(response, contract),
+        Ok(None) => terms.unstated(response),
     }
 }
 
@@ -65,30 +65,49 @@ pub(crate) fn trace(headers: &HeaderMap) -> Option<TraceContext> {
     TraceContext::of(text("traceparent")?, text("tracestate"))
 }
 
-/// A response without the header. Only a listed status is a refusal: any proxy may send a 404.
-fn unstated(response: &Response, contract: &ParticipantContract) -> Meaning {
-    let status = response.status;
-    if let Some(code) = contract.refusals.get(&status.as_u16()) {
-        return Meaning::Outcome(Outcome::Refused(Refusal::new(code.as_str(), message(response))));
+impl Terms<'_> {
+    /// Whether another send of the command is harmless.
+    fn may_repeat(self) -> bool {
+        self.direction == Direction::Query || self.contract.repeat != Repeat::Never
     }
-    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        return match delay(&response.headers) {
-            Some(delay) if contract.repeat != Repeat::Never => Meaning::Pending(Some(delay)),
-            _ => Meaning::Outcome(Outcome::Fault(format!("the participant answered {status}"))),
-        };
-    }
-    Meaning::Unknown(format!(
-        "the participant answered {status} without the header Sagamore-Outcome: send it with every \
-         response, or list the status under refusals in the definition"
-    ))
-}
 
-/// A malformed outcome is a fault, which is resent. A command that must not be sent twice is
-/// unknown, because the call may have had its effect.
-fn malformed(defect: &Defect, contract: &ParticipantContract) -> Meaning {
-    match contract.repeat {
-        Repeat::Barrier | Repeat::ByKey => Meaning::Outcome(Outcome::Fault(defect.to_string())),
-        Repeat::Never => Meaning::Unknown(defect.to_string()),
+    /// A command that had no effect. It waits for `Retry-After`, unless only a fault lets it be
+    /// sent again.
+    fn faulted(self, reason: String, headers: &HeaderMap) -> ReplyOutcome {
+        match delay(headers).filter(|_| self.may_repeat()) {
+            Some(delay) => ReplyOutcome::Pending(delay),
+            None => Outcome::Fault(reason).into(),
+        }
+    }
+
+    /// A response without the header. Only a listed status is a refusal: any proxy may send a 404.
+    fn unstated(self, response: &Response) -> ReplyOutcome {
+        let Response { status, headers, .. } = response;
+        if self.direction == Direction::Query {
+            let why = "to a query without the header Sagamore-Outcome: send it with every response";
+            return self.faulted(format!("the participant answered {status} {why}"), headers);
+        }
+        if let Some(code) = self.contract.refusals.get(&status.as_u16()) {
+            return Outcome::Refused(Refusal::new(code.as_str(), message(response))).into();
+        }
+        let is_busy =
+            matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        match delay(headers).filter(|_| is_busy && self.may_repeat()) {
+            Some(delay) => ReplyOutcome::Pending(delay),
+            None => ReplyOutcome::Unknown(format!(
+                "the participant answered {status} without the header Sagamore-Outcome: send it \
+                 with every response, or list the status under refusals in the definition"
+            )),
+        }
+    }
+
+    /// A malformed outcome is a fault, which is resent. A command that must not be sent twice is
+    /// unknown, because the call may have had its effect.
+    fn malformed(self, defect: &Defect) -> ReplyOutcome {
+        match self.may_repeat() {
+            true => Outcome::Fault(defect.to_string()).into(),
+            false => ReplyOutcome::Unknown(defect.to_string()),
+        }
     }
 }
 
@@ -113,7 +132,7 @@ fn stated(headers: &HeaderMap) -> Result<Option<&str>, Defect> {
 /// Returns the delay in seconds. A date is ignored, because clocks may differ.
 fn delay(headers: &HeaderMap) -> Option<Duration> {
     let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(DELAY_MAX))
+    Some(Duration::from_secs(seconds).min(PENDING_MAX))
 }
 
 /// Returns the `message` of a JSON object, else the status.
@@ -121,142 +140,8 @@ fn message(response: &Response) -> String {
     let body = response.body.as_ref();
     let json = body.and_then(|body| serde_json::from_slice::<serde_json::Value>(body).ok());
     let text = json.as_ref().and_then(|json| json["message"].as_str());
-    text.map_or_else(|| format!("HTTP status {}", response.status), |text| cut(text).to_owned())
+    text.map_or_else(|| format!("HTTP status {}", response.status), clean)
 }
 
 #[cfg(test)]
-mod tests {
-    use sagamore_core::Body;
-
-    use super::*;
-
-    fn response(status: u16, headers: &[(&'static str, &'static str)], body: &str) -> Response {
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.append(*name, value.parse().expect("a header value"));
-        }
-        let status = StatusCode::from_u16(status).expect("a status");
-        Response { status, headers: map, body: Some(Bytes::copy_from_slice(body.as_bytes())) }
-    }
-
-    fn contract(repeat: Repeat) -> ParticipantContract {
-        let refusals = [(402, "not-enough-money".parse().expect("a name"))].into();
-        ParticipantContract { repeat, refusals, ..ParticipantContract::default() }
-    }
-
-    #[track_caller]
-    fn check(status: u16, headers: &[(&'static str, &'static str)], body: &str, expected: Meaning) {
-        let response = response(status, headers, body);
-        assert_eq!(read(&response, &contract(Repeat::ByKey)), expected);
-    }
-
-    /// Expects a fault that contains `part`, and an unknown outcome for a command that is never
-    /// repeated.
-    #[track_caller]
-    fn check_malformed(
-        status: u16,
-        headers: &[(&'static str, &'static str)],
-        body: &str,
-        part: &str,
-    ) {
-        let response = response(status, headers, body);
-        match read(&response, &contract(Repeat::Barrier)) {
-            Meaning::Outcome(Outcome::Fault(why)) => assert!(why.contains(part), "{why}"),
-            other => panic!("{other:?}"),
-        }
-        match read(&response, &contract(Repeat::Never)) {
-            Meaning::Unknown(why) => assert!(why.contains(part), "{why}"),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn done(body: &str) -> Meaning {
-        Meaning::Outcome(Outcome::Done(Body::parse(body).expect("JSON")))
-    }
-
-    fn refused(code: &str, message: &str) -> Meaning {
-        Meaning::Outcome(Outcome::Refused(Refusal::new(code, message)))
-    }
-
-    fn fault(text: &str) -> Meaning {
-        Meaning::Outcome(Outcome::Fault(text.into()))
-    }
-
-    #[test]
-    fn a_stated_outcome_decides() {
-        let of = |name| [("sagamore-outcome", name)];
-        check(200, &of("done"), "{\"a\":1}", done("{\"a\":1}"));
-        check(201, &of("done"), " {} ", done(" {} "));
-        check(204, &of("done"), "", done("{}"));
-        let body = "{\"code\":\"no-money\",\"message\":\"too little\",\"more\":1}";
-        check(409, &of("refused"), body, refused("no-money", "too little"));
-        check(200, &of("refused"), "{\"code\":\"no\"}", refused("no", "no"));
-        check(402, &of("fault"), "database down", fault("database down"));
-        check(500, &of("fault"), "", fault("the participant gave no reason"));
-        check(202, &of("pending"), "", Meaning::Pending(None));
-    }
-
-    #[test]
-    fn a_delay_is_read_from_retry_after() {
-        let check = |after: &'static str, expected: Option<u64>| {
-            let headers = [("sagamore-outcome", "pending"), ("retry-after", after)];
-            let expected = Meaning::Pending(expected.map(Duration::from_secs));
-            check(202, &headers, "", expected);
-        };
-        check("30", Some(30));
-        check("999999999", Some(86_400));
-        check("-1", None);
-        check("Wed, 21 Oct 2026 07:28:00 GMT", None);
-    }
-
-    #[test]
-    fn a_malformed_outcome_names_what_to_fix() {
-        let done = [("sagamore-outcome", "done")];
-        check_malformed(200, &done, "ok", "body of done is not a JSON object");
-        check_malformed(200, &done, "[1]", "another JSON value");
-        check_malformed(200, &done, "null", "another JSON value");
-        check_malformed(500, &done, "{}", "HTTP status 500");
-        let large = format!("{{\"a\":\"{}\"}}", "x".repeat(600_000));
-        check_malformed(200, &done, &large, "at most 524288");
-        let refused = [("sagamore-outcome", "refused")];
-        check_malformed(409, &refused, "no", "body of refused");
-        check_malformed(409, &refused, "{\"message\":\"no\"}", "missing field `code`");
-        check_malformed(409, &refused, "{\"code\":\"\"}", "0 bytes");
-        check_malformed(200, &[("sagamore-outcome", "Done")], "{}", "'Done' is not an outcome");
-        check_malformed(200, &[("sagamore-outcome", "")], "{}", "'' is not an outcome");
-        let twice = [("sagamore-outcome", "done"), ("sagamore-outcome", "done")];
-        check_malformed(200, &twice, "{}", "send this header once");
-    }
-
-    #[test]
-    fn a_bare_status_is_a_refusal_only_where_it_is_listed() {
-        check(402, &[], "", refused("not-enough-money", "HTTP status 402 Payment Required"));
-        check(402, &[], "{\"message\":\"too little\"}", refused("not-enough-money", "too little"));
-        for status in [200, 201, 204, 301, 302, 307, 400, 404, 409, 422, 500, 502, 504] {
-            let meaning = read(&response(status, &[], "{}"), &contract(Repeat::ByKey));
-            assert!(matches!(meaning, Meaning::Unknown(_)), "{status}: {meaning:?}");
-        }
-    }
-
-    #[test]
-    fn an_overloaded_participant_had_no_effect() {
-        check(503, &[], "", fault("the participant answered 503 Service Unavailable"));
-        check(429, &[], "", fault("the participant answered 429 Too Many Requests"));
-        let after = [("retry-after", "2")];
-        check(503, &after, "", Meaning::Pending(Some(Duration::from_secs(2))));
-        let meaning = read(&response(503, &after, ""), &contract(Repeat::Never));
-        assert!(matches!(meaning, Meaning::Outcome(Outcome::Fault(_))), "{meaning:?}");
-    }
-
-    #[test]
-    fn a_body_beyond_the_limit_is_malformed() {
-        let of = |name| {
-            let response =
-                Response { body: None, ..response(200, &[("sagamore-outcome", name)], "") };
-            read(&response, &contract(Repeat::Barrier))
-        };
-        let why = "the body of done is not a JSON object: it exceeds 1048576 bytes";
-        assert_eq!(of("done"), fault(why));
-        assert_eq!(of("pending"), Meaning::Pending(None));
-    }
-}
+mod tests;

@@ -65,7 +65,7 @@ impl Default for Options {
 pub struct Gateway {
     participant: Name,
     transport: Arc<dyn Transport>,
-    contracts: Contracts,
+    contracts: Arc<dyn Contracts>,
     options: Options,
     concurrency: usize,
     clock: Clock,
@@ -94,7 +94,7 @@ impl Gateway {
         binding: Binding,
         egress: &Egress,
         transport: Arc<dyn Transport>,
-        contracts: Contracts,
+        contracts: Arc<dyn Contracts>,
         database: Option<Database>,
         options: Options,
     ) -> Result<Gateway, Error> {

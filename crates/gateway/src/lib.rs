@@ -24,7 +24,7 @@ mod sent;
 mod gateway;
 
 pub use binding::{Binding, Egress, Endpoint};
-pub use contract::Contracts;
+pub use contract::{ContractResult, Contracts, KnownContracts, Participants, strictest};
 pub use error::Error;
 pub use gateway::{Gateway, Options};
 pub use signature::Secret;

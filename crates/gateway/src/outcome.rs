@@ -4,7 +4,7 @@ use sagamore_core::{Body, Outcome, Refusal};
 use sagamore_transport::wire::REPLY_BYTES_MAX;
 use serde::Deserialize;
 
-use crate::text::cut;
+use crate::text::clean;
 
 /// Maximum bytes of a refusal's code.
 const CODE_BYTES_MAX: usize = 200;
@@ -13,7 +13,10 @@ const CODE_BYTES_MAX: usize = 200;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Defect {
     /// The name is none of the outcomes.
-    #[error("Sagamore-Outcome: '{0}' is not an outcome: send done, refused, fault or pending")]
+    #[error(
+        "Sagamore-Outcome: '{0}' is not an outcome: send done, refused, fault, pending or \
+         unknown, or absent to a query"
+    )]
     Name(String),
     /// The header occurs more than once, or its value is not a text.
     #[error("Sagamore-Outcome: send this header once, with a value of ASCII letters")]
@@ -33,6 +36,9 @@ pub enum Defect {
     /// The code is empty or too long.
     #[error("the code of refused has {0} bytes: send 1 to {CODE_BYTES_MAX}")]
     Code(usize),
+    /// The code has a U+0000.
+    #[error("the code of refused has a U+0000, which databases do not store")]
+    Nul,
 }
 
 #[derive(Deserialize)]
@@ -49,8 +55,8 @@ pub(crate) fn read(name: &str, body: &[u8]) -> Result<Outcome, Defect> {
     match name {
         "done" => output(body).map(Outcome::Done),
         "refused" => refusal(body).map(Outcome::Refused),
-        "fault" => Ok(Outcome::Fault(fault(body))),
-        other => Err(Defect::Name(cut(other).to_owned())),
+        "fault" => Ok(Outcome::Fault(reason(body))),
+        other => Err(Defect::Name(clean(other))),
     }
 }
 
@@ -62,8 +68,11 @@ fn output(body: &[u8]) -> Result<Body, Defect> {
     if body.len() > REPLY_BYTES_MAX {
         return Err(Defect::TooLarge(body.len()));
     }
-    let wrong = |why: &dyn std::fmt::Display| Defect::Output(cut(&why.to_string()).to_owned());
+    let wrong = |why: &dyn std::fmt::Display| Defect::Output(clean(&why.to_string()));
     let output = Body::from_bytes(body).map_err(|error| wrong(&error))?;
+    if output.has_nul() {
+        return Err(wrong(&"a text has a U+0000, which databases do not store"));
+    }
     match output.as_str().trim_start().starts_with('{') {
         true => Ok(output),
         false => Err(wrong(&"it is another JSON value")),
@@ -71,19 +80,23 @@ fn output(body: &[u8]) -> Result<Body, Defect> {
 }
 
 fn refusal(body: &[u8]) -> Result<Refusal, Defect> {
-    let RefusalBody { code, message } = serde_json::from_slice(body)
-        .map_err(|error| Defect::Refusal(cut(&error.to_string()).to_owned()))?;
+    let RefusalBody { code, message } =
+        serde_json::from_slice(body).map_err(|error| Defect::Refusal(clean(&error.to_string())))?;
     if !(1..=CODE_BYTES_MAX).contains(&code.len()) {
         return Err(Defect::Code(code.len()));
     }
+    if code.contains('\0') {
+        return Err(Defect::Nul);
+    }
     let message = message.unwrap_or_else(|| code.clone());
-    Ok(Refusal::new(code, cut(&message)))
+    Ok(Refusal::new(code, clean(&message)))
 }
 
-fn fault(body: &[u8]) -> String {
+/// Returns the text of a body that states a reason.
+pub(crate) fn reason(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     match text.trim() {
         "" => "the participant gave no reason".to_owned(),
-        text => cut(text).to_owned(),
+        text => clean(text),
     }
 }

@@ -1,11 +1,16 @@
 //! The HTTP participants of a process: their bindings, and the gateways that call them.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use sagamore_core::{Definition, Name};
 use sagamore_database::Database;
-use sagamore_gateway::{Binding, Contracts, Egress, Endpoint, Gateway, Options};
+use sagamore_engine::{Handle, store::DefinitionReader};
+use sagamore_gateway::{
+    Binding, ContractResult, Contracts, Egress, Endpoint, Gateway, KnownContracts, Options,
+    strictest,
+};
 use sagamore_transport::Transport;
 
 use crate::error::{Error, ProgramError};
@@ -55,7 +60,7 @@ impl HttpParticipants {
     pub(crate) fn gateways(
         self,
         transport: &Arc<dyn Transport>,
-        contracts: &Contracts,
+        contracts: &Arc<dyn Contracts>,
         database: &Database,
         partitions: impl Fn(&Name) -> u32,
     ) -> Result<Vec<(String, Gateway)>, Error> {
@@ -72,14 +77,68 @@ impl HttpParticipants {
     }
 }
 
-/// Returns the contracts in these definitions.
-pub(crate) fn contracts(definitions: &[Definition]) -> Contracts {
-    let contracts = Contracts::default();
-    definitions.iter().for_each(|definition| add(&contracts, definition));
-    contracts
+/// The contracts in the definitions that this process's orchestrator has, in memory or stored.
+pub(crate) struct EngineContracts(pub Handle);
+
+/// The contracts in the definitions of files, and in those that the orchestrators have stored.
+pub(crate) struct StoredContracts {
+    known: KnownContracts,
+    stored: DefinitionReader,
 }
 
-/// Adds the contracts of a definition.
-pub(crate) fn add(contracts: &Contracts, definition: &Definition) {
-    contracts.add(&definition.name, definition.version, &definition.participants);
+impl StoredContracts {
+    /// Creates the contracts of these definitions, and of those in the engine's database.
+    pub(crate) fn of(files: &[Definition], engine: Database) -> StoredContracts {
+        StoredContracts { known: known(files), stored: DefinitionReader::of(engine) }
+    }
+
+    /// Reads a version and remembers it: outside of `dev` its contents never change.
+    async fn read(&self, definition: &Name, version: u32, participant: &Name) -> ContractResult {
+        let contents = self.stored.contents(definition, version).await;
+        for stored in contents.map_err(|error| error.to_string())? {
+            self.known.add(definition, version, &stored.participants);
+        }
+        Ok(self.known.get(definition, version, participant))
+    }
+}
+
+impl Contracts for StoredContracts {
+    fn find<'a>(
+        &'a self,
+        definition: &'a Name,
+        version: u32,
+        participant: &'a Name,
+    ) -> Pin<Box<dyn Future<Output = ContractResult> + Send + 'a>> {
+        Box::pin(async move {
+            match self.known.get(definition, version, participant) {
+                Some(contract) => Ok(Some(contract)),
+                None => self.read(definition, version, participant).await,
+            }
+        })
+    }
+}
+
+impl Contracts for EngineContracts {
+    fn find<'a>(
+        &'a self,
+        definition: &'a Name,
+        version: u32,
+        participant: &'a Name,
+    ) -> Pin<Box<dyn Future<Output = ContractResult> + Send + 'a>> {
+        Box::pin(async move {
+            let contents = self.0.contents(definition, version).await;
+            let contents = contents.map_err(|error| error.to_string())?;
+            let participants = contents.iter().map(|definition| &definition.participants);
+            Ok(strictest(participants, participant).map(Arc::new))
+        })
+    }
+}
+
+/// Returns the contracts in these definitions.
+pub(crate) fn known(definitions: &[Definition]) -> KnownContracts {
+    let known = KnownContracts::default();
+    for definition in definitions {
+        known.add(&definition.name, definition.version, &definition.participants);
+    }
+    known
 }

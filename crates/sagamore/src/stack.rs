@@ -24,7 +24,7 @@ use sagamore_transport::{Log, Transport};
 use crate::blueprint::Blueprint;
 use crate::crew::{Crew, StopSignal};
 use crate::error::Error;
-use crate::http_participants::{self, HttpParticipants};
+use crate::http_participants::{self, EngineContracts, HttpParticipants};
 use crate::stand_in::{Behaviour, Cast};
 use crate::story::{ServiceEntry, Story};
 use lock::Lock;
@@ -32,9 +32,6 @@ use roster::file;
 
 /// The subdirectory with the data of a program's choreography.
 pub const CHOREOGRAPHY_FOLDER: &str = "choreography";
-
-/// The interval between reads of the known definitions.
-const CONTRACTS_EVERY: Duration = Duration::from_secs(1);
 
 /// The running embedded stack.
 pub struct Stack {
@@ -146,11 +143,13 @@ impl Stack {
         }
         self.bound = participants.endpoints().map(|(name, _)| name.clone()).collect();
         let transport: Arc<dyn Transport> = Arc::new(self.log.clone());
-        let contracts = http_participants::contracts(&story.sagas);
+        let contracts: Arc<dyn Contracts> = match self.server.handle.clone() {
+            Some(handle) => Arc::new(EngineContracts(handle)),
+            None => Arc::new(http_participants::known(&story.sagas)),
+        };
         let partitions = sagamore_sdk::Options::default().partitions;
         let database = database(data, "gateway")?;
         let gateways = participants.gateways(&transport, &contracts, &database, |_| partitions)?;
-        self.follow_contracts(contracts);
         for (name, mut gateway) in gateways {
             let subscribed = gateway.subscribe().await;
             subscribed.map_err(|source| Error::Gateway { name: name.clone(), source })?;
@@ -159,22 +158,6 @@ impl Stack {
             });
         }
         Ok(())
-    }
-
-    /// Adds the contracts of definitions that the orchestrator learns.
-    fn follow_contracts(&mut self, contracts: Contracts) {
-        let Some(handle) = self.server.handle.clone() else { return };
-        self.crew.spawn("the contracts of participants", |mut stopped| async move {
-            loop {
-                for definition in handle.known_definitions() {
-                    http_participants::add(&contracts, &definition);
-                }
-                tokio::select! {
-                    () = &mut stopped => return Ok(()),
-                    () = tokio::time::sleep(CONTRACTS_EVERY) => {}
-                }
-            }
-        });
     }
 
     /// Returns the router with the routes of the story, of its services, and of the API.

@@ -62,6 +62,20 @@ impl Handle {
         self.registrar.registry.known()
     }
 
+    /// Returns the contents of a version, from memory or else as stored: more than one after it was
+    /// replaced in place. Empty for an unknown version.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn contents(&self, name: &Name, version: u32) -> Result<Vec<Arc<Definition>>, Error> {
+        let known = self.registrar.registry.contents(name, version);
+        if !known.is_empty() {
+            return Ok(known);
+        }
+        let stored = self.store.definition_reader().contents(name, version).await?;
+        Ok(stored.into_iter().map(Arc::new).collect())
+    }
+
     /// Returns at most `limit` stored versions after this one, by name and version, with the
     /// numbers of their unfinished sagas.
     pub async fn definitions(

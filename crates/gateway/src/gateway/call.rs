@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sagamore_core::definition::{ParticipantContract, Repeat};
-use sagamore_core::message::{Outcome, Reply};
-use sagamore_core::{StepKey, Timestamp, TraceContext};
+use sagamore_core::message::{Outcome, Reply, ReplyOutcome};
+use sagamore_core::{Direction, StepKey, Timestamp, TraceContext};
 use sagamore_database::{Clock, Database};
 use sagamore_transport::Record;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::Gateway;
 use super::receive::CommandItem;
-use crate::answer::{self, Meaning};
+use crate::answer::{self, Terms};
 use crate::binding::Binding;
 use crate::client::{Client, Failure};
 use crate::request;
@@ -28,6 +28,14 @@ pub(super) struct Caller {
     sent: Option<Sent>,
 }
 
+/// A command to send.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    record: &'a Record,
+    key: &'a StepKey,
+    terms: Terms<'a>,
+}
+
 /// The running calls.
 pub(super) struct Calls {
     caller: Caller,
@@ -38,7 +46,7 @@ pub(super) struct Calls {
 
 /// The result of a call.
 pub(super) struct CallEnd {
-    pub meaning: Meaning,
+    pub outcome: ReplyOutcome,
     /// The trace of the response.
     pub trace: Option<TraceContext>,
     /// Whether a connection to the participant was made; `None` if none was attempted.
@@ -60,42 +68,39 @@ impl Caller {
         contract: &ParticipantContract,
     ) -> CallEnd {
         let begun = Instant::now();
-        let id = key.command_id();
-        let mut end = match contract.repeat {
-            Repeat::Barrier | Repeat::ByKey => self.send(record, &id, contract).await,
-            Repeat::Never => self.send_once(record, &id, key, contract).await,
+        let call = Call { record, key, terms: Terms { direction: key.direction, contract } };
+        let mut end = match (contract.repeat, key.direction) {
+            (Repeat::Barrier | Repeat::ByKey, _) => self.send(call).await,
+            (Repeat::Never, Direction::Query) => self.query(call).await,
+            (Repeat::Never, Direction::Action | Direction::Compensation) => {
+                self.send_once(call).await
+            }
         };
         end.took = begun.elapsed();
         end
     }
 
     /// Sends a command whose row is new. The row is removed if the call had no effect.
-    async fn send_once(
-        &self,
-        record: &Record,
-        id: &str,
-        key: &StepKey,
-        contract: &ParticipantContract,
-    ) -> CallEnd {
-        let Some(sent) = &self.sent else {
-            return CallEnd::fault(
-                "the gateway has no database, which `repeat: never` needs: configure one".into(),
-            );
-        };
-        match sent.insert(id, key.saga.as_str(), self.now()).await {
-            Ok(true) => {}
-            Ok(false) => {
-                return CallEnd::of(Meaning::Unknown(
+    async fn send_once(&self, call: Call<'_>) -> CallEnd {
+        let Some(sent) = &self.sent else { return CallEnd::without_database() };
+        let id = call.key.command_id();
+        let claim = match sent.claim(&id, call.key.saga.as_str(), self.binding.timeout).await {
+            Ok(Some(claim)) => claim,
+            Ok(None) => {
+                return CallEnd::of(ReplyOutcome::Unknown(
                     "the command was sent before, and must not be sent twice".into(),
                 ));
             }
             Err(error) => {
                 return CallEnd::fault(format!("cannot store that the command is sent: {error}"));
             }
-        }
-        let end = self.send(record, id, contract).await;
-        if let Meaning::Outcome(Outcome::Fault(_)) = end.meaning
-            && let Err(error) = sent.remove(id).await
+        };
+        let end = match sent.may_begin(&claim) {
+            true => self.send(call).await,
+            false => CallEnd::fault("it took too long to store that the command is sent".into()),
+        };
+        if let ReplyOutcome::Final(Outcome::Fault(_)) = end.outcome
+            && let Err(error) = sent.release(&claim).await
         {
             // the resend finds the row and is unknown, which is safe
             tracing::warn!(command = id, %error, "cannot remove a sent command");
@@ -103,19 +108,42 @@ impl Caller {
         end
     }
 
-    async fn send(&self, record: &Record, id: &str, contract: &ParticipantContract) -> CallEnd {
-        let request = request::of(record, id, &self.binding, self.now());
+    /// Queries an action. From here on it is not sent again. While its call may be open, an answer
+    /// that it is absent is not final.
+    async fn query(&self, call: Call<'_>) -> CallEnd {
+        let Some(sent) = &self.sent else { return CallEnd::without_database() };
+        let action = StepKey { direction: Direction::Action, ..call.key.clone() };
+        let open = match sent.block(&action.command_id(), action.saga.as_str()).await {
+            Ok(open) => open,
+            Err(error) => {
+                return CallEnd::fault(format!("cannot store that the action is queried: {error}"));
+            }
+        };
+        let mut end = self.send(call).await;
+        if let (ReplyOutcome::Absent, Some(open)) = (&end.outcome, open) {
+            end.outcome = ReplyOutcome::Pending(open);
+        }
+        end
+    }
+
+    async fn send(&self, call: Call<'_>) -> CallEnd {
+        let Call { record, key, terms } = call;
+        let request = request::of(record, &key.command_id(), &self.binding, self.now());
         match self.client.call(request).await {
             Ok(response) => CallEnd {
                 trace: answer::trace(&response.headers),
                 is_reached: Some(true),
-                ..CallEnd::of(answer::read(&response, contract))
+                ..CallEnd::of(answer::read(&response, terms))
             },
             Err(failure @ Failure::Connect(_)) => {
                 CallEnd { is_reached: Some(false), ..CallEnd::fault(failure.to_string()) }
             }
+            // a query has no effect, so it is repeated
+            Err(failure @ Failure::Unanswered(_)) if terms.direction == Direction::Query => {
+                CallEnd::fault(failure.to_string())
+            }
             Err(failure @ Failure::Unanswered(_)) => {
-                CallEnd::of(Meaning::Unknown(failure.to_string()))
+                CallEnd::of(ReplyOutcome::Unknown(failure.to_string()))
             }
         }
     }
@@ -126,12 +154,18 @@ impl Caller {
 }
 
 impl CallEnd {
-    fn of(meaning: Meaning) -> CallEnd {
-        CallEnd { meaning, trace: None, is_reached: None, took: Duration::ZERO }
+    fn of(outcome: ReplyOutcome) -> CallEnd {
+        CallEnd { outcome, trace: None, is_reached: None, took: Duration::ZERO }
     }
 
     fn fault(text: String) -> CallEnd {
-        CallEnd::of(Meaning::Outcome(Outcome::Fault(text)))
+        CallEnd::of(Outcome::Fault(text).into())
+    }
+
+    fn without_database() -> CallEnd {
+        CallEnd::fault(
+            "the gateway has no database, which `repeat: never` needs: configure one".into(),
+        )
     }
 }
 
@@ -172,7 +206,9 @@ impl Calls {
     fn end(&mut self, joined: Result<(Id, CallEnd), JoinError>) {
         let (id, end) = match joined {
             Ok(ended) => ended,
-            Err(error) => (error.id(), CallEnd::of(Meaning::Unknown(format!("the call: {error}")))),
+            Err(error) => {
+                (error.id(), CallEnd::of(ReplyOutcome::Unknown(format!("the call: {error}"))))
+            }
         };
         self.ended.extend(self.items.remove(&id).map(|item| (item, end)));
     }
@@ -207,19 +243,10 @@ impl Gateway {
         }
     }
 
-    /// Owes the reply of an ended call. An unknown outcome has none where the command may be
-    /// resent: the orchestrator's deadline and its pauses are the only retry loop.
+    /// Owes the reply of an ended call. The orchestrator's pauses are the only retry loop.
     fn settle(&mut self, item: CommandItem, end: CallEnd) {
-        match end.meaning {
-            Meaning::Outcome(outcome) => {
-                let trace = end.trace.or(item.trace);
-                self.owe(
-                    &item.delivery,
-                    Reply { key: item.key, outcome: outcome.into(), trace },
-                    &item.reply_to,
-                );
-            }
-            Meaning::Pending(_) | Meaning::Unknown(_) => self.ledger.finish(&item.place()),
-        }
+        let CommandItem { delivery, key, reply_to, trace, .. } = item;
+        let reply = Reply { key, outcome: end.outcome, trace: end.trace.or(trace) };
+        self.owe(&delivery, reply, &reply_to);
     }
 }

@@ -1,12 +1,11 @@
 //! Metrics and logs of calls. A participant that cannot be reached is logged once, not per call.
 
 use metrics::{counter, gauge, histogram};
-use sagamore_core::message::Outcome;
+use sagamore_core::message::{Outcome, ReplyOutcome};
 
 use super::Gateway;
 use super::call::CallEnd;
 use super::receive::CommandItem;
-use crate::answer::Meaning;
 
 impl Gateway {
     /// Counts a command that ended with this outcome.
@@ -29,22 +28,23 @@ impl Gateway {
 
     /// Counts an ended call, and logs one whose outcome is unknown.
     pub(super) fn observe(&mut self, item: &CommandItem, end: &CallEnd) {
-        self.count(match &end.meaning {
-            Meaning::Outcome(Outcome::Done(_)) => "done",
-            Meaning::Outcome(Outcome::Refused(_)) => "refused",
-            Meaning::Outcome(Outcome::Fault(_)) => "fault",
-            Meaning::Pending(_) => "pending",
-            Meaning::Unknown(_) => "unknown",
+        self.count(match &end.outcome {
+            ReplyOutcome::Final(Outcome::Done(_)) => "done",
+            ReplyOutcome::Final(Outcome::Refused(_)) => "refused",
+            ReplyOutcome::Final(Outcome::Fault(_)) => "fault",
+            ReplyOutcome::Pending(_) => "pending",
+            ReplyOutcome::Unknown(_) => "unknown",
+            ReplyOutcome::Absent => "absent",
         });
         histogram!("sagamore_gateway_call_seconds", "participant" => self.participant.to_string())
             .record(end.took.as_secs_f64());
         let participant = &self.participant;
-        if let Meaning::Unknown(reason) = &end.meaning {
+        if let ReplyOutcome::Unknown(reason) = &end.outcome {
             let command = item.key.command_id();
             tracing::warn!(%participant, command, reason, "unknown outcome");
         }
-        match (end.is_reached, &end.meaning) {
-            (Some(false), Meaning::Outcome(Outcome::Fault(reason))) if !self.is_away => {
+        match (end.is_reached, &end.outcome) {
+            (Some(false), ReplyOutcome::Final(Outcome::Fault(reason))) if !self.is_away => {
                 self.is_away = true;
                 tracing::warn!(%participant, reason, "participant is away, commands are resent");
             }

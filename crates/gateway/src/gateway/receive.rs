@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sagamore_core::definition::ParticipantContract;
 use sagamore_core::message::{Outcome, Reply};
-use sagamore_core::{Command, Direction, ReplyTo, StepKey, Timestamp, TraceContext};
+use sagamore_core::{Command, Direction, Name, ReplyTo, StepKey, Timestamp, TraceContext};
 use sagamore_transport::Delivery;
 use sagamore_transport::wire::{HORIZON_TOPIC, Undecodable, decode_command, decode_horizon};
 
@@ -52,13 +52,13 @@ impl Gateway {
         let now = self.now();
         for delivery in deliveries {
             if self.ledger.take(&Place::of(&delivery)) {
-                self.sort(delivery, now);
+                self.sort(delivery, now).await;
             }
         }
         Ok(())
     }
 
-    fn sort(&mut self, delivery: Delivery, now: Timestamp) {
+    async fn sort(&mut self, delivery: Delivery, now: Timestamp) {
         if let Some(reason) = delivery.unreadable.clone() {
             return self.bury(delivery, &reason);
         }
@@ -74,18 +74,43 @@ impl Gateway {
                 self.ledger.finish(&Place::of(&delivery));
                 self.count("expired");
             }
-            Ok(command) => self.enqueue(delivery, command),
+            Ok(command) => self.enqueue(delivery, command).await,
             Err(undecodable) => self.reject(delivery, undecodable),
         }
     }
 
-    fn enqueue(&mut self, delivery: Delivery, command: Command) {
-        let contract = self.contracts.contract(&command);
+    /// Puts a command into its lane. One of an unknown version is not sent, because its contract is
+    /// unknown.
+    async fn enqueue(&mut self, delivery: Delivery, command: Command) {
+        let contract = self.contract(&command).await;
         let Command { key, reply_to, trace, .. } = command;
+        let contract = match contract {
+            Ok(contract) => contract,
+            Err(reason) => {
+                self.count("fault");
+                let outcome = Outcome::Fault(reason).into();
+                return self.owe(&delivery, Reply { key, outcome, trace }, &reply_to);
+            }
+        };
         let item = CommandItem { delivery, key, reply_to, trace, contract };
         self.bytes += item.bytes();
         let key = item.key.clone();
         self.lanes.add(&key, item);
+    }
+
+    async fn contract(&self, command: &Command) -> Result<Arc<ParticipantContract>, String> {
+        let (definition, version) = (command.key.saga.definition(), command.version);
+        let name = Name::new(definition).map_err(|error| error.to_string())?;
+        match self.contracts.find(&name, version, &self.participant).await {
+            Ok(Some(contract)) => Ok(contract),
+            Ok(None) => Err(format!(
+                "the gateway does not know {definition}@{version}, so nothing was sent: is its \
+                 file missing in the gateway's configuration?"
+            )),
+            Err(error) => Err(format!(
+                "the gateway cannot read {definition}@{version}, so nothing was sent: {error}"
+            )),
+        }
     }
 
     /// Makes an unreadable command a dead letter. If its address is readable, the reply is a fault:
@@ -104,7 +129,7 @@ impl Gateway {
     /// because the notice is not acknowledged: the participant may remember its keys.
     fn plan_removal(&mut self, delivery: &Delivery) {
         match decode_horizon(&delivery.record) {
-            Ok((horizon, Some(_))) if self.contracts.forbid_repeats(&self.participant) => {
+            Ok((horizon, Some(_))) if self.calls.sent().is_some() => {
                 self.removal = Some(Removal::of(horizon));
             }
             Ok(_) => {}

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use sagamore_core::definition::ParticipantContract;
 use sagamore_core::{Command, Direction};
-use sagamore_gateway::{Binding, Contracts, Egress, Endpoint, Gateway, Options};
+use sagamore_gateway::{Binding, Egress, Endpoint, Gateway, KnownContracts, Options};
 use sagamore_transport::{Log, MemoryDisk};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::harness::{DONE, HttpParticipant, Rig, action, answer, command, gateway, name};
 
@@ -46,12 +45,18 @@ async fn concurrent_calls_are_bounded_and_of_different_sagas() {
 /// A compensation that overtook its action would leave the action's effect.
 #[tokio::test]
 async fn calls_of_one_step_run_one_after_another_in_order() {
-    let running = Arc::new(AtomicUsize::new(0));
+    let (running, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let (taken, opened) = (Arc::new(Notify::new()), gate.clone());
+    let last = taken.clone();
     let participant = HttpParticipant::of(move |_, call| {
-        let running = running.clone();
+        let (running, gate, last) = (running.clone(), opened.clone(), last.clone());
         async move {
+            if call.header("ce-subject") == "2" {
+                last.notify_one();
+                return answer(200, DONE, "{}");
+            }
             let others = running.fetch_add(1, Ordering::SeqCst);
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            gate.acquire().await.expect("open").forget();
             running.fetch_sub(1, Ordering::SeqCst);
             match others {
                 0 => answer(200, DONE, "{}"),
@@ -62,13 +67,17 @@ async fn calls_of_one_step_run_one_after_another_in_order() {
     .await;
     let mut rig = Rig::new(&participant.url(), ParticipantContract::default()).await;
     let undo = || command("1", Direction::Compensation);
-    rig.send(&[action("1"), action("1"), undo(), undo(), action("1")]).await;
-    let replies = rig.replies(5).await;
-    let kinds: Vec<&str> = replies.iter().map(|(reply, _)| reply.key.direction.as_str()).collect();
+    rig.send(&[action("1"), action("1"), undo(), undo(), action("1"), action("2")]).await;
+    taken.notified().await; // the last command runs, so that the others may run if they could
+    gate.add_permits(5);
+    let replies = rig.replies(6).await;
+    let replies = replies.iter().map(|(reply, _)| &reply.key).filter(|key| key.saga.key() == "1");
+    let kinds: Vec<&str> = replies.map(|key| key.direction.as_str()).collect();
     let expected = ["action", "action", "compensation", "compensation", "action"];
     assert_eq!(kinds, expected);
-    let called: Vec<String> =
-        participant.calls().iter().map(|call| call.header("ce-sagakind").to_owned()).collect();
+    let calls = participant.calls();
+    let calls = calls.iter().filter(|call| call.header("ce-subject") == "1");
+    let called: Vec<&str> = calls.map(|call| call.header("ce-sagakind")).collect();
     assert_eq!(called, expected);
 }
 
@@ -83,7 +92,7 @@ async fn a_url_outside_of_egress_is_refused() {
         Binding::of(endpoint),
         &egress,
         Arc::new(log.expect("an empty disk")),
-        Contracts::default(),
+        Arc::new(KnownContracts::default()),
         None,
         Options::default(),
     );

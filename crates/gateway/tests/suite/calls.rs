@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sagamore_core::definition::{ParticipantContract, Repeat};
-use sagamore_core::message::{Outcome, Refusal};
-use sagamore_core::{Body, Timestamp};
+use sagamore_core::message::{Outcome, Refusal, ReplyOutcome};
+use sagamore_core::{Body, Command, Timestamp};
 use sagamore_gateway::{Secret, signature};
 use sagamore_transport::wire::encode_command;
 
@@ -29,14 +29,14 @@ async fn outcome_of(
     outcome
 }
 
-/// Expects no reply: the orchestrator resends the command after its deadline.
+/// Expects the reply *unknown*, with its reason.
 async fn check_unknown(status: u16, headers: &'static [(&'static str, &'static str)]) {
     let participant = HttpParticipant::answering(status, headers, "{}").await;
     let mut rig = Rig::new(&participant.url(), by_key()).await;
     rig.send(&[action("1")]).await;
-    while participant.calls().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    let reply = rig.reply().await;
+    let expected = format!("answered {status}");
+    assert!(matches!(&reply, ReplyOutcome::Unknown(why) if why.contains(&expected)), "{reply:?}");
     assert!(rig.is_silent().await, "HTTP status {status}");
     assert_eq!(participant.calls().len(), 1, "HTTP status {status}");
 }
@@ -97,18 +97,37 @@ async fn each_stated_outcome_is_replied() {
 }
 
 #[tokio::test]
-async fn a_listed_status_is_a_refusal_and_an_overload_is_a_fault() {
+async fn a_listed_status_is_a_refusal() {
     let refused = outcome_of(402, &[], "{\"message\":\"too little\"}").await;
     assert_eq!(refused, Outcome::Refused(Refusal::new("no-money", "too little")));
-    for status in [429, 503] {
-        let fault = outcome_of(status, &[], "").await;
-        assert!(matches!(fault, Outcome::Fault(_)), "{fault:?}");
+}
+
+#[tokio::test]
+async fn a_pending_command_has_its_delay() {
+    const PENDING: &[(&str, &str)] = &[("sagamore-outcome", "pending"), ("retry-after", "7")];
+    for (status, headers) in [(202, PENDING), (503, &[("retry-after", "7")])] {
+        let participant = HttpParticipant::answering(status, headers, "").await;
+        let mut rig = Rig::new(&participant.url(), by_key()).await;
+        rig.send(&[action("1")]).await;
+        assert_eq!(rig.reply().await, ReplyOutcome::Pending(Duration::from_secs(7)));
+        assert!(rig.is_silent().await);
     }
 }
 
 #[tokio::test]
-async fn a_bare_status_has_no_reply() {
-    for status in [200, 404, 409, 500] {
+async fn a_command_of_an_unknown_version_is_not_sent() {
+    let participant = HttpParticipant::answering(200, DONE, "{}").await;
+    let mut rig = Rig::new(&participant.url(), by_key()).await;
+    rig.send(&[Command { version: 4, ..action("1") }]).await;
+    let fault = rig.outcome().await;
+    assert!(matches!(&fault, Outcome::Fault(why) if why.contains("trip@4")), "{fault:?}");
+    assert!(rig.is_silent().await);
+    assert!(participant.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_bare_status_is_unknown() {
+    for status in [200, 404, 409, 429, 500, 503] {
         check_unknown(status, &[]).await;
     }
 }
@@ -137,15 +156,14 @@ async fn a_participant_that_is_away_is_a_fault() {
 }
 
 #[tokio::test]
-async fn a_response_that_is_late_or_breaks_off_has_no_reply() {
+async fn a_response_that_is_late_or_breaks_off_is_unknown() {
     let late = HttpParticipant::of(|_, _| std::future::pending()).await;
     let limit =
         |binding| sagamore_gateway::Binding { timeout: Duration::from_millis(50), ..binding };
     let mut rig = Rig::with(&late.url(), by_key(), limit, None).await;
     rig.send(&[action("1")]).await;
-    while late.calls().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    let reply = rig.reply().await;
+    assert!(matches!(&reply, ReplyOutcome::Unknown(why) if why.contains("50ms")), "{reply:?}");
     assert!(rig.is_silent().await);
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -156,6 +174,8 @@ async fn a_response_that_is_late_or_breaks_off_has_no_reply() {
     let mut head = [0; 64];
     tokio::io::AsyncReadExt::read_exact(&mut connection, &mut head).await.expect("a request");
     drop(connection);
+    let reply = rig.reply().await;
+    assert!(matches!(&reply, ReplyOutcome::Unknown(why) if why.contains("broke")), "{reply:?}");
     assert!(rig.is_silent().await);
 }
 

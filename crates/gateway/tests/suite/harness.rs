@@ -9,10 +9,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use sagamore_core::definition::ParticipantContract;
-use sagamore_core::message::{Command, Outcome, Reply, ReplyTo};
+use sagamore_core::message::{Command, Outcome, Reply, ReplyOutcome, ReplyTo};
 use sagamore_core::{Body, Direction, Name, StepKey, Timestamp, TraceContext};
 use sagamore_database::Database;
-use sagamore_gateway::{Binding, Contracts, Egress, Endpoint, Gateway, Options};
+use sagamore_gateway::{Binding, Egress, Endpoint, Gateway, KnownContracts, Options};
 use sagamore_transport::log::Options as LogOptions;
 use sagamore_transport::wire::{decode_reply, encode_command};
 use sagamore_transport::{Consumer, Log, MemoryDisk, Record, Subscription, Transport};
@@ -173,9 +173,14 @@ impl Rig {
         replies
     }
 
-    /// Waits for the outcome of one command.
+    /// Waits for the reply to one command.
+    pub async fn reply(&mut self) -> ReplyOutcome {
+        self.replies(1).await.remove(0).0.outcome
+    }
+
+    /// Waits for the result of one command.
     pub async fn outcome(&mut self) -> Outcome {
-        self.replies(1).await.remove(0).0.outcome.result().expect("a result")
+        self.reply().await.result().expect("a result")
     }
 
     /// Waits until every command is finished and committed. Returns whether there is no further
@@ -236,14 +241,14 @@ pub fn gateway(
     let endpoint = Endpoint::parse(url).expect("a URL");
     let egress = Egress::of([&endpoint]);
     let (binding, transport) = (bound(Binding::of(endpoint)), Arc::new(log.clone()));
-    let contracts = Contracts::default();
+    let contracts = KnownContracts::default();
     contracts.add(&name("trip"), 3, &[(name("cards"), contract)].into());
     Gateway::new(
         name("cards"),
         binding,
         &egress,
         transport,
-        contracts,
+        Arc::new(contracts),
         database,
         Options::default(),
     )

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use sagamore_core::Definition;
+use sagamore_gateway::Contracts;
 use sagamore_transport::Transport;
 
 use crate::config::Settings;
 use crate::crew::Crew;
 use crate::error::{Error, STOP_MAX};
-use crate::http_participants;
+use crate::http_participants::{HttpParticipants, StoredContracts};
 use crate::invocation::Invocation;
 use crate::output::Exit;
+use crate::saga_files::SagaFiles;
 
 /// The partitions of a participant's command topic, if the configuration does not name them.
 const COMMAND_PARTITIONS: u32 = 12;
@@ -19,8 +20,16 @@ const COMMAND_PARTITIONS: u32 = 12;
 /// Runs until SIGTERM or Ctrl-C.
 pub async fn run(invocation: &Invocation) -> Result<Exit> {
     let settings = invocation.settings()?;
+    let files = SagaFiles::load(&settings.definitions);
+    if let Some(mistakes) = files.all_mistakes() {
+        bail!("{}: {mistakes}", settings.named("definitions"));
+    }
+    let mut definitions = invocation.story(&settings).sagas.clone();
+    definitions.extend(files.definitions.into_iter().map(|(_, definition)| definition));
+    let contracts = StoredContracts::of(&definitions, settings.database("engine")?);
+    let participants = settings.http_participants()?;
     let mut crew = Crew::new();
-    let names = spawn(&settings, &invocation.story(&settings).sagas, &mut crew)?;
+    let names = spawn(&settings, participants, Arc::new(contracts), &mut crew)?;
     if names.is_empty() {
         bail!(
             "no HTTP participants: add some to the configuration, for example\n  \
@@ -37,18 +46,17 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
     broken.map_or(Ok(Exit::Completed), |broken| Err(broken.into()))
 }
 
-/// Starts the gateways of the configured participants. Returns their names.
+/// Starts the gateways of these participants on Kafka. Returns their names.
 pub fn spawn(
     settings: &Settings,
-    definitions: &[Definition],
+    participants: HttpParticipants,
+    contracts: Arc<dyn Contracts>,
     crew: &mut Crew,
 ) -> Result<Vec<String>> {
-    let participants = settings.http_participants()?;
     if participants.is_empty() {
         return Ok(Vec::new());
     }
     let transport: Arc<dyn Transport> = Arc::new(settings.kafka("gateway", None)?);
-    let contracts = http_participants::contracts(definitions);
     let database = settings.database("gateway")?;
     let partitions = |name: &sagamore_core::Name| {
         settings.service(name.as_str()).map_or(COMMAND_PARTITIONS, |service| service.partitions)

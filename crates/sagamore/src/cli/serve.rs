@@ -21,6 +21,7 @@ use crate::brokers::KafkaHealth;
 use crate::config::Settings;
 use crate::crew::Crew;
 use crate::error::Error;
+use crate::http_participants::EngineContracts;
 use crate::invocation::Invocation;
 use crate::output::Exit;
 use crate::saga_files::SagaFiles;
@@ -54,8 +55,7 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
     let address = listener.local_addr().context("read the listener's address")?;
     let metrics = process::record_metrics()?;
     let definitions = sagas(invocation, &settings);
-    let mut crew = Crew::new();
-    gateway::spawn(&settings, &definitions, &mut crew)?;
+    let participants = settings.http_participants()?;
     let first_saga = definitions.first().map(|definition| definition.name.clone());
     let owner = owner(&address.to_string());
     let waiting = StartupWait::default();
@@ -81,6 +81,9 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
              that are started here wait for services that are started without it"
         );
     }
+    let mut crew = Crew::new();
+    let contracts = Arc::new(EngineContracts(handle.clone()));
+    gateway::spawn(&settings, participants, contracts, &mut crew)?;
     let server =
         Server { handle: Some(handle.clone()), chains: chains.clone(), ..Server::default() };
     let own =
@@ -119,10 +122,13 @@ async fn embedded(
     let listener = process::listen(&place, settings.allow_unauthenticated).await?;
     let address = listener.local_addr().context("read the listener's address")?;
     let metrics = process::record_metrics()?;
-    let stack = Stack::open(program, choreography, data, settings.orchestrator.sagas_max).await?;
+    let participants = settings.http_participants()?;
+    let mut stack =
+        Stack::open(program, choreography, data, settings.orchestrator.sagas_max).await?;
+    let folder = stack::directory(program, choreography, data);
+    stack.call(program.story(choreography), &folder, participants).await?;
     let router = stack.router(program, choreography, Some(metrics));
     let process = HttpProcess::begin(listener, router, invocation.stop()?);
-    let folder = stack::directory(program, choreography, data);
     outln!(
         "Sagamore is ready on the embedded stack: http://{address}\n  data  {}\n  \
          One process and one machine, without Kafka and PostgreSQL.",
