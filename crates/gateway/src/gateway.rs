@@ -20,11 +20,13 @@ use sagamore_transport::wire::{HORIZON_TOPIC, command_topic, dead_letter_topic};
 use sagamore_transport::{Consumer, Error as TransportError, Subscription, Transport};
 
 use crate::binding::{Binding, Egress};
+use crate::client::Client;
 use crate::contract::Contracts;
 use crate::error::Error;
 use crate::lanes::Lanes;
 use crate::ledger::Ledger;
-use crate::sent::Removal;
+use crate::sent::{Removal, Sent};
+use crate::token::ReplyKeys;
 use call::{Caller, Calls};
 use publish::Owed;
 use receive::CommandItem;
@@ -32,9 +34,11 @@ use receive::CommandItem;
 /// The pause after a first failure.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
-/// Bounds of a gateway.
+/// Options of a gateway.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// The keys of reply tokens; `None`: requests have no token.
+    pub reply_keys: Option<ReplyKeys>,
     /// Partitions of topics that the gateway creates.
     pub partitions: u32,
     /// Maximum records that are taken and not committed. A slow call holds back the offsets behind
@@ -52,6 +56,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
+            reply_keys: None,
             partitions: 4,
             records_max: 4_096,
             bytes_max: 16 << 20,
@@ -102,7 +107,14 @@ impl Gateway {
         let clock = Clock::process();
         Ok(Gateway {
             concurrency: binding.concurrency.max(1),
-            calls: Calls::of(Caller::new(binding, clock.clone(), database)),
+            calls: Calls::of(Caller {
+                client: Client::of(&binding),
+                binding: Arc::new(binding),
+                participant: participant.clone(),
+                reply_keys: options.reply_keys.clone(),
+                clock: clock.clone(),
+                sent: database.map(Sent::new),
+            }),
             participant,
             transport,
             contracts,

@@ -12,6 +12,8 @@ pub mod contract;
 pub mod signature;
 
 mod outcome;
+mod reply;
+pub mod token;
 
 mod answer;
 mod client;
@@ -27,4 +29,7 @@ pub use binding::{Binding, Egress, Endpoint};
 pub use contract::{ContractResult, Contracts, KnownContracts, Participants, strictest};
 pub use error::Error;
 pub use gateway::{Gateway, Options};
+pub use outcome::Defect;
+pub use reply::{LateReplies, ReplyError};
 pub use signature::Secret;
+pub use token::{BadToken, Permit, ReplyKeys};

@@ -16,16 +16,18 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const REPLY_TOKEN: HeaderName = HeaderName::from_static("sagamore-reply-token");
 const AGENT: &str = concat!("sagamore/", env!("CARGO_PKG_VERSION"));
 
 /// The prefixes of CloudEvents attributes in Kafka's and in HTTP's headers.
 const OF_RECORD: &str = "ce_";
 const OF_REQUEST: &str = "ce-";
 
-/// Builds the request of a command, sent at `now`. A repeat has the same `Idempotency-Key`.
+/// Builds the request of a command, sent at `now`, with the token of a later reply. A repeat has the same `Idempotency-Key`.
 pub(crate) fn of(
     record: &Record,
     id: &str,
+    token: Option<&str>,
     binding: &Binding,
     now: Timestamp,
 ) -> Request<Full<Bytes>> {
@@ -33,12 +35,15 @@ pub(crate) fn of(
     *request.method_mut() = Method::POST;
     *request.uri_mut() = binding.endpoint.uri().clone();
     let headers = request.headers_mut();
-    headers.reserve(record.headers.len() + 6);
+    headers.reserve(record.headers.len() + 7);
     attributes(record, headers);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     let id = value(id);
     headers.insert(IDEMPOTENCY_KEY, id.clone());
+    if let Some(token) = token.and_then(|token| HeaderValue::from_str(token).ok()) {
+        headers.insert(REPLY_TOKEN, token);
+    }
     if !binding.secrets.is_empty() {
         let seconds = now.0.div_euclid(1_000);
         let text = id.to_str().expect("encoded values are ASCII");

@@ -37,6 +37,15 @@ impl Secret {
         if BYTES.contains(&key.len()) { Ok(Secret(key)) } else { Err(NoSecret) }
     }
 
+    /// Returns the text of a key of these random bytes.
+    pub fn encode(bytes: [u8; 32]) -> String {
+        format!("{PREFIX}{}", STANDARD.encode(bytes))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Returns the signature of a message: `v1,` and base64.
     fn sign(&self, id: &str, seconds: i64, body: &[u8]) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("any length is a key");

@@ -21,8 +21,9 @@ pub use origin::{Value, explain};
 pub use schema::{RESERVED, Schema};
 use source::Source;
 pub use tables::{
-    BarrierSettings, KafkaSettings, ObserverSettings, OrchestratorSettings, ParticipantSettings,
-    PostgresSettings, SAGAS_MAX, SaslSettings, ServiceSettings, Tables, TlsSettings,
+    BarrierSettings, GatewaySettings, KafkaSettings, ObserverSettings, OrchestratorSettings,
+    ParticipantSettings, PostgresSettings, SAGAS_MAX, SaslSettings, ServiceSettings, Tables,
+    TlsSettings,
 };
 
 /// Maximum retention, in days: a hundred years.

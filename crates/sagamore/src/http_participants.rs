@@ -1,16 +1,19 @@
 //! The HTTP participants of a process: their bindings, and the gateways that call them.
 
 use std::collections::BTreeMap;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use sagamore_core::{Definition, Name};
+use sagamore_core::{Definition, Name, TraceContext};
 use sagamore_database::Database;
 use sagamore_engine::{Handle, store::DefinitionReader};
 use sagamore_gateway::{
-    Binding, ContractResult, Contracts, Egress, Endpoint, Gateway, KnownContracts, Options,
-    strictest,
+    Binding, ContractResult, Contracts, Egress, Endpoint, Gateway, KnownContracts, LateReplies,
+    Options, ReplyError, ReplyKeys, Secret, strictest,
 };
+use sagamore_server::{ReplyAnswer, ReplyPort, ReplyRejection};
 use sagamore_transport::Transport;
 
 use crate::error::{Error, ProgramError};
@@ -20,12 +23,18 @@ use crate::error::{Error, ProgramError};
 pub struct HttpParticipants {
     bindings: BTreeMap<Name, Binding>,
     egress: Egress,
+    /// The keys of reply tokens.
+    pub(crate) reply_keys: Option<ReplyKeys>,
 }
 
 impl HttpParticipants {
     /// Creates the participants of a configuration.
-    pub(crate) fn of(bindings: BTreeMap<Name, Binding>, egress: Egress) -> HttpParticipants {
-        HttpParticipants { bindings, egress }
+    pub(crate) fn of(
+        bindings: BTreeMap<Name, Binding>,
+        egress: Egress,
+        reply_keys: Option<ReplyKeys>,
+    ) -> HttpParticipants {
+        HttpParticipants { bindings, egress, reply_keys }
     }
 
     /// Binds a participant to a URL, with the default limits and without signatures. It replaces
@@ -64,9 +73,13 @@ impl HttpParticipants {
         database: &Database,
         partitions: impl Fn(&Name) -> u32,
     ) -> Result<Vec<(String, Gateway)>, Error> {
-        let HttpParticipants { bindings, egress } = self;
+        let HttpParticipants { bindings, egress, reply_keys } = self;
         let gateways = bindings.into_iter().map(|(name, binding)| {
-            let options = Options { partitions: partitions(&name), ..Options::default() };
+            let options = Options {
+                partitions: partitions(&name),
+                reply_keys: reply_keys.clone(),
+                ..Options::default()
+            };
             let (transport, contracts) = (transport.clone(), contracts.clone());
             let (text, database) = (name.to_string(), Some(database.clone()));
             Gateway::new(name, binding, &egress, transport, contracts, database, options)
@@ -132,6 +145,67 @@ impl Contracts for EngineContracts {
             Ok(strictest(participants, participant).map(Arc::new))
         })
     }
+}
+
+/// The API's door for late replies.
+pub(crate) struct ReplyDoor(LateReplies);
+
+impl ReplyDoor {
+    /// Creates the door of these keys.
+    pub(crate) fn of(keys: ReplyKeys, transport: Arc<dyn Transport>) -> Arc<dyn ReplyPort> {
+        Arc::new(ReplyDoor(LateReplies::of(keys, transport)))
+    }
+}
+
+impl ReplyPort for ReplyDoor {
+    fn publish<'a>(
+        &'a self,
+        token: &'a str,
+        outcome: &'a str,
+        body: &'a [u8],
+        trace: Option<TraceContext>,
+    ) -> ReplyAnswer<'a> {
+        Box::pin(async move {
+            let published = self.0.publish(token, outcome, body, trace).await;
+            published.map(|permit| permit.key.command_id()).map_err(|error| {
+                let why = error.to_string();
+                match error {
+                    ReplyError::Token(_) => ReplyRejection::Token(why),
+                    ReplyError::Outcome(_) => ReplyRejection::Outcome(why),
+                    ReplyError::Transport(_) => ReplyRejection::Unavailable(why),
+                }
+            })
+        })
+    }
+}
+
+/// Returns the keys of reply tokens of an embedded stack: a random one, which the data directory
+/// stores from the first use on.
+pub(crate) fn keys_of_directory(data: &Path) -> Result<Option<ReplyKeys>, Error> {
+    let path = data.join("reply-secret");
+    let failed = |source| Error::Directory { path: path.clone(), source };
+    let text = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let mut bytes = [0; 32];
+            getrandom::fill(&mut bytes).map_err(|error| failed(error.into()))?;
+            let text = Secret::encode(bytes);
+            store(data, &path, &text).map_err(failed)?;
+            text
+        }
+        read => read.map_err(failed)?,
+    };
+    let secret = Secret::parse(&text).map_err(|why| {
+        failed(std::io::Error::new(ErrorKind::InvalidData, format!("{why}, or remove the file")))
+    })?;
+    Ok(ReplyKeys::of(vec![secret]))
+}
+
+/// Stores a secret for the owner of the directory only, completely or not at all.
+fn store(data: &Path, path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(data)?; // only its owner reads it
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map(drop).map_err(|error| error.error)
 }
 
 /// Returns the contracts in these definitions.

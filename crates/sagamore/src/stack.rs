@@ -18,13 +18,13 @@ use sagamore_gateway::Contracts;
 use sagamore_sdk::Participant;
 use sagamore_server::http::routes::Routes;
 use sagamore_server::http::{self, App, ObserverApp};
-use sagamore_server::{Server, ServiceHost, Services, StandIns};
+use sagamore_server::{ReplyPort, Server, ServiceHost, Services, StandIns};
 use sagamore_transport::{Log, Transport};
 
 use crate::blueprint::Blueprint;
 use crate::crew::{Crew, StopSignal};
 use crate::error::Error;
-use crate::http_participants::{self, EngineContracts, HttpParticipants};
+use crate::http_participants::{self, EngineContracts, HttpParticipants, ReplyDoor};
 use crate::stand_in::{Behaviour, Cast};
 use crate::story::{ServiceEntry, Story};
 use lock::Lock;
@@ -43,6 +43,8 @@ pub struct Stack {
     stand_ins: StandIns,
     /// The participants that are called over HTTP.
     bound: Vec<Name>,
+    /// Publishes late replies of these participants.
+    replies: Option<Arc<dyn ReplyPort>>,
 }
 
 impl Stack {
@@ -103,7 +105,8 @@ impl Stack {
                 participant.run(stopped).await.map_err(|source| Error::Service { name, source })
             });
         }
-        Ok(Stack { server, crew, log, lock, stand_ins: StandIns::default(), bound: Vec::new() })
+        let (stand_ins, bound) = (StandIns::default(), Vec::new());
+        Ok(Stack { server, crew, log, lock, stand_ins, bound, replies: None })
     }
 
     /// Plays each participant of a known definition that has no service. Returns those known now.
@@ -131,7 +134,7 @@ impl Stack {
         &mut self,
         story: &Story,
         data: &Path,
-        participants: HttpParticipants,
+        mut participants: HttpParticipants,
     ) -> Result<(), Error> {
         if participants.is_empty() {
             return Ok(());
@@ -143,6 +146,11 @@ impl Stack {
         }
         self.bound = participants.endpoints().map(|(name, _)| name.clone()).collect();
         let transport: Arc<dyn Transport> = Arc::new(self.log.clone());
+        if participants.reply_keys.is_none() {
+            participants.reply_keys = http_participants::keys_of_directory(data)?;
+        }
+        let keys = participants.reply_keys.clone();
+        self.replies = keys.map(|keys| ReplyDoor::of(keys, transport.clone()));
         let contracts: Arc<dyn Contracts> = match self.server.handle.clone() {
             Some(handle) => Arc::new(EngineContracts(handle)),
             None => Arc::new(http_participants::known(&story.sagas)),
@@ -197,6 +205,7 @@ impl Stack {
                 brokers: None,
                 log: Some(self.log.clone()),
                 metrics,
+                replies: self.replies.clone(),
                 stand_ins: self.stand_ins.clone(),
             }),
             (None, Some(chains)) => http::observer_routes(ObserverApp {

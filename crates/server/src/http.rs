@@ -23,6 +23,7 @@ mod definitions;
 mod faults;
 mod health;
 mod index;
+mod replies;
 mod sagas;
 mod service;
 mod waiting;
@@ -89,6 +90,7 @@ fn orchestrated() -> Routes<Arc<App>> {
         .post("/api/v1/sagas/{id}/skip", READS.body(&shape::RESCUE), sagas::skip)
         .post("/api/v1/sagas/{id}/resolve", READS.body(&shape::RESCUE), sagas::resolve)
         .merge(defined())
+        .post("/api/v1/replies", READS.body(&shape::REPLY), replies::publish)
         .get("/api/v1/barriers/{service}", READS.query(barriers::QUERY), barriers::embedded)
         .get("/readyz", READS_TEXT, health::readyz)
         .get("/metrics", READS_TEXT, health::metrics)

@@ -22,7 +22,9 @@ pub mod http;
 pub mod metrics_help;
 
 pub use client::Client;
-pub use parts::{BrokerHealth, Server, ServiceHost, Services};
+pub use parts::{
+    BrokerHealth, ReplyAnswer, ReplyPort, ReplyRejection, Server, ServiceHost, Services,
+};
 pub use problem::{Code, Entry, Problem};
 pub use stand_in::StandIns;
 pub use waiting::StartupWait;

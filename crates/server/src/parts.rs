@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagamore_core::Name;
+use sagamore_core::{Name, TraceContext};
 use sagamore_database::Database;
 use sagamore_engine::{Chains, Handle};
 use sagamore_sdk::Outbox;
@@ -65,6 +65,33 @@ pub trait BrokerHealth: Send + Sync {
 
     /// Fails while a partition does not advance or a read permission is missing.
     fn advance(&self) -> Result<(), String>;
+}
+
+/// The future of a late reply: the id of the answered command.
+pub type ReplyAnswer<'a> =
+    Pin<Box<dyn Future<Output = Result<String, ReplyRejection>> + Send + 'a>>;
+
+/// Publishes replies to commands that HTTP participants left pending.
+pub trait ReplyPort: Send + Sync {
+    /// Publishes the outcome with this name and body as the reply that the token permits.
+    fn publish<'a>(
+        &'a self,
+        token: &'a str,
+        outcome: &'a str,
+        body: &'a [u8],
+        trace: Option<TraceContext>,
+    ) -> ReplyAnswer<'a>;
+}
+
+/// The reason why a late reply was not published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyRejection {
+    /// The token permits nothing.
+    Token(String),
+    /// The outcome is not of its form.
+    Outcome(String),
+    /// The transport failed. A repeat may succeed.
+    Unavailable(String),
 }
 
 impl Server {

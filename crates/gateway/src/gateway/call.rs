@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use sagamore_core::definition::{ParticipantContract, Repeat};
 use sagamore_core::message::{Outcome, Reply, ReplyOutcome};
-use sagamore_core::{Direction, StepKey, Timestamp, TraceContext};
-use sagamore_database::{Clock, Database};
+use sagamore_core::{Direction, Name, ReplyTo, StepKey, Timestamp, TraceContext};
+use sagamore_database::Clock;
 use sagamore_transport::Record;
 use tokio::task::{Id, JoinError, JoinSet};
 
@@ -18,14 +18,17 @@ use crate::binding::Binding;
 use crate::client::{Client, Failure};
 use crate::request;
 use crate::sent::Sent;
+use crate::token::{Permit, ReplyKeys};
 
 /// The client of a participant with its settings, shared by the running calls.
 #[derive(Clone)]
 pub(super) struct Caller {
-    binding: Arc<Binding>,
-    client: Client,
-    clock: Clock,
-    sent: Option<Sent>,
+    pub participant: Name,
+    pub binding: Arc<Binding>,
+    pub client: Client,
+    pub reply_keys: Option<ReplyKeys>,
+    pub clock: Clock,
+    pub sent: Option<Sent>,
 }
 
 /// A command to send.
@@ -33,6 +36,7 @@ pub(super) struct Caller {
 struct Call<'a> {
     record: &'a Record,
     key: &'a StepKey,
+    reply_to: &'a ReplyTo,
     terms: Terms<'a>,
 }
 
@@ -55,20 +59,17 @@ pub(super) struct CallEnd {
 }
 
 impl Caller {
-    pub fn new(binding: Binding, clock: Clock, database: Option<Database>) -> Caller {
-        let (client, sent) = (Client::of(&binding), database.map(Sent::new));
-        Caller { client, binding: Arc::new(binding), clock, sent }
-    }
-
     /// Calls the participant, unless the command must not be sent twice and may have been sent.
     async fn call(
         &self,
         record: &Record,
         key: &StepKey,
+        reply_to: &ReplyTo,
         contract: &ParticipantContract,
     ) -> CallEnd {
         let begun = Instant::now();
-        let call = Call { record, key, terms: Terms { direction: key.direction, contract } };
+        let terms = Terms { direction: key.direction, contract };
+        let call = Call { record, key, reply_to, terms };
         let mut end = match (contract.repeat, key.direction) {
             (Repeat::Barrier | Repeat::ByKey, _) => self.send(call).await,
             (Repeat::Never, Direction::Query) => self.query(call).await,
@@ -127,8 +128,13 @@ impl Caller {
     }
 
     async fn send(&self, call: Call<'_>) -> CallEnd {
-        let Call { record, key, terms } = call;
-        let request = request::of(record, &key.command_id(), &self.binding, self.now());
+        let Call { record, key, reply_to, terms } = call;
+        let (id, now) = (key.command_id(), self.now());
+        let token = self.reply_keys.as_ref().map(|keys| {
+            let (key, reply_to) = (key.clone(), reply_to.clone());
+            keys.sign(&Permit { key, reply_to, participant: self.participant.clone() }, now)
+        });
+        let request = request::of(record, &id, token.as_deref(), &self.binding, now);
         match self.client.call(request).await {
             Ok(response) => CallEnd {
                 trace: answer::trace(&response.headers),
@@ -185,8 +191,10 @@ impl Calls {
 
     fn start(&mut self, item: CommandItem) {
         let (caller, key) = (self.caller.clone(), item.key.clone());
-        let (record, contract) = (item.delivery.record.clone(), item.contract.clone());
-        let task = self.tasks.spawn(async move { caller.call(&record, &key, &contract).await });
+        let (record, reply_to) = (item.delivery.record.clone(), item.reply_to.clone());
+        let contract = item.contract.clone();
+        let call = async move { caller.call(&record, &key, &reply_to, &contract).await };
+        let task = self.tasks.spawn(call);
         self.items.insert(task.id(), item);
     }
 

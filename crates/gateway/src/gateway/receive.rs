@@ -10,6 +10,7 @@ use sagamore_transport::Delivery;
 use sagamore_transport::wire::{HORIZON_TOPIC, Undecodable, decode_command, decode_horizon};
 
 use super::Gateway;
+use crate::contract::Contracts;
 use crate::error::Error;
 use crate::ledger::Place;
 use crate::sent::Removal;
@@ -82,7 +83,7 @@ impl Gateway {
     /// Puts a command into its lane. One of an unknown version is not sent, because its contract is
     /// unknown.
     async fn enqueue(&mut self, delivery: Delivery, command: Command) {
-        let contract = self.contract(&command).await;
+        let contract = contract_of(&command, self.contracts.as_ref(), &self.participant).await;
         let Command { key, reply_to, trace, .. } = command;
         let contract = match contract {
             Ok(contract) => contract,
@@ -96,21 +97,6 @@ impl Gateway {
         self.bytes += item.bytes();
         let key = item.key.clone();
         self.lanes.add(&key, item);
-    }
-
-    async fn contract(&self, command: &Command) -> Result<Arc<ParticipantContract>, String> {
-        let (definition, version) = (command.key.saga.definition(), command.version);
-        let name = Name::new(definition).map_err(|error| error.to_string())?;
-        match self.contracts.find(&name, version, &self.participant).await {
-            Ok(Some(contract)) => Ok(contract),
-            Ok(None) => Err(format!(
-                "the gateway does not know {definition}@{version}, so nothing was sent: is its \
-                 file missing in the gateway's configuration?"
-            )),
-            Err(error) => Err(format!(
-                "the gateway cannot read {definition}@{version}, so nothing was sent: {error}"
-            )),
-        }
     }
 
     /// Makes an unreadable command a dead letter. If its address is readable, the reply is a fault:
@@ -154,6 +140,26 @@ impl Gateway {
                 )
             }
         }
+    }
+}
+
+/// Returns the contract of a command's participant, or why it is not known.
+async fn contract_of(
+    command: &Command,
+    contracts: &dyn Contracts,
+    participant: &Name,
+) -> Result<Arc<ParticipantContract>, String> {
+    let (definition, version) = (command.key.saga.definition(), command.version);
+    let name = Name::new(definition).map_err(|error| error.to_string())?;
+    match contracts.find(&name, version, participant).await {
+        Ok(Some(contract)) => Ok(contract),
+        Ok(None) => Err(format!(
+            "the gateway does not know {definition}@{version}, so nothing was sent: is its file \
+             missing in the gateway's configuration?"
+        )),
+        Err(error) => Err(format!(
+            "the gateway cannot read {definition}@{version}, so nothing was sent: {error}"
+        )),
     }
 }
 

@@ -130,13 +130,29 @@ impl Rig {
         bound: impl FnOnce(Binding) -> Binding,
         database: Option<Database>,
     ) -> Rig {
+        let log = Rig::log().await;
+        let gateway = gateway(&log, url, contract, bound, database);
+        Rig::run(log, gateway).await
+    }
+
+    /// Runs a gateway with these options.
+    pub async fn running(url: &str, contract: ParticipantContract, options: Options) -> Rig {
+        let log = Rig::log().await;
+        let gateway = gateway_with(&log, url, contract, |binding| binding, None, options);
+        Rig::run(log, gateway).await
+    }
+
+    async fn log() -> Log {
         let disk = Arc::new(MemoryDisk::new());
         let log = Log::on(disk, LogOptions::default()).expect("an empty disk");
         log.create_topic(REPLIES, 2).await.expect("created");
+        log
+    }
+
+    async fn run(log: Log, mut gateway: Gateway) -> Rig {
         let topics = vec![REPLIES.into()];
         let asked = Subscription { group: "test".into(), topics, partitions: None };
         let replies = log.subscribe(asked).await.expect("subscribed");
-        let mut gateway = gateway(&log, url, contract, bound, database);
         gateway.subscribe().await.expect("subscribed");
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(async move {
@@ -238,21 +254,24 @@ pub fn gateway(
     bound: impl FnOnce(Binding) -> Binding,
     database: Option<Database>,
 ) -> Gateway {
+    gateway_with(log, url, contract, bound, database, Options::default())
+}
+
+fn gateway_with(
+    log: &Log,
+    url: &str,
+    contract: ParticipantContract,
+    bound: impl FnOnce(Binding) -> Binding,
+    database: Option<Database>,
+    options: Options,
+) -> Gateway {
     let endpoint = Endpoint::parse(url).expect("a URL");
     let egress = Egress::of([&endpoint]);
     let (binding, transport) = (bound(Binding::of(endpoint)), Arc::new(log.clone()));
     let contracts = KnownContracts::default();
     contracts.add(&name("trip"), 3, &[(name("cards"), contract)].into());
-    Gateway::new(
-        name("cards"),
-        binding,
-        &egress,
-        transport,
-        Arc::new(contracts),
-        database,
-        Options::default(),
-    )
-    .expect("the address is permitted")
+    Gateway::new(name("cards"), binding, &egress, transport, Arc::new(contracts), database, options)
+        .expect("the address is permitted")
 }
 
 pub fn name(text: &str) -> Name {

@@ -5,3 +5,4 @@ mod harness;
 mod bounds;
 mod calls;
 mod never;
+mod replies;

@@ -21,7 +21,7 @@ use crate::brokers::KafkaHealth;
 use crate::config::Settings;
 use crate::crew::Crew;
 use crate::error::Error;
-use crate::http_participants::EngineContracts;
+use crate::http_participants::{EngineContracts, ReplyDoor};
 use crate::invocation::Invocation;
 use crate::output::Exit;
 use crate::saga_files::SagaFiles;
@@ -56,6 +56,7 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
     let metrics = process::record_metrics()?;
     let definitions = sagas(invocation, &settings);
     let participants = settings.http_participants()?;
+    let reply_keys = participants.reply_keys.clone();
     let first_saga = definitions.first().map(|definition| definition.name.clone());
     let owner = owner(&address.to_string());
     let waiting = StartupWait::default();
@@ -97,6 +98,7 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
         sample_input: None,
         brokers: Some(Arc::new(KafkaHealth::of(&kafka))),
         log: None,
+        replies: reply_keys.map(|keys| ReplyDoor::of(keys, Arc::new(kafka.clone()))),
         stand_ins: sagamore_server::StandIns::default(),
         metrics: Some(metrics),
     };

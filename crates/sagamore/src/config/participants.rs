@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use sagamore_core::Name;
-use sagamore_gateway::{Binding, Egress, Endpoint, Secret};
+use sagamore_gateway::{Binding, Egress, Endpoint, ReplyKeys, Secret};
 
 use super::{ParticipantSettings, Settings};
 use crate::error::ProgramError;
@@ -45,7 +45,8 @@ impl Settings {
             let key = format!("participants.{name}.url");
             egress.check(&binding.endpoint).with_context(|| self.named(&key))?;
         }
-        Ok(HttpParticipants::of(bindings, egress))
+        let secrets = self.secrets(&self.gateway.reply_secrets, "gateway.reply_secrets")?;
+        Ok(HttpParticipants::of(bindings, egress, ReplyKeys::of(secrets)))
     }
 
     /// Returns the binding of an HTTP participant; `None` for one that consumes its commands.
@@ -74,16 +75,21 @@ impl Settings {
                 key("concurrency")
             );
         }
-        if secrets.len() > SECRETS_MAX {
-            bail!("{}: {} keys: use at most {SECRETS_MAX}", key("secrets"), secrets.len());
-        }
-        let secrets = secrets.iter().map(|place| secret(place)).collect::<Result<_>>();
         Ok(Some(Binding {
             endpoint: Endpoint::parse(url).with_context(|| key("url"))?,
             timeout: Duration::from_millis(*timeout_ms),
             concurrency: *concurrency,
-            secrets: secrets.with_context(|| key("secrets"))?,
+            secrets: self.secrets(secrets, &format!("participants.{name}.secrets"))?,
         }))
+    }
+
+    /// Reads keys from their places.
+    fn secrets(&self, places: &[String], key: &str) -> Result<Vec<Secret>> {
+        if places.len() > SECRETS_MAX {
+            bail!("{}: {} keys: use at most {SECRETS_MAX}", self.named(key), places.len());
+        }
+        let secrets = places.iter().map(|place| secret(place)).collect::<Result<_>>();
+        secrets.with_context(|| self.named(key))
     }
 }
 
@@ -154,6 +160,7 @@ mod tests {
             "[participants.order]\nurl = \"http://order:80/\"\n",
             "participants.order: the program has the service order built in",
         );
+        check("[gateway]\nreply_secrets = [\"whsec_x\"]\n", "gateway.reply_secrets");
         check(&format!("egress = [\"a:1\"]\n{}", table(url)), "to egress, or correct the URL");
         check(&format!("egress = [\"a\"]\n{}", table(url)), "sagamore.toml:1:1: egress: 'a'");
     }

@@ -39,6 +39,8 @@ pub struct Tables {
     pub services: BTreeMap<String, ServiceSettings>,
     /// The bindings of participants, by name: `[participants.NAME]`.
     pub participants: BTreeMap<String, ParticipantSettings>,
+    /// The settings of all gateways.
+    pub gateway: GatewaySettings,
 }
 
 /// The settings of Apache Kafka.
@@ -165,6 +167,15 @@ pub struct ParticipantSettings {
     pub secrets: Vec<String>,
 }
 
+/// The settings of all gateways.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewaySettings {
+    /// The keys of reply tokens: `env:NAME` or `file:PATH` each, two during a rotation. The first
+    /// one signs.
+    pub reply_secrets: Vec<String>,
+}
+
 impl Tables {
     /// Returns the defaults, with these services and participants.
     pub(super) fn of(
@@ -205,6 +216,7 @@ impl Tables {
             },
             services,
             participants,
+            gateway: GatewaySettings::default(),
         }
     }
 }

@@ -144,8 +144,9 @@ fn content_type(address: &Address, headers: &HeaderMap) -> Result<(), Problem> {
     let yaml = address.contract.body == Some(&Shape::Yaml)
         && ["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"]
             .contains(&essence);
+    let text = address.contract.body == Some(&Shape::Outcome) && essence == "text/plain";
     let curl = essence == "application/x-www-form-urlencoded" && !origin::is_of_a_page(headers);
-    if json || lines || yaml || curl {
+    if json || lines || yaml || text || curl {
         return Ok(());
     }
     Err(Problem::new(

@@ -10,6 +10,7 @@ POST /api/v1/sagas/{id}/cancel          also: retry, skip, resolve with {\"step\
 GET  /api/v1/definitions                stored definitions: ?limit= &after=NAME@VERSION\n\
 POST /api/v1/definitions                register YAML or JSON: ?dryRun=true checks it\n\
 POST /api/v1/definitions/{name}/{version}/activate   also: retire; GET without a verb shows it\n\
+POST /api/v1/replies                    complete a pending command by its Sagamore-Reply-Token\n\
 GET  /api/v1/barriers/{service}         a service's own barrier rows, for the verb `reconcile`\n";
 
 /// The addresses of an observer.

@@ -66,9 +66,23 @@ fn operation(address: &Address) -> Value {
         if *shape == Shape::Yaml {
             content["application/yaml"] = json!({ "schema": schema(shape) });
         }
+        if *shape == Shape::Outcome {
+            content["text/plain"] = json!({ "schema": schema(&Shape::Text) });
+            operation["parameters"] = outcome_headers();
+        }
         operation["requestBody"] = json!({ "required": true, "content": content });
     }
     operation
+}
+
+/// The headers of a late reply.
+fn outcome_headers() -> Value {
+    let outcomes = json!({ "type": "string", "enum": ["done", "refused", "fault"] });
+    let token = json!({ "type": "string", "examples": ["Bearer TOKEN"] });
+    json!([
+        { "name": "Authorization", "in": "header", "required": true, "schema": token },
+        { "name": "Sagamore-Outcome", "in": "header", "required": true, "schema": outcomes },
+    ])
 }
 
 fn in_path(path: &str) -> Vec<Value> {
@@ -93,7 +107,7 @@ fn parameter_of(place: &str, parameter: &Parameter) -> Value {
 fn schema(shape: &Shape) -> Value {
     match shape {
         Shape::Any => json!({}),
-        Shape::Yaml => json!({ "type": "object" }),
+        Shape::Yaml | Shape::Outcome => json!({ "type": "object" }),
         Shape::Text => json!({ "type": "string" }),
         Shape::Note => json!({ "type": ["string", "null"] }),
         Shape::Whole => json!({ "type": "integer", "format": "int64" }),

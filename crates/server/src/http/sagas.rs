@@ -357,6 +357,7 @@ mod tests {
             brokers: None,
             log: None,
             metrics: None,
+            replies: None,
             stand_ins: StandIns::default(),
         };
         served(router("test", orchestrator_routes(app), &[])).await

@@ -30,6 +30,8 @@ pub enum Shape {
     Lines(&'static Shape),
     /// A YAML or JSON document, which the handler parses.
     Yaml,
+    /// A JSON object or a text, which the handler parses.
+    Outcome,
 }
 
 /// A field of an object.
@@ -62,6 +64,8 @@ pub static START: Shape = Shape::Object(&[
 ]);
 /// A definition as a saga file.
 pub static SAGA_FILE: Shape = Shape::Yaml;
+/// The outcome of a command.
+pub static REPLY: Shape = Shape::Outcome;
 /// An operator's decision about one step.
 pub static RESCUE: Shape =
     Shape::Object(&[field("step", Shape::Text), field("reason", Shape::Text)]);
@@ -131,7 +135,7 @@ impl Shape {
         let misfit =
             |why: &str| Err(Misfit { pointer: pointer.to_owned(), why: why.to_owned(), at: json });
         match self {
-            Shape::Any | Shape::Lines(_) | Shape::Yaml => Ok(()),
+            Shape::Any | Shape::Lines(_) | Shape::Yaml | Shape::Outcome => Ok(()),
             Shape::Note if json == "null" => Ok(()),
             Shape::Text | Shape::Note if !json.starts_with('"') => misfit("must be a string"),
             Shape::Text | Shape::Note => match serde_json::from_str::<Cow<'_, str>>(json) {

@@ -7,7 +7,7 @@ use sagamore_core::{Body, Name};
 use sagamore_engine::{Chains, Handle};
 use sagamore_transport::Log;
 
-use crate::parts::{BrokerHealth, ServiceHost, Services};
+use crate::parts::{BrokerHealth, ReplyPort, ServiceHost, Services};
 use crate::stand_in::StandIns;
 use crate::waiting::StartupWait;
 
@@ -34,6 +34,8 @@ pub struct App {
     pub log: Option<Log>,
     /// Renders the metrics, if this process collects them.
     pub metrics: Option<PrometheusHandle>,
+    /// Publishes replies to pending commands; `None` without keys of tokens.
+    pub replies: Option<Arc<dyn ReplyPort>>,
     /// The participants that a stand-in plays; none outside of `dev`.
     pub stand_ins: StandIns,
 }

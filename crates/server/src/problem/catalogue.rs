@@ -29,6 +29,8 @@ pub enum Code {
     OtherHost,
     /// The request has a condition on an `ETag`, and responses have none.
     Precondition,
+    /// The token of a late reply permits nothing.
+    BadReplyToken,
     /// No saga has this id.
     NoSuchSaga,
     /// No definition has this name.
@@ -229,6 +231,16 @@ pub const CATALOGUE: &[Entry] = &[
          condition cannot hold. Nothing was done.",
         "Check the headers of the request.",
         "Remove the header. A verb that does not apply is rejected with SAGA-0205, 0206 or 0208.",
+    ),
+    entry(
+        Code::BadReplyToken,
+        ("SAGA-0113", 401, "Invalid reply token"),
+        "A reply to a pending command has no token, or one that is malformed, forged, expired, or \
+         signed by a key that this server does not have. Nothing was published.",
+        "`detail` names the defect. `sagamore config` shows `gateway.reply_secrets`.",
+        "Send `Authorization: Bearer TOKEN` with the value of `Sagamore-Reply-Token`, which came with \
+         the command. All gateways and orchestrators need the same keys. The command is sent again \
+         when its pending time has passed, with a new token.",
     ),
     entry(
         Code::NoSuchSaga,
