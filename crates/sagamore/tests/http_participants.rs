@@ -2,16 +2,21 @@
 //! compensated, and kills of the process with the gateway.
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use sagamore::prelude::*;
 use sagamore::server::Client;
 use sagamore::{HttpParticipants, Program, StartOptions};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// The variable with the arguments of the process that is killed: data directory, address and URL.
@@ -134,6 +139,88 @@ async fn a_saga_completes_or_is_compensated_over_http() {
     assert_eq!(figures["card.charge"], 2, "{figures}");
     assert_eq!(figures["card.refund"], 1, "{figures}");
     assert_eq!(figures["seat.reserve"], 1, "{figures}");
+    running.stop().await.expect("stopped");
+}
+
+/// Serves a participant that answers each action with *pending*. Returns its URL and the tokens.
+async fn slow_participant() -> (String, mpsc::UnboundedReceiver<String>) {
+    let (sender, tokens) = mpsc::unbounded_channel();
+    let respond = move |headers: HeaderMap| {
+        let token = headers["sagamore-reply-token"].to_str().expect("a text").to_owned();
+        let is_action = headers["ce-sagakind"] == "action";
+        let sent = sender.send(token);
+        async move {
+            sent.expect("the test runs");
+            ([("sagamore-outcome", if is_action { "pending" } else { "done" })], "{}")
+        }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let router = axum::Router::new().route("/{participant}", axum::routing::post(respond));
+    tokio::spawn(async move { axum::serve(listener, router).await.expect("serves") });
+    (url, tokens)
+}
+
+/// Sends a late reply. Returns the status and the whole response.
+async fn reply(
+    address: SocketAddr,
+    token: &str,
+    outcome: &str,
+    (media, body): (&str, &str),
+) -> (u16, String) {
+    let mut connection = TcpStream::connect(address).await.expect("connected");
+    let request = format!(
+        "POST /api/v1/replies HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+         authorization: Bearer {token}\r\nsagamore-outcome: {outcome}\r\n\
+         content-type: {media}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    connection.write_all(request.as_bytes()).await.expect("sent");
+    let mut response = String::new();
+    connection.read_to_string(&mut response).await.expect("a response");
+    let status = response.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.expect("a status"), response)
+}
+
+const JSON: &str = "application/json";
+
+#[tokio::test]
+async fn a_pending_command_is_completed_by_a_later_reply() {
+    let data = TempDir::new().expect("a directory");
+    let (url, mut tokens) = slow_participant().await;
+    let options = StartOptions {
+        listen: Some("127.0.0.1:0".into()),
+        participants: Python::participants(&url),
+        ..StartOptions::of(data.path())
+    };
+    let running = Program::named("trips").saga(trip).start(options).await.expect("started");
+    let address = running.address().expect("an address");
+    let client = Client::new(&format!("http://{address}")).expect("an address");
+    for (key, end, status) in [(1, "done", "completed"), (2, "refused", "compensated")] {
+        let ended = tokio::spawn({
+            let client = client.clone();
+            async move { outcome(&client, key, "12A").await }
+        });
+        let charge = tokens.recv().await.expect("a call");
+        let (code, text) = reply(address, &charge, "done", (JSON, "{\"charged\":100}")).await;
+        assert!(code == 202 && text.contains("/charge/action/1"), "{text}");
+        let reserve = tokens.recv().await.expect("a call");
+        // a repeated reply changes nothing, and other tokens and outcomes are rejected
+        assert_eq!(reply(address, &charge, "fault", ("text/plain", "late")).await.0, 202);
+        let (forged, _) = reserve.split_once('.').expect("two parts");
+        let forged = format!("{forged}.{}", charge.split_once('.').expect("two parts").1);
+        for token in ["", "a.b", forged.as_str()] {
+            let (code, text) = reply(address, token, "done", (JSON, "{}")).await;
+            let is_named = text.contains("SAGA-0113") && text.contains("www-authenticate: Bearer");
+            assert!(code == 401 && is_named, "{text}");
+        }
+        let (code, text) = reply(address, &reserve, "pending", (JSON, "{}")).await;
+        assert!(code == 400 && text.contains("is not an outcome"), "{text}");
+        let large = format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20));
+        assert_eq!(reply(address, &reserve, "done", (JSON, &large)).await.0, 413);
+        assert_eq!(reply(address, &reserve, end, (JSON, "{\"code\":\"no\"}")).await.0, 202);
+        assert_eq!(ended.await.expect("no panic"), status);
+    }
     running.stop().await.expect("stopped");
 }
 
