@@ -29,6 +29,9 @@ use crate::value::{Row, Value};
 
 pub use array::array;
 pub use options::{Options, Tls};
+/// The TLS configuration of a client, also for connections to other servers.
+#[cfg(feature = "tls")]
+pub use tls::client::config as client_config;
 
 use session::Session;
 use transaction::PostgresTransaction;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use hyper::Uri;
+use sagamore_database::postgres::Tls;
 
 use crate::signature::Secret;
 
@@ -20,12 +21,15 @@ pub struct Binding {
     /// The keys that sign requests: one, or two during a rotation. Without any, requests are not
     /// signed.
     pub secrets: Vec<Secret>,
+    /// The authority and the client's certificate of an `https://` URL.
+    pub tls: Tls,
 }
 
 /// The URL of a participant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     uri: Uri,
+    is_secure: bool,
     host: String,
     port: u16,
 }
@@ -40,14 +44,16 @@ pub struct Egress(BTreeSet<String>);
 #[expect(missing_docs, reason = "the messages name the fields")]
 pub enum Unfit {
     /// The text is not a URL of an HTTP service.
-    #[error("'{url}' is not the URL of a participant: {why}. Write http://HOST:PORT/PATH")]
-    Url { url: String, why: &'static str },
-    /// This build has no TLS to participants.
     #[error(
-        "'{0}': this program does not support TLS to participants. Use an http:// URL on this host \
-         or in a private network, or of a proxy that adds TLS"
+        "'{url}' is not the URL of a participant: {why}. Write http://HOST:PORT/PATH or https://.."
     )]
-    Tls(String),
+    Url { url: String, why: &'static str },
+    /// This build has no TLS.
+    #[error("'{0}': this program was built without TLS: build it with `--features tls`")]
+    NoTls(String),
+    /// The files of TLS cannot be used.
+    #[error("TLS to '{url}': {why}")]
+    Tls { url: String, why: String },
     /// The text is not an address.
     #[error("'{0}' is not an address: write HOST:PORT")]
     Address(String),
@@ -69,27 +75,28 @@ impl Binding {
             timeout: Binding::TIMEOUT,
             concurrency: Binding::CONCURRENCY,
             secrets: Vec::new(),
+            tls: Tls::default(),
         }
     }
 }
 
 impl Endpoint {
-    /// Parses `http://HOST:PORT/PATH`. The port defaults to 80.
+    /// Parses `http://HOST:PORT/PATH` or `https://..`. The port defaults to 80 or 443.
     ///
     /// # Errors
     /// Says what is wrong with the URL.
     pub fn parse(url: &str) -> Result<Endpoint, Unfit> {
         let unfit = |why| Unfit::Url { url: url.to_owned(), why };
-        if url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
-            return Err(Unfit::Tls(url.to_owned()));
-        }
         if url.contains('#') {
             return Err(unfit("it has a fragment"));
         }
         let uri: Uri = url.parse().map_err(|_| unfit("it cannot be parsed"))?;
-        if uri.scheme_str() != Some("http") {
-            return Err(unfit("it does not begin with http://"));
-        }
+        let is_secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") if cfg!(feature = "tls") => true,
+            Some("https") => return Err(Unfit::NoTls(url.to_owned())),
+            _ => return Err(unfit("it does not begin with http:// or https://")),
+        };
         let authority = uri.authority().ok_or_else(|| unfit("it has no host"))?;
         if authority.as_str().contains('@') {
             return Err(unfit("it has a user"));
@@ -102,14 +109,20 @@ impl Endpoint {
             Some(port) if port.as_u16() > 0 => port.as_u16(),
             Some(_) => return Err(unfit("its port is not one from 1 to 65535")),
             None if authority.as_str().ends_with(':') => return Err(unfit("its port is missing")),
+            None if is_secure => 443,
             None => 80,
         };
-        Ok(Endpoint { uri, host, port })
+        Ok(Endpoint { uri, is_secure, host, port })
     }
 
     /// Returns the URL.
     pub(crate) fn uri(&self) -> &Uri {
         &self.uri
+    }
+
+    /// Whether requests are encrypted.
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
     }
 
     /// Returns the address, such as `127.0.0.1:8080`.
@@ -189,7 +202,11 @@ mod tests {
         refused("http://cards:0/", "its port is not one");
         refused("http://user:password@cards/", "it has a user");
         refused("http://cards/#a", "it has a fragment");
-        refused("HTTPS://cards/", "does not support TLS");
+        if cfg!(feature = "tls") {
+            check("HTTPS://cards/", "cards:443");
+        } else {
+            refused("https://cards/", "--features tls");
+        }
     }
 
     #[test]

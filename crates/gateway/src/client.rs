@@ -6,12 +6,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Builder, Client as Connections, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::answer::{RESPONSE_BYTES_MAX, Response};
-use crate::binding::Binding;
+use crate::binding::{Binding, Unfit};
 
 /// Time limit of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
@@ -22,8 +22,16 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The client of one participant. Clones share its connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    pool: Pool<HttpConnector, Full<Bytes>>,
+    pool: Pool,
     timeout: Duration,
+}
+
+/// The connections to one URL.
+#[derive(Clone, Debug)]
+enum Pool {
+    Plain(Connections<HttpConnector, Full<Bytes>>),
+    #[cfg(feature = "tls")]
+    Secure(Connections<hyper_rustls::HttpsConnector<HttpConnector>, Full<Bytes>>),
 }
 
 /// A call without a complete response.
@@ -39,16 +47,23 @@ pub(crate) enum Failure {
 
 impl Client {
     /// Creates a client without a connection.
-    pub fn of(binding: &Binding) -> Client {
+    ///
+    /// # Errors
+    /// The files of TLS cannot be used.
+    pub fn of(binding: &Binding) -> Result<Client, Unfit> {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT.min(binding.timeout)));
-        let pool = Pool::builder(TokioExecutor::new())
+        let mut builder = Connections::builder(TokioExecutor::new());
+        builder
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(binding.concurrency)
-            .build(connector);
-        Client { pool, timeout: binding.timeout }
+            .pool_max_idle_per_host(binding.concurrency);
+        let pool = match binding.endpoint.is_secure() {
+            true => Pool::secure(&builder, connector, binding)?,
+            false => Pool::Plain(builder.build(connector)),
+        };
+        Ok(Client { pool, timeout: binding.timeout })
     }
 
     /// Sends a request and reads its response.
@@ -78,6 +93,41 @@ impl Client {
         let (head, body) = response.into_parts();
         let body = complete(body).await?;
         Ok(Response { status: head.status, headers: head.headers, body })
+    }
+}
+
+impl Pool {
+    #[cfg(feature = "tls")]
+    fn secure(
+        builder: &Builder,
+        mut connector: HttpConnector,
+        binding: &Binding,
+    ) -> Result<Pool, Unfit> {
+        let unusable = |error: sagamore_database::Error| Unfit::Tls {
+            url: binding.endpoint.to_string(),
+            why: error.to_string(),
+        };
+        let config = sagamore_database::postgres::client_config(&binding.tls).map_err(unusable)?;
+        connector.enforce_http(false);
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_only()
+            .enable_http1()
+            .wrap_connector(connector);
+        Ok(Pool::Secure(builder.build(connector)))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn secure(_: &Builder, _: HttpConnector, binding: &Binding) -> Result<Pool, Unfit> {
+        Err(Unfit::NoTls(binding.endpoint.to_string()))
+    }
+
+    fn request(&self, request: Request<Full<Bytes>>) -> ResponseFuture {
+        match self {
+            Pool::Plain(connections) => connections.request(request),
+            #[cfg(feature = "tls")]
+            Pool::Secure(connections) => connections.request(request),
+        }
     }
 }
 

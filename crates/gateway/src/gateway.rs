@@ -93,7 +93,7 @@ impl Gateway {
     /// be sent twice; a gateway without one rejects such commands with a fault.
     ///
     /// # Errors
-    /// The URL is outside of the permitted addresses.
+    /// The URL is outside of the permitted addresses, or its TLS files cannot be used.
     pub fn new(
         participant: Name,
         binding: Binding,
@@ -108,7 +108,7 @@ impl Gateway {
         Ok(Gateway {
             concurrency: binding.concurrency.max(1),
             calls: Calls::of(Caller {
-                client: Client::of(&binding),
+                client: Client::of(&binding)?,
                 binding: Arc::new(binding),
                 participant: participant.clone(),
                 reply_keys: options.reply_keys.clone(),

@@ -54,7 +54,7 @@ fn by_tls(config: Config, tls: &Tls) -> Result<Manager, Error> {
 }
 
 #[cfg(feature = "tls")]
-mod client {
+pub(super) mod client {
     use std::error::Error as _;
     use std::path::Path;
     use std::sync::Arc;
@@ -83,7 +83,10 @@ mod client {
         found
     }
 
-    /// Returns the TLS configuration: trusted authorities and the client's certificate.
+    /// Returns the TLS configuration of a client: trusted authorities and its certificate.
+    ///
+    /// # Errors
+    /// A file cannot be used, or this machine has no trusted authorities.
     pub fn config(tls: &Tls) -> Result<ClientConfig, Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder =

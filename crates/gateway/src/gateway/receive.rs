@@ -30,10 +30,6 @@ pub(super) struct CommandItem {
 }
 
 impl CommandItem {
-    pub fn place(&self) -> Place {
-        Place::of(&self.delivery)
-    }
-
     pub fn bytes(&self) -> usize {
         self.delivery.record.bytes()
     }

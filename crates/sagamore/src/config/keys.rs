@@ -33,6 +33,9 @@ impl Keys {
         };
         (all.kafka.tls, all.kafka.sasl) = (Some(TlsSettings::default()), Some(sasl));
         all.postgres.tls = Some(TlsSettings::default());
+        for participant in all.participants.values_mut() {
+            participant.tls = Some(TlsSettings::default());
+        }
         Keys { full: serde_json::to_value(&all).expect("settings are valid JSON") }
     }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use sagamore_core::Name;
+use sagamore_database::postgres::Tls;
 use sagamore_gateway::{Binding, Egress, Endpoint, ReplyKeys, Secret};
 
-use super::{ParticipantSettings, Settings};
+use super::{ParticipantSettings, Settings, TlsSettings};
 use crate::error::ProgramError;
 use crate::http_participants::HttpParticipants;
 
@@ -51,7 +52,7 @@ impl Settings {
 
     /// Returns the binding of an HTTP participant; `None` for one that consumes its commands.
     fn binding(&self, name: &str, settings: &ParticipantSettings) -> Result<Option<Binding>> {
-        let ParticipantSettings { protocol, url, timeout_ms, concurrency, secrets } = settings;
+        let ParticipantSettings { protocol, url, timeout_ms, concurrency, secrets, tls } = settings;
         let key = |key: &str| self.named(&format!("participants.{name}.{key}"));
         if self.is_built_in(name) {
             bail!(
@@ -75,11 +76,26 @@ impl Settings {
                 key("concurrency")
             );
         }
+        let endpoint = Endpoint::parse(url).with_context(|| key("url"))?;
+        if let Some(files) = tls {
+            if !endpoint.is_secure() {
+                bail!("{}: only https:// URLs use these files", key("tls"));
+            }
+            self.check_files(&format!("participants.{name}.tls"), files)?;
+        }
         Ok(Some(Binding {
-            endpoint: Endpoint::parse(url).with_context(|| key("url"))?,
+            endpoint,
             timeout: Duration::from_millis(*timeout_ms),
             concurrency: *concurrency,
             secrets: self.secrets(secrets, &format!("participants.{name}.secrets"))?,
+            tls: tls
+                .as_ref()
+                .map(|TlsSettings { ca, certificate, key }| Tls {
+                    ca: ca.clone(),
+                    certificate: certificate.clone(),
+                    key: key.clone(),
+                })
+                .unwrap_or_default(),
         }))
     }
 
@@ -146,7 +162,10 @@ mod tests {
             &table("url = \"cards:80\""),
             "sagamore.toml:2:1: participants.cards.url: 'cards:80'",
         );
-        check(&table("url = \"https://cards/\""), "does not support TLS");
+        if !cfg!(feature = "tls") {
+            check(&table("url = \"https://cards/\""), "--features tls");
+        }
+        check(&table(&format!("{url}\ntls = {{ ca = \"ca.pem\" }}")), "only https:// URLs");
         check(&table("urll = \"\""), "sagamore.toml:2:1: participants.cards.urll: unknown key");
         check(&table("protocol = \"grpc\"\nurl = \"x\""), "'grpc' is no protocol");
         check(&table("protocol = \"kafka\"\nurl = \"x\""), "has no URL");

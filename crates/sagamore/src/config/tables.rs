@@ -165,6 +165,8 @@ pub struct ParticipantSettings {
     pub concurrency: usize,
     /// The keys that sign requests: `env:NAME` or `file:PATH` each, two during a rotation.
     pub secrets: Vec<String>,
+    /// The authority and the client's certificate of an `https://` URL.
+    pub tls: Option<TlsSettings>,
 }
 
 /// The settings of all gateways.
@@ -229,6 +231,7 @@ impl Default for ParticipantSettings {
             timeout_ms: u64::try_from(Binding::TIMEOUT.as_millis()).expect("a short time"),
             concurrency: Binding::CONCURRENCY,
             secrets: Vec::new(),
+            tls: None,
         }
     }
 }
