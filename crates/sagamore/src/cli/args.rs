@@ -11,7 +11,7 @@ use crate::invocation::Invocation;
 /// The configuration file.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
-    /// Configuration file of the processes on Kafka and PostgreSQL; `dev` needs none
+    /// Configuration file; without it, `dev` reads ./sagamore.toml if that exists
     #[arg(
         long,
         global = true,
