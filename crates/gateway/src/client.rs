@@ -140,8 +140,9 @@ async fn complete(body: Incoming) -> Result<Option<Bytes>, Failure> {
     }
 }
 
-/// Returns the error with its causes. The outermost one only says that an attempt failed.
+/// Returns the causes of an error. The outermost one only says that an attempt failed.
 fn causes(error: &dyn std::error::Error) -> String {
+    let error = error.source().unwrap_or(error);
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

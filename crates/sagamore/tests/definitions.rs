@@ -1,7 +1,7 @@
 //! Definitions of files in the real program: `dev`, `serve --data`, `apply`, `definitions`.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -294,4 +294,51 @@ fn serve_on_the_embedded_stack_registers_its_files_and_stops_on_a_conflict() {
     write(folder.path(), "sagas/trip.yaml", "name: [");
     let mistake = sagamore(folder.path()).args(arguments).output().expect("serve runs");
     assert!(error(&mistake).contains("sagas/trip.yaml:1:"), "{}", error(&mistake));
+}
+
+/// Serves one HTTP participant that answers every command with *done*.
+fn participant() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = BufReader::new(connection.expect("a connection"));
+            let (mut line, mut length) = (String::new(), 0);
+            while connection.read_line(&mut line).expect("a request") > 2 {
+                let header = line.to_ascii_lowercase();
+                if let Some(value) = header.strip_prefix("content-length:") {
+                    length = value.trim().parse().expect("a length");
+                }
+                line.clear();
+            }
+            connection.read_exact(&mut vec![0; length]).expect("a body");
+            let answer = "HTTP/1.1 200 OK\r\nsagamore-outcome: done\r\nconnection: close\r\n\
+                content-length: 2\r\n\r\n{}";
+            connection.get_mut().write_all(answer.as_bytes()).expect("answered");
+        }
+    });
+    url
+}
+
+/// The gateway knows the contract of a definition as soon as it is registered.
+#[test]
+fn serve_on_the_embedded_stack_calls_http_participants() {
+    let folder = folder_with_a_trip();
+    let bound = format!("[participants.seats]\nurl = \"{}\"\n", participant());
+    write(folder.path(), "sagamore.toml", &bound);
+    let arguments = ["serve", "--data", "data", "--config", "sagamore.toml"];
+    let serve = Running::start(folder.path(), &arguments);
+    for version in 1..=3 {
+        let next = TRIP.replace("version: 1", &format!("version: {version}"));
+        let contract = "participants: { seats: { repeat: never } }\n";
+        assert!(serve.post("/api/v1/definitions", &format!("{next}{contract}")).0.contains("201"));
+        let (key, version) = (version.to_string(), version.to_string());
+        let input = format!("{{\"tripId\":\"{key}\"}}");
+        let start = ["start", "trip", &key, "--input", &input, "--version", &version];
+        let started = serve.output(&[&start[..], &["--wait", "10s"]].concat());
+        assert!(started.status.success(), "{}", error(&started));
+        let shown = serve.json(&["show", &format!("trip:{key}")]);
+        assert_eq!(shown["status"], "completed", "{shown}");
+        assert_eq!(shown["steps"][0]["attempts"], 1, "the first command was answered: {shown}");
+    }
 }
