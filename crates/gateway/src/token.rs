@@ -193,7 +193,7 @@ mod tests {
         let (mine, other) = (mine.split_once('.').unwrap(), other.split_once('.').unwrap());
         let forged = format!("{}.{}", other.0, mine.1);
         assert_eq!(keys.verify(&forged, NOW), Err(BadToken::Forged));
-        let cut = format!("{}.{}", mine.0, &mine.1[..mine.1.len() - 4]);
+        let cut = format!("{}.{}", mine.0, &mine.1[..mine.1.len() - 3]);
         assert_eq!(keys.verify(&cut, NOW), Err(BadToken::Forged));
         for token in ["", ".", "a.b", "e30.e30", mine.0, &"a".repeat(TOKEN_BYTES_MAX + 1)] {
             assert_eq!(keys.verify(token, NOW), Err(BadToken::Malformed), "{token}");

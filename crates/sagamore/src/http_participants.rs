@@ -108,10 +108,12 @@ impl StoredContracts {
     /// Reads a version and remembers it: outside of `dev` its contents never change.
     async fn read(&self, definition: &Name, version: u32, participant: &Name) -> ContractResult {
         let contents = self.stored.contents(definition, version).await;
-        for stored in contents.map_err(|error| error.to_string())? {
-            self.known.add(definition, version, &stored.participants);
+        let contents = contents.map_err(|error| error.to_string())?;
+        if let [only] = contents.as_slice() {
+            self.known.add(definition, version, &only.participants);
         }
-        Ok(self.known.get(definition, version, participant))
+        let participants = contents.iter().map(|definition| &definition.participants);
+        Ok(strictest(participants, participant).map(Arc::new))
     }
 }
 

@@ -12,6 +12,8 @@ use crate::harness::{DONE, HttpParticipant, Rig, action, answer, command, name};
 
 const OUTCOME: &str = "sagamore-outcome";
 
+type Headers = &'static [(&'static str, &'static str)];
+
 fn never() -> ParticipantContract {
     let query: Name = name("card.status");
     ParticipantContract { repeat: Repeat::Never, query: Some(query), ..Default::default() }
@@ -87,7 +89,7 @@ async fn a_participant_that_was_away_is_called_later() {
 
 #[tokio::test]
 async fn a_malformed_or_missing_outcome_is_not_resent() {
-    let bare: [(u16, &[(&str, &str)], &str); 4] = [
+    let bare: [(u16, Headers, &str); 4] = [
         (200, DONE, "thanks"),
         (200, &[], "{}"),
         (503, &[], ""),

@@ -72,9 +72,9 @@ mod tests {
     fn each_value_is_listed_with_its_origin_and_without_secrets() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("sagamore.toml");
-        let text = "[postgres]\nurl = \"postgres://me:secret@db:5432/x\"\n\
+        let text = "[postgres]\nurl = \"postgres://me:hush@db:5432/x\"\n\
                     [kafka.sasl]\nmechanism = \"PLAIN\"\nusername = \"me\"\npassword \
-                    = \"secret\"\n";
+                    = \"hush\"\n";
         std::fs::write(&file, text).unwrap();
         let values = explain(&crate::config::tests::schema(), Some(&file)).unwrap();
         let of = |key: &str| {
@@ -89,6 +89,6 @@ mod tests {
             ),
             ("default", true)
         );
-        assert!(!format!("{values:?}").contains("secret"));
+        assert!(!format!("{values:?}").contains("hush"));
     }
 }

@@ -237,7 +237,7 @@ pub const CATALOGUE: &[Entry] = &[
         ("SAGA-0113", 401, "Invalid reply token"),
         "A reply to a pending command has no token, or one that is malformed, forged, expired, or \
          signed by a key that this server does not have. Nothing was published.",
-        "`detail` names the defect. `sagamore config` shows `gateway.reply_secrets`.",
+        "`detail` names the defect. The verb `config` shows `gateway.reply_secrets`.",
         "Send `Authorization: Bearer TOKEN` with the value of `Sagamore-Reply-Token`, which came with \
          the command. All gateways and orchestrators need the same keys. The command is sent again \
          when its pending time has passed, with a new token.",
