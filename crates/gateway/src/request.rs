@@ -23,7 +23,8 @@ const AGENT: &str = concat!("sagamore/", env!("CARGO_PKG_VERSION"));
 const OF_RECORD: &str = "ce_";
 const OF_REQUEST: &str = "ce-";
 
-/// Builds the request of a command, sent at `now`, with the token of a later reply. A repeat has the same `Idempotency-Key`.
+/// Builds the request of a command, sent at `now`, with the token of a later reply. A repeat has
+/// the same `Idempotency-Key`.
 pub(crate) fn of(
     record: &Record,
     id: &str,

@@ -22,7 +22,8 @@ pub const TOKEN_BYTES_MAX: usize = 8_192;
 /// The beginning of every signed text, so that no other signature of the key is a token.
 const PURPOSE: &str = "sagamore-reply-token.1.";
 
-/// The keys of tokens: the first one signs, and all of them are accepted. Its debug form hides them.
+/// The keys of tokens: the first one signs, and all of them are accepted. Its debug form hides
+/// them.
 #[derive(Clone)]
 pub struct ReplyKeys(Vec<(String, Secret)>);
 
@@ -45,8 +46,8 @@ pub enum BadToken {
     Malformed,
     /// No key of this server has signed it.
     #[error(
-        "the token is signed by a key that this server does not have: compare gateway.reply_secrets \
-         of the processes"
+        "the token is signed by a key that this server does not have: compare \
+         gateway.reply_secrets of the processes"
     )]
     OtherKey,
     /// The signature is wrong.

@@ -238,9 +238,9 @@ pub const CATALOGUE: &[Entry] = &[
         "A reply to a pending command has no token, or one that is malformed, forged, expired, or \
          signed by a key that this server does not have. Nothing was published.",
         "`detail` names the defect. The verb `config` shows `gateway.reply_secrets`.",
-        "Send `Authorization: Bearer TOKEN` with the value of `Sagamore-Reply-Token`, which came with \
-         the command. All gateways and orchestrators need the same keys. The command is sent again \
-         when its pending time has passed, with a new token.",
+        "Send `Authorization: Bearer TOKEN` with the value of `Sagamore-Reply-Token`, which came \
+         with the command. All gateways and orchestrators need the same keys. The command is sent \
+         again when its pending time has passed, with a new token.",
     ),
     entry(
         Code::NoSuchSaga,
