@@ -62,14 +62,42 @@ pub struct Column {
 }
 
 /// A row of the relation `given`. The macro [`given_row!`](crate::given_row) implements it.
-pub trait GivenRow {
+pub trait GivenRow: Sized {
     /// The columns, in the order of the values.
     const COLUMNS: &'static [Column];
+
+    /// Appends the values.
+    fn append_to(self, values: &mut Vec<Value>);
+
     /// Returns the values.
-    fn into_values(self) -> Vec<Value>;
+    fn into_values(self) -> Vec<Value> {
+        let mut values = Vec::with_capacity(Self::COLUMNS.len());
+        self.append_to(&mut values);
+        values
+    }
 }
 
 /// Declares a struct whose fields are the columns of the relation `given`.
+///
+/// Columns that several rows share are a row of their own, and are included by name:
+///
+/// ```
+/// # use sagamore_database::given_row;
+/// given_row! {
+///     /// The parties of a payment.
+///     struct Parties<'a> {
+///         payer: &'a str,
+///         payee: &'a str,
+///     }
+/// }
+/// given_row! {
+///     /// A payment.
+///     struct Payment<'a> {
+///         cents: i64,
+///     }
+///     including parties: Parties<'a>
+/// }
+/// ```
 #[macro_export]
 macro_rules! given_row {
     (
@@ -77,25 +105,54 @@ macro_rules! given_row {
         $visible:vis struct $name:ident $(<$life:lifetime>)? {
             $($(#[$field_attribute:meta])* $field:ident: $type:ty),* $(,)?
         }
+        $(including $part:ident: $part_type:ident $(<$part_life:lifetime>)?)?
     ) => {
         $(#[$attribute])*
         $visible struct $name $(<$life>)? {
-            $($(#[$field_attribute])* $visible $field: $type),*
+            $($(#[$field_attribute])* $visible $field: $type,)*
+            $($visible $part: $part_type $(<$part_life>)?,)?
         }
 
         impl $(<$life>)? $crate::statement::GivenRow for $name $(<$life>)? {
-            const COLUMNS: &'static [$crate::statement::Column] = &[
-                $($crate::statement::Column {
+            const COLUMNS: &'static [$crate::statement::Column] = &$crate::statement::joined::<{
+                let own: &[&str] = &[$(stringify!($field)),*];
+                own.len() $(+ $crate::given_row!(@columns $part_type $($part_life)?).len())?
+            }>(&[
+                &[$($crate::statement::Column {
                     name: stringify!($field),
                     sql: <$type as $crate::value::SqlType>::SQL,
-                }),*
-            ];
+                }),*],
+                $($crate::given_row!(@columns $part_type $($part_life)?))?
+            ]);
 
-            fn into_values(self) -> Vec<$crate::Value> {
-                vec![$(self.$field.into()),*]
+            fn append_to(self, values: &mut Vec<$crate::Value>) {
+                $(values.push(self.$field.into());)*
+                $($crate::statement::GivenRow::append_to(self.$part, values);)?
             }
         }
     };
+    (@columns $row:ident $life:lifetime) => {
+        <$row<'static> as $crate::statement::GivenRow>::COLUMNS
+    };
+    (@columns $row:ident) => {
+        <$row as $crate::statement::GivenRow>::COLUMNS
+    };
+}
+
+/// Joins the columns of a row's parts.
+#[doc(hidden)]
+pub const fn joined<const N: usize>(parts: &[&[Column]]) -> [Column; N] {
+    let mut joined = [Column { name: "", sql: "" }; N];
+    let (mut next, mut part) = (0, 0);
+    while part < parts.len() {
+        let mut index = 0;
+        while index < parts[part].len() {
+            joined[next] = parts[part][index];
+            (next, index) = (next + 1, index + 1);
+        }
+        part += 1;
+    }
+    joined
 }
 
 /// The origin of a statement's text.

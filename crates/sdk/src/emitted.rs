@@ -10,7 +10,7 @@ use sagamore_database::{Database, Error, Migration, Row, Statement, Tx, given_ro
 
 use crate::barrier::step::Step;
 use crate::inbox;
-use crate::stored_event::{Source, UnreadableRow, read};
+use crate::stored_event::{EventContents, Source, UnreadableRow, read};
 
 /// The migrations of emitted events and of the inbox (see `inbox.rs`).
 pub(crate) const MIGRATIONS: &[Migration] = &[
@@ -84,15 +84,9 @@ given_row! {
         saga: &'a str,
         step: &'a str,
         direction: &'a str,
-        event: &'a str,
-        version: u32,
-        causation: Option<String>,
-        hop: u32,
-        told_at: i64,
-        body: &'a str,
-        traceparent: Option<String>,
         sent: bool,
     }
+    including contents: EventContents<'a>
 }
 
 given_row! {
@@ -228,19 +222,7 @@ impl Fresh {
 
 fn emitted(event: &Event, sent: bool) -> EmittedEvent<'_> {
     let EventKey { saga, step, direction } = EventKey::of(&event.key);
-    EmittedEvent {
-        saga,
-        step,
-        direction,
-        event: event.name.as_str(),
-        version: event.version,
-        causation: event.causation.clone(),
-        hop: event.hop,
-        told_at: event.at.0,
-        body: event.body.as_str(),
-        traceparent: event.trace.as_ref().map(ToString::to_string),
-        sent,
-    }
+    EmittedEvent { saga, step, direction, sent, contents: EventContents::of(event) }
 }
 
 impl EventKey<'_> {

@@ -10,7 +10,7 @@ use sagamore_database::{Database, Error, Row, Statement, Tx, given_row};
 use sagamore_transport::Delivery;
 use sagamore_transport::wire::encode_event;
 
-use crate::stored_event::{Source, UnreadableRow, parsed, read};
+use crate::stored_event::{EventContents, Source, UnreadableRow, parsed, read};
 
 /// The milliseconds of [`AFTER_FAULT`], also for the text of a statement.
 macro_rules! after_fault_ms {
@@ -58,19 +58,13 @@ given_row! {
         saga: &'a str,
         step: &'a str,
         direction: &'a str,
-        event: &'a str,
         telling_step: &'a str,
         telling_direction: &'a str,
-        version: u32,
-        causation: Option<String>,
-        hop: u32,
-        told_at: i64,
-        body: &'a str,
-        traceparent: Option<String>,
         due_at: i64,
         since: i64,
         why: Option<&'a str>,
     }
+    including contents: EventContents<'a>
 }
 
 given_row! {
@@ -226,15 +220,9 @@ pub(crate) async fn store(
         saga: key.saga.as_str(),
         step: key.step.as_str(),
         direction: key.direction.as_str(),
-        event: event.name.as_str(),
         telling_step: event.key.step.as_str(),
         telling_direction: event.key.direction.as_str(),
-        version: event.version,
-        causation: event.causation.clone(),
-        hop: event.hop,
-        told_at: event.at.0,
-        body: event.body.as_str(),
-        traceparent: event.trace.as_ref().map(ToString::to_string),
+        contents: EventContents::of(event),
         due_at: now.plus(*pause).0,
         since: now.0,
         why: *why,

@@ -4,7 +4,34 @@ use std::str::FromStr;
 
 use sagamore_core::message::Event;
 use sagamore_core::{Body, StepKey, Timestamp};
-use sagamore_database::{Error, Row};
+use sagamore_database::{Error, Row, given_row};
+
+given_row! {
+    /// An event without its key.
+    pub(crate) struct EventContents<'a> {
+        event: &'a str,
+        version: u32,
+        causation: Option<String>,
+        hop: u32,
+        told_at: i64,
+        body: &'a str,
+        traceparent: Option<String>,
+    }
+}
+
+impl EventContents<'_> {
+    pub fn of(event: &Event) -> EventContents<'_> {
+        EventContents {
+            event: event.name.as_str(),
+            version: event.version,
+            causation: event.causation.clone(),
+            hop: event.hop,
+            told_at: event.at.0,
+            body: event.body.as_str(),
+            traceparent: event.trace.as_ref().map(ToString::to_string),
+        }
+    }
+}
 
 /// An unreadable row: a newer program wrote it, or it is damaged.
 pub(crate) struct UnreadableRow {

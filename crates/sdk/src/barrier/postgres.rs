@@ -14,14 +14,8 @@ given_row! {
     /// A step that is claimed.
     struct Claim<'a> {
         place: i64,
-        saga: &'a str,
-        step: &'a str,
-        direction: &'a str,
-        generation: u32,
-        status: &'a str,
-        answer: String,
-        stored_at: i64,
     }
+    including row: BarrierRow<'a>
 }
 
 given_row! {
@@ -77,11 +71,7 @@ pub(super) async fn claim(
     now: Timestamp,
     bytes_max: usize,
 ) -> Result<(Vec<Option<Vec<Row>>>, usize), Error> {
-    let claims = (0..).zip(sorted).map(|(place, key)| {
-        let BarrierRow { saga, step, direction, generation, status, answer, stored_at } =
-            claimed(key, now);
-        Claim { place, saga, step, direction, generation, status, answer, stored_at }
-    });
+    let claims = (0..).zip(sorted).map(|(place, key)| Claim { place, row: claimed(key, now) });
     let mut known = BTreeSet::new();
     for row in tx.query_rows(&CLAIM, claims).await? {
         if !row.get::<bool>("is_new")? {
