@@ -2,10 +2,11 @@
 //! starts.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use sagamore_core::definition::Definition;
 use sagamore_core::id::Name;
+use tokio::sync::watch;
 
 use crate::error::{StartError, listed};
 use crate::store::DefinitionVersion;
@@ -14,11 +15,17 @@ use crate::store::DefinitionVersion;
 #[derive(Default)]
 pub(crate) struct Registry {
     tables: RwLock<Tables>,
+    /// Notifies of new definitions and of changed versions.
+    changes: watch::Sender<()>,
 }
 
 #[derive(Default)]
 struct Tables {
-    by_hash: HashMap<String, Arc<Definition>>,
+    /// The definitions in memory. Those that nothing else holds leave it: the store has them.
+    by_hash: HashMap<String, Weak<Definition>>,
+    /// The definitions that stay in memory: those of active versions, and those added since the
+    /// last refresh.
+    held: HashMap<String, Arc<Definition>>,
     /// Hashes of definitions that came with the process. They stay in memory, because their checks
     /// of the input are not stored.
     built_in: HashSet<String>,
@@ -41,13 +48,20 @@ impl Registry {
         let mut tables = self.write();
         tables.built_in.insert(hash.clone());
         tables.ready.insert(hash.clone());
-        tables.by_hash.insert(hash, Arc::new(definition));
+        tables.insert(hash, definition);
+        drop(tables);
+        self.changes.send_replace(());
     }
 
     /// Adds a definition that was read from the store. A known one of this hash stays.
     pub fn add(&self, definition: Definition) -> Arc<Definition> {
         let hash = definition.hash().to_owned();
-        self.write().by_hash.entry(hash).or_insert_with(|| Arc::new(definition)).clone()
+        let mut tables = self.write();
+        let known = tables.by_hash.get(&hash).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            self.changes.send_replace(());
+            tables.insert(hash, definition)
+        })
     }
 
     /// Records that the command topics of a definition exist.
@@ -55,8 +69,8 @@ impl Registry {
         self.write().ready.insert(hash.to_owned());
     }
 
-    /// Replaces the known versions. Forgets definitions that neither a saga in memory nor an active
-    /// version uses: the store has them.
+    /// Replaces the known versions. Definitions of inactive versions leave the memory with the last
+    /// saga or caller that holds them.
     pub fn set_versions(&self, versions: Vec<DefinitionVersion>) {
         let mut tables = self.write();
         let active: HashSet<&str> = versions
@@ -64,11 +78,14 @@ impl Registry {
             .filter(|version| version.is_active)
             .map(|version| version.hash.as_str())
             .collect();
-        let Tables { by_hash, built_in, ready, .. } = &mut *tables;
+        let Tables { by_hash, held, built_in, ready, .. } = &mut *tables;
         by_hash.retain(|hash, definition| {
-            Arc::strong_count(definition) > 1
-                || built_in.contains(hash)
-                || active.contains(hash.as_str())
+            let stays = built_in.contains(hash) || active.contains(hash.as_str());
+            match definition.upgrade().filter(|_| stays) {
+                Some(definition) => drop(held.insert(hash.clone(), definition)),
+                None => drop(held.remove(hash)),
+            }
+            definition.strong_count() > 0
         });
         ready.retain(|hash| by_hash.contains_key(hash));
         tables.versions.clear();
@@ -76,15 +93,22 @@ impl Registry {
             let of_name = tables.versions.entry(version.name.clone()).or_default();
             of_name.insert(version.version, version);
         }
+        drop(tables);
+        self.changes.send_replace(());
+    }
+
+    /// Returns a receiver that is notified when definitions or versions in memory have changed.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     pub fn by_hash(&self, hash: &str) -> Option<Arc<Definition>> {
-        self.read().by_hash.get(hash).cloned()
+        self.read().by_hash.get(hash)?.upgrade()
     }
 
     /// Returns the definitions in memory, by name and version.
     pub fn known(&self) -> Vec<Arc<Definition>> {
-        let mut known: Vec<_> = self.read().by_hash.values().cloned().collect();
+        let mut known: Vec<_> = self.read().by_hash.values().filter_map(Weak::upgrade).collect();
         known.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
         known
     }
@@ -93,11 +117,10 @@ impl Registry {
     /// place.
     pub fn contents(&self, name: &Name, version: u32) -> Vec<Arc<Definition>> {
         let tables = self.read();
-        let of_version = tables.by_hash.values();
-        let is_wanted = |definition: &&Arc<Definition>| {
+        let is_wanted = |definition: &Arc<Definition>| {
             definition.version == version && definition.name == *name
         };
-        of_version.filter(is_wanted).cloned().collect()
+        tables.by_hash.values().filter_map(Weak::upgrade).filter(is_wanted).collect()
     }
 
     /// Returns the hashes of the active versions whose command topics are not known to exist.
@@ -134,8 +157,9 @@ impl Registry {
             return Err(StartError::RetiredVersion { name: name(), version, known: known() });
         }
         let hash = selected.hash.clone();
-        let ready = tables.ready.contains(&hash).then(|| tables.by_hash.get(&hash).cloned());
-        Ok(Selected { hash, ready: ready.flatten() })
+        let is_ready = tables.ready.contains(&hash);
+        let ready = tables.by_hash.get(&hash).filter(|_| is_ready).and_then(Weak::upgrade);
+        Ok(Selected { hash, ready })
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
@@ -144,5 +168,58 @@ impl Registry {
 
     fn write(&self) -> RwLockWriteGuard<'_, Tables> {
         self.tables.write().expect("no panic while the registry is locked")
+    }
+}
+
+impl Tables {
+    fn insert(&mut self, hash: String, definition: Definition) -> Arc<Definition> {
+        let definition = Arc::new(definition);
+        self.by_hash.insert(hash.clone(), Arc::downgrade(&definition));
+        self.held.insert(hash, definition.clone());
+        definition
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definition(version: u32) -> Definition {
+        let draft = serde_json::json!({
+            "name": "toy", "version": version, "input": [],
+            "steps": [{
+                "name": "act", "kind": "pivot", "action": { "participant": "a", "message": "a.act" },
+            }],
+        });
+        let draft = serde_json::from_value(draft).expect("a draft");
+        Definition::check(draft).expect("a valid definition")
+    }
+
+    fn version(definition: &Definition, is_active: bool) -> DefinitionVersion {
+        DefinitionVersion {
+            name: definition.name.clone(),
+            version: definition.version,
+            hash: definition.hash().to_owned(),
+            is_active,
+            registered_at: None,
+            retired_at: None,
+        }
+    }
+
+    /// `known` returns the replaced definition, and its caller drops it later.
+    #[test]
+    fn a_replaced_definition_leaves_the_memory_with_its_last_holder() {
+        let (registry, old, new) = (Registry::default(), definition(1), definition(2));
+        let versions = vec![version(&old, false), version(&new, true)];
+        let hashes = [old.hash().to_owned(), new.hash().to_owned()];
+        registry.add(old);
+        registry.add(new);
+        let known = registry.known();
+        registry.set_versions(versions);
+        assert!(registry.by_hash(&hashes[0]).is_some(), "a saga may hold it");
+        drop(known);
+        assert!(registry.by_hash(&hashes[0]).is_none());
+        assert!(registry.by_hash(&hashes[1]).is_some());
+        assert_eq!(registry.known().len(), 1);
     }
 }

@@ -21,8 +21,8 @@ use crate::error::Error;
 pub use behaviour::{Behaviour, BehaviourArgs};
 use participant::{Definitions, StandIn};
 
-/// The pause between two readings of the definitions.
-const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// The pause before a stand-in that could not be started is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// The stand-ins of a process.
 pub struct Cast {
@@ -113,13 +113,17 @@ impl Cast {
     /// Starts stand-ins for participants of later definitions, until the stop. Delayed replies are
     /// dropped then: the next start resends their commands.
     pub async fn run(mut self, mut stopped: StopSignal) -> Result<(), Error> {
+        let mut changes = self.handle.definition_changes();
+        changes.mark_changed();
         loop {
             tokio::select! {
                 () = &mut stopped => return Ok(()),
-                () = tokio::time::sleep(CHECK_INTERVAL) => {}
+                _ = changes.changed() => {}
             }
             if let Err(error) = self.fill().await {
-                tracing::warn!(%error, "cannot start a stand-in");
+                tracing::warn!(%error, "cannot start a stand-in, retrying");
+                changes.mark_changed();
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sagamore_core::definition::Definition;
 use sagamore_core::id::Name;
+use tokio::sync::watch;
 
 use super::Handle;
 use crate::error::{Error, RegistrationError};
@@ -74,6 +75,12 @@ impl Handle {
         }
         let stored = self.store.definition_reader().contents(name, version).await?;
         Ok(stored.into_iter().map(Arc::new).collect())
+    }
+
+    /// Returns a receiver that is notified after the known definitions or their versions have
+    /// changed, by this process or another one.
+    pub fn definition_changes(&self) -> watch::Receiver<()> {
+        self.registrar.registry.changes()
     }
 
     /// Returns at most `limit` stored versions after this one, by name and version, with the

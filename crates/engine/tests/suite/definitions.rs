@@ -165,17 +165,18 @@ async fn another_orchestrator_uses_a_new_version_within_a_second() {
     let running = tokio::spawn(orchestrator.run(std::future::pending()));
     let unknown = other.start(wish("1", "a").version(2)).await;
     assert!(matches!(unknown, Err(StartError::UnknownVersion { version: 2, .. })), "{unknown:?}");
+    let mut changes = other.definition_changes();
     rig.handle.apply(booklet(2), false).await.expect("applied");
     rig.handle.activate(&name(), 2).await.expect("activated");
     let seen = tokio::time::timeout(Duration::from_secs(1), async {
         for key in 0.. {
+            changes.changed().await.expect("the orchestrator runs");
             let key = key.to_string();
             other.start(wish(&key, "a")).await.expect("accepted");
             let detail = other.show(&id(&key)).await.expect("read").expect("stored");
             if detail.saga.definition.version == 2 {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
     assert!(seen.await.is_ok(), "the other orchestrator still starts by version 1");
