@@ -119,7 +119,7 @@ async fn see_through(handle: &Handle, order: &PlacedLine) -> Result<Option<BadLi
             Err(StartError::Unavailable(why)) => bail!("the engine stopped: {why}"),
             Err(
                 why @ (StartError::OtherInput(_)
-                | StartError::BadInput(_)
+                | StartError::BadInput { .. }
                 | StartError::TooLarge { .. }
                 | StartError::Malformed(_)
                 | StartError::OtherRequest

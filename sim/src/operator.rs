@@ -69,7 +69,7 @@ async fn decide(site: &Site, outside: &Outside, id: &SagaId, step: &str, reason:
     if verb == Verb::Retry && world.percent(80) {
         outside.repair(id.key());
     }
-    let rescue = Rescue { step: name(step), verb, reason: reason.clone() };
+    let rescue = Rescue::new(name(step), verb, reason.clone());
     let handle = handle(site).await;
     site.nudge();
     let answer = world.patience(PATIENCE_MS, handle.rescue(id.clone(), rescue)).await;

@@ -39,8 +39,8 @@ const ALLOWED: &[CrateRule] = &[
         uses: &["sagamore-core", "sagamore-schema", "sagamore-transport"],
         tests_use: &[],
     },
-    CrateRule { package: "sagamore-engine", uses: PORTS, tests_use: &[] },
-    CrateRule { package: "sagamore-sdk", uses: PORTS, tests_use: &[] },
+    CrateRule { package: "sagamore-engine", uses: CHECKED_PORTS, tests_use: &[] },
+    CrateRule { package: "sagamore-sdk", uses: CHECKED_PORTS, tests_use: &[] },
     CrateRule { package: "sagamore-server", uses: SERVER, tests_use: &[] },
     CrateRule { package: "sagamore", uses: FACE, tests_use: &[] },
     CrateRule { package: "sagamore-shop", uses: &["sagamore"], tests_use: &[] },
@@ -51,6 +51,10 @@ const ALLOWED: &[CrateRule] = &[
 
 /// Core and the two ports.
 const PORTS: &[&str] = &["sagamore-core", "sagamore-database", "sagamore-transport"];
+
+/// Core, the two ports, and the checks of data against schemas.
+const CHECKED_PORTS: &[&str] =
+    &["sagamore-core", "sagamore-schema", "sagamore-database", "sagamore-transport"];
 
 /// The crates that make a complete system.
 const PARTS: &[&str] = &[

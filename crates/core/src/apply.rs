@@ -315,15 +315,21 @@ fn note(
             step.wait = Wait::Held { since: at };
         }
         StepChange::Undone => step.wait = Wait::None,
-        StepChange::Rescued { verb, .. } => {
-            note_verb(step, plan, contract, *verb);
+        StepChange::Rescued { verb, output, .. } => {
+            note_verb(step, plan, contract, *verb, output.as_ref());
             step.wait = Wait::None;
         }
     }
 }
 
 /// Updates the fields of a step that an operator's verb decides.
-fn note_verb(step: &mut StepState, plan: &Step, contract: &ParticipantContract, verb: Verb) {
+fn note_verb(
+    step: &mut StepState,
+    plan: &Step,
+    contract: &ParticipantContract,
+    verb: Verb,
+    output: Option<&Body>,
+) {
     match verb {
         Verb::Retry => {
             let (action, undo) = raises_generation(step.status, contract);
@@ -337,7 +343,13 @@ fn note_verb(step: &mut StepState, plan: &Step, contract: &ParticipantContract, 
                 && plan.compensation.is_some()
                 && contract.repeat.is_barrier()
         }
-        Verb::Resolve => {}
+        Verb::Resolve => {
+            if let Some(output) = output {
+                (step.output, step.fault) = (Some(output.clone()), None);
+            }
+        }
+        // no step takes it: the saga turns back
+        Verb::Compensate => {}
     }
 }
 

@@ -13,6 +13,7 @@ mod draft;
 mod problem;
 
 mod draw;
+mod fit;
 mod input;
 
 pub use contract::{
@@ -22,6 +23,8 @@ pub use draft::{
     CommandTemplate, Draft, Kind, NotAReference, Patience, Reference, STEPS_MAX, Source, Step,
 };
 pub use draw::{mermaid, text};
+use fit::AttachedCheck;
+pub use fit::{Misfit, Misfits, SchemaCheck};
 pub use input::InputError;
 pub(crate) use input::{InputCheck, misfit};
 pub use problem::{Error, Problem};
@@ -37,6 +40,7 @@ pub struct Definition {
     graph: Graph,
     hash: String,
     input_check: InputCheck,
+    schema_check: AttachedCheck,
 }
 
 /// The order of the steps, computed once. Steps are numbered as written.
@@ -61,7 +65,8 @@ impl Deref for Definition {
 impl Definition {
     /// Builds a definition from validated parts.
     pub(crate) fn assemble(draft: Draft, graph: Graph, hash: String) -> Definition {
-        Definition { draft, graph, hash, input_check: InputCheck::default() }
+        let (input_check, schema_check) = Default::default();
+        Definition { draft, graph, hash, input_check, schema_check }
     }
 
     /// Adds a check of starts to the definition.
@@ -85,8 +90,8 @@ impl Definition {
 
     /// Checks a start by business key and input. Call it before every start.
     ///
-    /// It runs [`Definition::check_input`], compares the key with the input's key field, and reads
-    /// the input as its message type if that type is known.
+    /// It runs [`Definition::check_input`], compares the key with the input's key field, checks the
+    /// input against its schema, and reads it as its message type if that type is known.
     ///
     /// # Errors
     /// Names the violated rule.
@@ -95,6 +100,7 @@ impl Definition {
         if let Some(field) = &self.key {
             input::check_key(key, field, input)?;
         }
+        self.schema_check.check_input(input)?;
         self.input_check.run(key, input)
     }
 

@@ -1,5 +1,6 @@
 //! Forward execution: which steps are next, and how replies to actions are handled.
 
+use crate::body::Body;
 use crate::definition::Kind;
 use crate::drafting::{DecisionBuilder, Outlook};
 use crate::id::Direction;
@@ -79,7 +80,9 @@ pub(crate) fn answered(
         StepStatus::Asked | StepStatus::Unknown => {}
         // The undo's own reply decides, but the action's output is stored for operators.
         StepStatus::Undoing | StepStatus::UndoFailed => match outcome {
-            ReplyOutcome::Final(Outcome::Done(output)) if state.output.is_none() => {
+            ReplyOutcome::Final(Outcome::Done(output))
+                if state.output.is_none() && misfit(&decision.saga, index, output).is_none() =>
+            {
                 decision.change_step(index, StepChange::Done { output: output.clone() });
                 return Ok(());
             }
@@ -103,7 +106,9 @@ pub(crate) fn answered(
         ReplyOutcome::Unknown(_) if state.status == StepStatus::Unknown => {
             return Err(IgnoreReason::Stale);
         }
-        ReplyOutcome::Final(outcome) => return resolved(decision, index, outcome),
+        ReplyOutcome::Final(outcome) => {
+            return resolved(decision, index, Direction::Action, outcome);
+        }
         ReplyOutcome::Pending(delay) => return decision.pending(index, Direction::Action, *delay),
         ReplyOutcome::Unknown(reason) => decision.unresolved(index, Some(reason)),
         ReplyOutcome::Absent => return Err(IgnoreReason::Stale),
@@ -125,7 +130,7 @@ pub(crate) fn queried(
         ReplyOutcome::Final(Outcome::Fault(_)) | ReplyOutcome::Unknown(_) if !is_awaited => {
             Err(IgnoreReason::Stale)
         }
-        ReplyOutcome::Final(outcome) => resolved(decision, index, outcome),
+        ReplyOutcome::Final(outcome) => resolved(decision, index, Direction::Query, outcome),
         ReplyOutcome::Pending(delay) => decision.pending(index, Direction::Query, *delay),
         ReplyOutcome::Unknown(reason) => {
             let (direction, reason) = (Direction::Action, reason.clone());
@@ -140,14 +145,29 @@ pub(crate) fn queried(
     }
 }
 
-/// Handles the result of a sent or unknown action.
+/// Returns why an output cannot be used, for people.
+fn misfit(saga: &Saga, index: usize, output: &Body) -> Option<String> {
+    let misfits = saga.definition.check_output(index, output).err()?;
+    let plan = &saga.definition.steps[index];
+    let (step, message) = (&plan.name, &plan.action.message);
+    Some(format!("the output of '{step}' does not fit schemas.outputs.{message}: {misfits}"))
+}
+
+/// Handles the result of a sent or unknown action. `direction` is that of the answered command. A
+/// participant that stores its replies would repeat an output that does not fit, so the step is set
+/// aside.
 fn resolved(
     decision: &mut DecisionBuilder<'_>,
     index: usize,
+    direction: Direction,
     outcome: &Outcome,
 ) -> Result<(), IgnoreReason> {
     match outcome {
         Outcome::Done(output) => {
+            if let Some(reason) = misfit(&decision.saga, index, output) {
+                let step = decision.saga.definition.steps[index].name.clone();
+                return decision.set_aside(&step, direction, &reason);
+            }
             decision.resume();
             decision.change_step(index, StepChange::Done { output: output.clone() });
         }
@@ -155,8 +175,8 @@ fn resolved(
             decision.resume();
             decision.change_step(index, StepChange::Refused { refusal: refusal.clone() });
             if planted(Bug::RefusalRetried) {
-                let (verb, reason) = (Verb::Retry, String::new());
-                decision.change_step(index, StepChange::Rescued { verb, reason });
+                let (verb, reason, output) = (Verb::Retry, String::new(), None);
+                decision.change_step(index, StepChange::Rescued { verb, reason, output });
                 return Ok(());
             }
             let plan = &decision.saga.definition.steps[index];

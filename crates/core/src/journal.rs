@@ -91,6 +91,8 @@ pub enum StepChange {
         verb: Verb,
         /// The operator and the reason.
         reason: String,
+        /// The action's output by hand.
+        output: Option<Body>,
     },
 }
 
@@ -265,8 +267,8 @@ impl From<StoredChange> for Change {
             Stored::UndoRefused { step, refusal } => {
                 of_step(step, StepChange::UndoRefused { refusal })
             }
-            Stored::Rescued(Rescue { step, verb, reason }) => {
-                of_step(step, StepChange::Rescued { verb, reason })
+            Stored::Rescued(Rescue { step, verb, reason, output }) => {
+                of_step(step, StepChange::Rescued { verb, reason, output })
             }
             Stored::Started { input } => Change::Saga(SagaChange::Started { input }),
             Stored::TurnedBack { cause, reason } => {
@@ -299,8 +301,8 @@ impl From<Change> for StoredChange {
                 }
                 StepChange::Undone => Stored::Undone { step },
                 StepChange::UndoRefused { refusal } => Stored::UndoRefused { step, refusal },
-                StepChange::Rescued { verb, reason } => {
-                    Stored::Rescued(Rescue { step, verb, reason })
+                StepChange::Rescued { verb, reason, output } => {
+                    Stored::Rescued(Rescue { step, verb, reason, output })
                 }
             },
             Change::Saga(change) => match change {

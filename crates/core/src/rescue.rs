@@ -6,12 +6,12 @@
 //! Backward, it is a step whose undo was refused. In both directions, it is also a step that was
 //! set aside or whose faults last. The saga need not be stuck: other branches may continue.
 
-use crate::definition::Repeat;
+use crate::definition::{Misfit, Misfits, Repeat};
 use crate::drafting::DecisionBuilder;
 use crate::forward::starved;
 use crate::id::{Direction, Name};
 use crate::journal::StepChange;
-use crate::saga::{IgnoreReason, Rescue, Saga, StepStatus, Verb};
+use crate::saga::{Cause, IgnoreReason, Rescue, Saga, StepStatus, Verb};
 use crate::step_set::StepSet;
 use crate::time::Timestamp;
 
@@ -27,6 +27,9 @@ pub enum Allowed {
 
 const EVERY_VERB: &[Verb] = &[Verb::Retry, Verb::Skip, Verb::Resolve];
 
+/// The verbs of an action whose outcome only a person knows, while the saga can still turn back.
+const BEFORE_RETURN: &[Verb] = &[Verb::Retry, Verb::Skip, Verb::Resolve, Verb::Compensate];
+
 /// Executes an operator's verb. A step that is still being resent is set aside first. From then on
 /// only an operator or a late reply decides it.
 pub(crate) fn rescue(
@@ -39,6 +42,13 @@ pub(crate) fn rescue(
     {
         return Err(IgnoreReason::NotStuck);
     }
+    decision.saga.check_rescue(wanted).map_err(|_| IgnoreReason::BadOutput)?;
+    if wanted.verb == Verb::Compensate {
+        decision.resume();
+        let cause = Cause::GivenUp(wanted.step.clone());
+        decision.turn_back_because(cause, Some(wanted.reason.clone()));
+        return Ok(());
+    }
     if let (Some(direction), Some(fault)) =
         (decision.saga.awaited(index), decision.saga.open_fault(index))
     {
@@ -47,8 +57,8 @@ pub(crate) fn rescue(
         let direction = if is_query { Direction::Action } else { direction };
         decision.change_step(index, StepChange::SetAside { direction, reason });
     }
-    let (verb, reason) = (wanted.verb, wanted.reason.clone());
-    decision.change_step(index, StepChange::Rescued { verb, reason });
+    let (verb, reason, output) = (wanted.verb, wanted.reason.clone(), wanted.output.clone());
+    decision.change_step(index, StepChange::Rescued { verb, reason, output });
     // The action may have happened, so its status stays unknown, and a pivot stays the point of no
     // return.
     if verb == Verb::Retry && decision.saga.steps[index].status == StepStatus::Unknown {
@@ -75,6 +85,34 @@ impl Saga {
         allowed
     }
 
+    /// Checks the output of an operator's decision: only the resolve of an action has one, with
+    /// every field that the step yields, and it fits its schema.
+    ///
+    /// # Errors
+    /// Returns the parts that do not fit.
+    pub fn check_rescue(&self, rescue: &Rescue) -> Result<(), Misfits> {
+        let Some(output) = &rescue.output else { return Ok(()) };
+        let all = |why: &str| Err(Misfits(vec![Misfit::of_all(why)]));
+        let Some(index) = self.definition.index_of(&rescue.step) else { return Ok(()) };
+        if rescue.verb != Verb::Resolve {
+            return all("only resolve takes an output");
+        }
+        match self.steps[index].status {
+            StepStatus::UndoFailed | StepStatus::Undoing => {
+                return all("an undo has no output: resolve it without one");
+            }
+            StepStatus::Waiting | StepStatus::Asked | StepStatus::Done | StepStatus::Refused => {}
+            StepStatus::Unknown | StepStatus::Undone | StepStatus::Skipped => {}
+        }
+        if output.has_nul() {
+            return all("it contains the character \\u0000, which databases cannot store");
+        }
+        if let Some(field) = output.first_missing(&self.definition.steps[index].yields) {
+            return Err(Misfits(vec![Misfit::of_field(field, "is missing")]));
+        }
+        self.definition.check_output(index, output)
+    }
+
     /// Returns the steps that an operator can decide now.
     pub fn stuck_steps(&self, now: Timestamp) -> impl Iterator<Item = usize> {
         let starved = starved_forward(self);
@@ -88,6 +126,11 @@ fn verbs(saga: &Saga, starved: StepSet, index: usize, now: Timestamp) -> &'stati
         let contract = saga.contract(index);
         let is_action = saga.steps[index].status != StepStatus::Undoing;
         let never = contract.repeat == Repeat::Never && !contract.is_queried();
+        let is_held =
+            saga.steps[index].status == StepStatus::Unknown && saga.steps[index].wait.is_held();
+        if is_held && !back && !saga.is_past_return() {
+            return BEFORE_RETURN;
+        }
         // a new action would only be undone
         return if back && is_action && never { &[Verb::Skip, Verb::Resolve] } else { EVERY_VERB };
     }

@@ -126,7 +126,7 @@ pub struct StorageFault {
 pub enum Cause {
     /// A step was refused.
     Refused(Name),
-    /// A step used all its attempts without a reply.
+    /// A step used all its attempts without a reply, or an operator gave it up.
     GivenUp(Name),
     /// The saga's own deadline passed.
     DeadlinePassed,
@@ -181,6 +181,9 @@ pub struct Rescue {
     pub verb: Verb,
     /// The operator and the reason, recorded in the journal.
     pub reason: String,
+    /// The action's output by hand, for later steps. Only an action's `resolve` has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Body>,
 }
 
 /// The verbs of operators.
@@ -194,6 +197,8 @@ pub enum Verb {
     Skip,
     /// Records that a person did the step's action, or its undo, by hand.
     Resolve,
+    /// Gives the step's action up: the saga compensates, and undoes the step like a done one.
+    Compensate,
 }
 
 /// The reason why an input has no effect. It is counted and returned to a waiting caller, and is
@@ -219,6 +224,9 @@ pub enum IgnoreReason {
     /// A verb on a step that needs no decision.
     #[error("the step needs no decision")]
     NotStuck,
+    /// An output by hand that does not fit, or that the verb does not take.
+    #[error("the output does not fit the step")]
+    BadOutput,
     /// No timer is due.
     #[error("nothing is due")]
     NothingDue,
@@ -277,6 +285,18 @@ impl Saga {
     }
 }
 
+impl Rescue {
+    /// Creates a decision without an output.
+    pub fn new(step: Name, verb: Verb, reason: impl Into<String>) -> Rescue {
+        Rescue { step, verb, reason: reason.into(), output: None }
+    }
+
+    /// Sets the action's output by hand, or none.
+    pub fn output(self, output: impl Into<Option<Body>>) -> Rescue {
+        Rescue { output: output.into(), ..self }
+    }
+}
+
 impl Saga {
     /// Returns the direction of the command that awaits a reply or backs off before a resend.
     pub(crate) fn awaited(&self, step: usize) -> Option<Direction> {
@@ -312,12 +332,13 @@ impl Saga {
 }
 
 impl Verb {
-    /// Returns `retry`, `skip` or `resolve`.
+    /// Returns `retry`, `skip`, `resolve` or `compensate`.
     pub fn as_str(self) -> &'static str {
         match self {
             Verb::Retry => "retry",
             Verb::Skip => "skip",
             Verb::Resolve => "resolve",
+            Verb::Compensate => "compensate",
         }
     }
 }

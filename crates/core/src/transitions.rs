@@ -221,7 +221,7 @@ fn samples() -> Vec<Change> {
     let silent = |due| of_step(StepChange::Silent { due });
     let set_aside = |direction| of_step(StepChange::SetAside { direction, reason: String::new() });
     let pending = |direction| of_step(StepChange::Pending { direction, due: now });
-    let rescued = |verb| of_step(StepChange::Rescued { verb, reason: String::new() });
+    let rescued = |verb| of_step(StepChange::Rescued { verb, reason: String::new(), output: None });
     vec![
         Change::Saga(SagaChange::Started { input: Body::empty() }),
         asked(Direction::Action),

@@ -50,6 +50,7 @@ impl Registrar {
     /// Registers the definitions that the process brings, and creates their command topics. Reads
     /// all other ones.
     pub async fn open(&self, definitions: Vec<Definition>) -> Result<(), Error> {
+        let definitions = attach_all(definitions)?;
         self.clock.sample().await?;
         self.store.register(&definitions, RegistrationMode::Deploy, self.now(), false).await?;
         for definition in definitions {
@@ -66,6 +67,7 @@ impl Registrar {
         mode: RegistrationMode,
         dry_run: bool,
     ) -> Result<Vec<Registered>, RegistrationError> {
+        let definitions = attach_all(definitions)?;
         let now = self.now();
         let registered = self.store.register(&definitions, mode, now, true).await?;
         if dry_run {
@@ -161,6 +163,18 @@ impl Registrar {
     fn now(&self) -> Timestamp {
         Timestamp(self.clock.now_ms())
     }
+}
+
+/// Compiles the schemas of definitions.
+fn attach_all(definitions: Vec<Definition>) -> Result<Vec<Definition>, RegistrationError> {
+    let attach = |definition: Definition| {
+        let name = definition.name.clone();
+        sagamore_schema::attach(definition).map_err(|errors| {
+            let errors = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            RegistrationError::BadSchema { name, errors }
+        })
+    };
+    definitions.into_iter().map(attach).collect()
 }
 
 impl DefinitionWatch {

@@ -1,5 +1,6 @@
 //! Errors of the engine, and of the requests to it.
 
+use sagamore_core::definition::{InputError, Misfit, Misfits};
 use sagamore_core::id::{Malformed, Name, SagaId};
 use sagamore_core::saga::IgnoreReason;
 use sagamore_database::Error as DatabaseError;
@@ -38,6 +39,14 @@ pub enum Error {
     /// A definition is invalid.
     #[error(transparent)]
     BadDefinition(#[from] sagamore_core::definition::Error),
+    /// A schema of a definition is invalid.
+    #[error("definition '{name}': {errors}")]
+    BadSchema {
+        /// The name of the definition.
+        name: Name,
+        /// The invalid schemas with their reasons.
+        errors: String,
+    },
     /// A plan is invalid.
     #[error(transparent)]
     BadPlan(#[from] sagamore_core::plan::Error),
@@ -102,9 +111,14 @@ pub enum StartError {
     /// The business key is malformed.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// The input does not fit the definition.
-    #[error("the input does not fit the definition: {0}")]
-    BadInput(String),
+    /// The input does not fit the definition. The pointers are relative to the input.
+    #[error("the input does not fit the definition: {detail}")]
+    BadInput {
+        /// The reason, for people.
+        detail: String,
+        /// The parts that do not fit.
+        misfits: Misfits,
+    },
     /// The input is too large.
     #[error("the input has {bytes} bytes, more than the limit of {bytes_max}")]
     TooLarge {
@@ -178,12 +192,35 @@ pub enum RegistrationError {
     /// The stored definitions have reached a bound.
     #[error("{0}")]
     TooMany(String),
+    /// A schema of the definition is invalid.
+    #[error("definition '{name}': {errors}")]
+    BadSchema {
+        /// The name of the definition.
+        name: Name,
+        /// The invalid schemas with their reasons.
+        errors: String,
+    },
     /// The definition violates a rule.
     #[error(transparent)]
     Invalid(#[from] sagamore_core::definition::Error),
     /// A fault of the engine. The change may be stored, and a repeated request is safe.
     #[error(transparent)]
     Fault(#[from] Error),
+}
+
+impl StartError {
+    /// The error of an input that does not fit as a whole.
+    pub(crate) fn bad_input(detail: impl Into<String>) -> StartError {
+        let detail = detail.into();
+        let misfits = Misfits(vec![Misfit::of_all(detail.clone())]);
+        StartError::BadInput { detail, misfits }
+    }
+}
+
+impl From<InputError> for StartError {
+    fn from(error: InputError) -> StartError {
+        StartError::BadInput { detail: error.to_string(), misfits: error.misfits() }
+    }
 }
 
 impl From<RegistrationError> for Error {
@@ -197,6 +234,7 @@ impl From<RegistrationError> for Error {
             | RegistrationError::Retired { .. }
             | RegistrationError::TooLarge { .. }
             | RegistrationError::TooMany(_) => Error::DefinitionsFull(text),
+            RegistrationError::BadSchema { name, errors } => Error::BadSchema { name, errors },
             RegistrationError::Invalid(error) => Error::BadDefinition(error),
             RegistrationError::Fault(error) => error,
         }
@@ -212,6 +250,9 @@ pub enum VerbError {
     /// The verb is illegal in the saga's current state.
     #[error("{0}")]
     Ignored(IgnoreReason),
+    /// The output by hand does not fit the step.
+    #[error("the output does not fit the step: {0}")]
+    BadOutput(Misfits),
     /// Too many requests are queued.
     #[error("too many requests are queued: retry in {retry_after_s} s")]
     Busy {
@@ -233,6 +274,7 @@ impl Error {
             Error::OwnershipLost { .. } | Error::DefinitionChanged { .. } => false,
             Error::BadDefinition(_)
             | Error::BadPlan(_)
+            | Error::BadSchema { .. }
             | Error::DefinitionsFull(_)
             | Error::BadData { .. }
             | Error::Unreadable(_) => false,
@@ -249,6 +291,7 @@ impl Error {
             Error::DefinitionChanged { .. }
             | Error::BadDefinition(_)
             | Error::BadPlan(_)
+            | Error::BadSchema { .. }
             | Error::DefinitionsFull(_)
             | Error::Contended => false,
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sagamore_core::body::Body;
-use sagamore_core::definition::Definition;
+use sagamore_core::definition::{Definition, Misfit, Misfits};
 use sagamore_core::id::{self, Name, SagaId};
 use sagamore_core::saga::{Input, Rescue, Status};
 use sagamore_core::{Timestamp, TraceContext};
@@ -202,13 +202,10 @@ impl Handle {
         if bytes > bytes_max {
             return Err(StartError::TooLarge { bytes, bytes_max });
         }
-        definition
-            .check_start(&start.key, &start.input)
-            .map_err(|error| StartError::BadInput(error.to_string()))?;
+        definition.check_start(&start.key, &start.input)?;
         if start.input.has_nul() {
-            return Err(StartError::BadInput(
-                "it contains the character \\u0000, which databases cannot store".into(),
-            ));
+            let why = "it contains the character \\u0000, which databases cannot store";
+            return Err(StartError::bad_input(why));
         }
         if self.gauges.in_flight.load(Ordering::Relaxed) >= self.options.in_flight_max {
             return Err(StartError::Busy { retry_after_s: RETRY_AFTER_S });
@@ -278,7 +275,16 @@ impl Handle {
     }
 
     /// Applies an operator's decision on a stuck step.
+    ///
+    /// # Errors
+    /// The verb does not apply to the step, or the output by hand does not fit it.
     pub async fn rescue(&self, id: SagaId, rescue: Rescue) -> Result<Status, VerbError> {
+        let bytes = rescue.output.as_ref().map_or(0, |output| output.as_str().len());
+        let bytes_max = self.options.input_bytes_max;
+        if bytes > bytes_max {
+            let why = format!("it has {bytes} bytes, more than the limit of {bytes_max}");
+            return Err(VerbError::BadOutput(Misfits(vec![Misfit::of_all(why)])));
+        }
         self.verb(id, None, Input::Rescue(rescue)).await
     }
 
@@ -397,5 +403,5 @@ impl Handle {
 }
 
 fn check_idempotency_key(key: &str) -> Result<(), StartError> {
-    id::check_idempotency_key(key).map_err(|why| StartError::BadInput(why.to_string()))
+    id::check_idempotency_key(key).map_err(|why| StartError::bad_input(why.to_string()))
 }

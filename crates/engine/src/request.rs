@@ -116,7 +116,10 @@ impl Request {
         const BESIDE: usize = 256;
         let text = match self {
             Request::Start(start) => start.input.as_str().len(),
-            Request::Verb(VerbRequest { input: Input::Rescue(rescue), .. }) => rescue.reason.len(),
+            Request::Verb(VerbRequest { input: Input::Rescue(rescue), .. }) => {
+                let output = rescue.output.as_ref().map_or(0, |output| output.as_str().len());
+                rescue.reason.len() + output
+            }
             Request::Verb(VerbRequest { input: Input::Cancel { reason }, .. }) => {
                 reason.as_ref().map_or(0, String::len)
             }

@@ -98,7 +98,9 @@ fn of_draft(draft: &Draft, services: Option<&[Declaration]>) -> (Report, Vec<Fin
         Ok(definition) => {
             report.ends = ends_of_definition(&definition);
             report.warnings = weaker::warnings(draft);
-            of_schemas(&definition)
+            sagamore_schema::attach(definition)
+                .err()
+                .map_or_else(Vec::new, |errors| of_schemas(&errors))
         }
         Err(error) => of_definition(&error, draft),
     };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sagamore_core::definition::{Definition, Draft};
 use sagamore_core::{Name, Plan, plan};
-use sagamore_schema::{CompiledSchemas, InvalidSchema};
+use sagamore_schema::InvalidSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -160,11 +160,9 @@ impl<'a> Parsed<'a> {
                 }
             },
             Content::Definition(draft) => match Definition::check(draft.clone()) {
-                Ok(definition) => match of_schemas(&definition) {
-                    findings if findings.is_empty() => {
-                        return Ok(SagaFile::Definition(definition));
-                    }
-                    findings => findings,
+                Ok(definition) => match sagamore_schema::attach(definition) {
+                    Ok(definition) => return Ok(SagaFile::Definition(definition)),
+                    Err(errors) => of_schemas(&errors),
                 },
                 Err(error) => of_definition(&error, &draft),
             },
@@ -211,8 +209,7 @@ pub(crate) fn of_definition(
 }
 
 /// Returns the schemas that cannot be compiled, with their places.
-pub(crate) fn of_schemas(definition: &Definition) -> Vec<Finding> {
-    let errors = CompiledSchemas::new(&definition.schemas).err().unwrap_or_default();
+pub(crate) fn of_schemas(errors: &[InvalidSchema]) -> Vec<Finding> {
     let finding =
         |error: &InvalidSchema| Finding::new(place::definition::schema(&error.place), error);
     errors.iter().map(finding).collect()

@@ -51,7 +51,7 @@ use init::InitArgs;
 use list::ListArgs;
 use observe::ObserveArgs;
 use reconcile::ReconcileArgs;
-use rescue::RescueArgs;
+use rescue::{RescueArgs, ResolveArgs};
 use serve::ServeArgs;
 use service::ServiceArgs;
 use show::ShowArgs;
@@ -242,7 +242,9 @@ enum Command {
     /// Skip a step that waits for an operator
     Skip(RescueArgs),
     /// Mark a step as done by hand, or a chain as repaired
-    Resolve(RescueArgs),
+    Resolve(ResolveArgs),
+    /// Give up a step whose outcome only a person knows: the saga compensates, and undoes it
+    Compensate(RescueArgs),
     /// Compare the services' barriers with the sagas, and list contradictions
     Reconcile(ReconcileArgs),
     /// Check a plan or a definition in YAML
@@ -314,7 +316,8 @@ async fn run_verb(invocation: &Invocation, verbs: &[ProgramVerb], cli: Cli) -> R
         Some(Command::Cancel(args)) => cancel::run(invocation, args).await,
         Some(Command::Retry(args)) => rescue::run(invocation, Verb::Retry, args).await,
         Some(Command::Skip(args)) => rescue::run(invocation, Verb::Skip, args).await,
-        Some(Command::Resolve(args)) => rescue::run(invocation, Verb::Resolve, args).await,
+        Some(Command::Resolve(args)) => rescue::resolve(invocation, args).await,
+        Some(Command::Compensate(args)) => rescue::run(invocation, Verb::Compensate, args).await,
         Some(Command::Reconcile(args)) => reconcile::run(invocation, args).await,
         Some(Command::Check(args)) => check::run(invocation, &args),
         Some(Command::Test(args)) => test::run(&args),

@@ -12,7 +12,7 @@ use crate::plain;
 use crate::view::{RESOLVE, SagaView, StepView, Style, WaitView};
 
 /// The verbs that apply to a step.
-const VERBS: [&str; 3] = ["retry", "skip", "resolve"];
+const VERBS: [&str; 4] = ["retry", "skip", "resolve", "compensate"];
 /// The mark of a step that needs an operator's decision.
 const DECIDE: &str = "!";
 

@@ -3,26 +3,25 @@
 //! Schemas are compiled once per definition. Nothing is fetched: a reference outside of its schema
 //! is an error. Patterns run in linear time, and the nesting of a schema's references is bounded.
 
-mod cache;
 mod weight;
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::sync::Arc;
 
-use jsonschema::{Draft, PatternOptions, Validator};
-use sagamore_core::definition::{SchemaPlace, Schemas};
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{Draft, PatternOptions, ValidationError, Validator};
+use sagamore_core::definition::{Definition, Misfit, Misfits, SchemaCheck, SchemaPlace, Schemas};
 use sagamore_core::{Body, Name};
 use serde_json::Value;
 
-pub use cache::Cache;
 pub use weight::WEIGHT_MAX;
 
-/// Maximum mismatches that are reported for one value.
-pub const MISMATCHES_MAX: usize = 20;
+/// Maximum misfits that are reported for one value.
+pub const MISFITS_MAX: usize = 20;
 /// Maximum bytes of a compiled pattern.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
-/// Maximum bytes of a mismatch's detail.
-const DETAIL_BYTES_MAX: usize = 300;
+/// Maximum bytes of a misfit's pointer, and of its detail.
+const TEXT_BYTES_MAX: usize = 300;
 
 /// A schema that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,20 +32,6 @@ pub struct InvalidSchema {
     /// The violated rule.
     pub why: String,
 }
-
-/// A part of a value that does not fit its schema.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mismatch {
-    /// The part as a JSON pointer (RFC 6901). Empty for the whole value.
-    pub pointer: String,
-    /// The violated rule, without the value itself.
-    pub detail: String,
-}
-
-/// A value that does not fit its schema, with at most [`MISMATCHES_MAX`] reasons.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", joined(.0))]
-pub struct Misfit(pub Vec<Mismatch>);
 
 /// The compiled schemas of a definition.
 #[derive(Debug, Default)]
@@ -80,29 +65,35 @@ impl CompiledSchemas {
         if errors.is_empty() { Ok(compiled) } else { Err(errors) }
     }
 
-    /// Checks the input of a start. Without a schema every input fits.
+    /// Checks the fields of a message. Without a schema all fields fit.
     ///
     /// # Errors
     /// Returns the parts that do not fit.
-    pub fn check_input(&self, input: &Body) -> Result<(), Misfit> {
+    pub fn check_message(&self, message: &Name, fields: &Body) -> Result<(), Misfits> {
+        check(self.messages.get(message), fields)
+    }
+}
+
+impl SchemaCheck for CompiledSchemas {
+    fn check_input(&self, input: &Body) -> Result<(), Misfits> {
         check(self.input.as_ref(), input)
     }
 
-    /// Checks the fields of a message.
-    ///
-    /// # Errors
-    /// Returns the parts that do not fit.
-    pub fn check_message(&self, message: &Name, fields: &Body) -> Result<(), Misfit> {
-        check(self.messages.get(message), fields)
-    }
-
-    /// Checks the output of the action with this message.
-    ///
-    /// # Errors
-    /// Returns the parts that do not fit.
-    pub fn check_output(&self, message: &Name, output: &Body) -> Result<(), Misfit> {
+    fn check_output(&self, message: &Name, output: &Body) -> Result<(), Misfits> {
         check(self.outputs.get(message), output)
     }
+}
+
+/// Compiles the schemas of a definition, once: clones of the definition share them.
+///
+/// # Errors
+/// Returns every schema that is invalid, refers to another document, or is too complex.
+pub fn attach(definition: Definition) -> Result<Definition, Vec<InvalidSchema>> {
+    if definition.checks_schemas() {
+        return Ok(definition);
+    }
+    let compiled = CompiledSchemas::new(&definition.schemas)?;
+    Ok(definition.with_schema_check(Arc::new(compiled)))
 }
 
 fn compile(schema: &Value) -> Result<Validator, String> {
@@ -114,47 +105,38 @@ fn compile(schema: &Value) -> Result<Validator, String> {
     options.build(schema).map_err(|error| {
         let path = error.instance_path().as_str().to_owned();
         let at = if path.is_empty() { String::new() } else { format!("{path}: ") };
-        shortened(format!("{at}{error}"))
+        shortened(&format!("{at}{error}"))
     })
 }
 
-fn check(validator: Option<&Validator>, body: &Body) -> Result<(), Misfit> {
+fn check(validator: Option<&Validator>, body: &Body) -> Result<(), Misfits> {
     let Some(validator) = validator else { return Ok(()) };
-    let value: Value = match serde_json::from_str(body.as_str()) {
-        Ok(value) => value,
-        Err(error) => {
-            let detail = format!("is JSON that cannot be checked: {error}");
-            return Err(Misfit(vec![Mismatch { pointer: String::new(), detail }]));
-        }
-    };
+    let value: Value = serde_json::from_str(body.as_str()).map_err(|error| {
+        Misfits(vec![Misfit::of_all(format!("is JSON that cannot be checked: {error}"))])
+    })?;
     if validator.is_valid(&value) {
         return Ok(());
     }
-    let mismatches = validator.iter_errors(&value).take(MISMATCHES_MAX).map(|error| Mismatch {
-        pointer: error.instance_path().as_str().to_owned(),
-        detail: shortened(error.masked().to_string()),
-    });
-    Err(Misfit(mismatches.collect()))
+    Err(Misfits(validator.iter_errors(&value).take(MISFITS_MAX).map(misfit).collect()))
 }
 
-fn shortened(text: String) -> String {
-    let kept = text.floor_char_boundary(DETAIL_BYTES_MAX);
+fn misfit(error: ValidationError<'_>) -> Misfit {
+    let mut pointer = error.instance_path().as_str().to_owned();
+    let detail = match error.kind() {
+        ValidationErrorKind::Required { property: Value::String(name) } => {
+            pointer.push_str(&Misfit::of_field(name, "").pointer);
+            "is missing".to_owned()
+        }
+        _ => error.masked().to_string(),
+    };
+    Misfit { pointer: shortened(&pointer), detail: shortened(&detail) }
+}
+
+/// Returns the beginning of a text, without control characters: databases store no NUL.
+fn shortened(text: &str) -> String {
+    let kept = text.floor_char_boundary(TEXT_BYTES_MAX);
     let ellipsis = if kept < text.len() { ".." } else { "" };
     format!("{}{ellipsis}", text[..kept].replace(char::is_control, " "))
-}
-
-fn joined(mismatches: &[Mismatch]) -> String {
-    let texts: Vec<String> = mismatches.iter().map(Mismatch::to_string).collect();
-    texts.join("; ")
-}
-
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.pointer.as_str() {
-            "" => write!(f, "{}", self.detail),
-            pointer => write!(f, "{pointer}: {}", self.detail),
-        }
-    }
 }
 
 #[cfg(test)]

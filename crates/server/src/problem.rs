@@ -6,6 +6,7 @@ mod pages;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sagamore_core::SagaId;
+use sagamore_core::definition::{Misfit, Misfits};
 use sagamore_core::saga::IgnoreReason;
 use sagamore_engine::{RegistrationError, StartError, VerbError};
 use sagamore_inspect::Violation;
@@ -29,7 +30,7 @@ pub struct Problem {
     pointer: Option<Box<str>>,
     saga: Option<SagaId>,
     style: Option<Style>,
-    errors: Box<[Violation]>,
+    errors: Box<[PointedError]>,
 }
 
 /// A position in a body, counted from 1.
@@ -79,9 +80,34 @@ pub struct ProblemDocument {
     /// The style of the server that lacks the saga. One for choreographies reserves no key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub style: Option<Style>,
-    /// All violations in the body, each with its place.
+    /// The parts of the body that are wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<Violation>,
+    pub errors: Vec<PointedError>,
+}
+
+/// A part of the body that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointedError {
+    /// The part as a JSON pointer (RFC 6901). Empty for the whole body.
+    pub pointer: String,
+    /// The line in a definition file, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// The column in a definition file, in characters from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u64>,
+    /// The violated rule.
+    pub detail: String,
+    /// The shortest run that leads to the problem, if the problem depends on the order of events.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub run: Vec<String>,
+}
+
+impl From<Violation> for PointedError {
+    fn from(violation: Violation) -> PointedError {
+        let Violation { pointer, line, column, detail, run } = violation;
+        PointedError { pointer, line: Some(line), column: Some(column), detail, run }
+    }
 }
 
 /// Errors that know whether a retry may succeed.
@@ -152,8 +178,21 @@ impl Problem {
             [only] => only.to_string(),
             [first, rest @ ..] => format!("{first} (and {} more, see errors)", rest.len()),
         };
-        let errors = errors.into_boxed_slice();
+        let errors = errors.into_iter().map(PointedError::from).collect();
         Problem { errors, ..Problem::new(Code::InvalidDefinition, detail) }
+    }
+
+    /// The problem of data that does not fit, in the field of the body at `pointer`.
+    fn of_misfits(code: Code, detail: String, pointer: &str, Misfits(misfits): Misfits) -> Problem {
+        let pointed = |misfit: Misfit| PointedError {
+            pointer: format!("{pointer}{}", misfit.pointer),
+            line: None,
+            column: None,
+            detail: misfit.detail,
+            run: Vec::new(),
+        };
+        let errors = misfits.into_iter().map(pointed).collect();
+        Problem { errors, ..Problem::new(code, detail) }
     }
 
     /// The problem of a failed operation. A transient error permits a retry; any other is internal.
@@ -212,7 +251,9 @@ impl From<StartError> for Problem {
             StartError::RetiredVersion { .. } => Problem::new(Code::VersionRetired, detail),
             StartError::NoActiveVersion { .. } => Problem::new(Code::NoActiveVersion, detail),
             StartError::Malformed(_) => Problem::new(Code::BadName, detail),
-            StartError::BadInput(_) => Problem::new(Code::InputDoesNotFit, detail),
+            StartError::BadInput { misfits, .. } => {
+                Problem::of_misfits(Code::InputDoesNotFit, detail, "/input", misfits)
+            }
             StartError::TooLarge { .. } => Problem::new(Code::BodyTooLarge, detail),
             StartError::OtherInput(_) => Problem::new(Code::OtherInput, detail),
             StartError::OtherRequest => Problem::new(Code::OtherRequest, detail),
@@ -233,7 +274,9 @@ impl From<RegistrationError> for Problem {
             RegistrationError::Retired { .. } => Problem::new(Code::VersionRetired, detail),
             RegistrationError::TooLarge { .. } => Problem::new(Code::BodyTooLarge, detail),
             RegistrationError::TooMany(_) => Problem::new(Code::TooManyVersions, detail),
-            RegistrationError::Invalid(_) => Problem::new(Code::InvalidDefinition, detail),
+            RegistrationError::BadSchema { .. } | RegistrationError::Invalid(_) => {
+                Problem::new(Code::InvalidDefinition, detail)
+            }
             RegistrationError::Fault(error) => Problem::broke(&error, "change a definition"),
         }
     }
@@ -245,6 +288,9 @@ impl From<VerbError> for Problem {
         match error {
             VerbError::NotFound(id) => Problem::no_such_saga(&id),
             VerbError::Ignored(ignored) => Problem::new(code_of(ignored), detail),
+            VerbError::BadOutput(misfits) => {
+                Problem::of_misfits(Code::OutputDoesNotFit, detail, "/output", misfits)
+            }
             VerbError::Busy { retry_after_s } => {
                 Problem::new(Code::Busy, detail).retry_after(retry_after_s)
             }
@@ -282,6 +328,7 @@ fn code_of(ignored: IgnoreReason) -> Code {
         IgnoreReason::Ended => Code::SagaEnded,
         IgnoreReason::TooLate => Code::TooLate,
         IgnoreReason::NoSuchStep => Code::NoSuchStep,
+        IgnoreReason::BadOutput => Code::OutputDoesNotFit,
         IgnoreReason::Stale
         | IgnoreReason::AlreadyGoingBack
         | IgnoreReason::NotStuck

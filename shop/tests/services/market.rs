@@ -97,11 +97,7 @@ impl Market {
         let reason = "refunded by hand".to_owned();
         self.feed(
             &id,
-            &Input::Rescue(Rescue {
-                step: step.parse().expect("a step"),
-                verb: Verb::Resolve,
-                reason,
-            }),
+            &Input::Rescue(Rescue::new(step.parse().expect("a step"), Verb::Resolve, reason)),
         );
         self.send(&[id]).await;
     }

@@ -296,7 +296,7 @@ fn of_step(
         StepChange::Undone => "step undone",
         StepChange::UndoRefused { .. } => "undo refused",
         StepChange::Done { .. } if shadow.saga.cause.is_some() => "late success after turning back",
-        StepChange::Rescued { verb, reason } => {
+        StepChange::Rescued { verb, reason, .. } => {
             verbs.ran(world, reason);
             if *verb != Verb::Retry {
                 shadow.by_hand.push(step.to_owned());
@@ -305,6 +305,7 @@ fn of_step(
                 Verb::Retry => "operator retried",
                 Verb::Skip => "operator skipped",
                 Verb::Resolve => "operator resolved",
+                Verb::Compensate => "operator gave up",
             }
         }
         StepChange::Done { .. } | StepChange::Asked { .. } | StepChange::SetAside { .. } => {

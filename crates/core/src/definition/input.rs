@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+use super::{Misfit, Misfits};
 use crate::body::Body;
 use crate::id::Name;
 
@@ -31,9 +32,27 @@ pub enum InputError {
     /// The input is not of the message type, for a reason that no field has.
     #[error("the input is not a message '{message}' (line {line}, column {column})")]
     MessageType { message: &'static str, line: usize, column: usize },
+    /// The input does not fit its schema.
+    #[error(transparent)]
+    Schema(#[from] Misfits),
     /// The program's own check of the input failed, with this text.
     #[error("{0}")]
     Check(String),
+}
+
+impl InputError {
+    /// Returns the parts of the input that do not fit.
+    pub fn misfits(&self) -> Misfits {
+        let text = self.to_string();
+        Misfits(vec![match self {
+            InputError::Schema(misfits) => return misfits.clone(),
+            InputError::MissingField { field, .. } => Misfit::of_field(field, "is missing"),
+            InputError::OtherKey { field, .. } | InputError::FieldType { field, .. } => {
+                Misfit::of_field(field, text)
+            }
+            InputError::MessageType { .. } | InputError::Check(_) => Misfit::of_all(text),
+        }])
+    }
 }
 
 /// The check of a start by business key and input. Only the process that built the definition from

@@ -201,7 +201,7 @@ impl Player {
 
     /// Decides a step, as an operator.
     pub fn rescue(&mut self, step: Name, verb: Verb) -> Result<(), Mismatch> {
-        let rescue = Rescue { step, verb, reason: "the script says so".to_owned() };
+        let rescue = Rescue::new(step, verb, "the script says so");
         self.take("a verb that is allowed", &Input::Rescue(rescue))
     }
 

@@ -226,9 +226,7 @@ fn an_action_that_is_too_large_is_never_sent() {
     assert_eq!(play.folded(), play.saga);
     assert_eq!(play.saga.open_fault(2).unwrap().text, "too large");
     assert_eq!(allowed(&play), verbs("pay"));
-    let rescue = |verb| {
-        Input::Rescue(sagamore_core::saga::Rescue { step: name("pay"), verb, reason: "ada".into() })
-    };
+    let rescue = |verb| Input::Rescue(sagamore_core::saga::Rescue::new(name("pay"), verb, "ada"));
     assert_eq!(
         too_large(&mut play, "pay.do", &rescue(Verb::Retry)),
         ["retry pay", "resumed", "pay setAside", "stuck"]

@@ -19,3 +19,4 @@ mod support;
 mod typed;
 mod validate;
 mod without_barrier;
+mod wrong_output;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use sagamore_core::Timestamp;
+use sagamore_core::definition::{Misfit, Misfits};
 use sagamore_core::id::SagaId;
 use sagamore_core::saga::{IgnoreReason, Input, Rescue, Status};
 use sagamore_database::{Row, Statement, Tx, given_row};
@@ -89,6 +90,8 @@ enum Verb {
 enum Answer {
     Status(Status),
     Ignored(IgnoreReason),
+    /// Pointers and details of an output by hand that does not fit.
+    BadOutput(Vec<(String, String)>),
     NotFound,
     Unavailable(String),
 }
@@ -231,6 +234,9 @@ impl Answer {
         match answer {
             Ok(status) => Answer::Status(*status),
             Err(VerbError::Ignored(why)) => Answer::Ignored(*why),
+            Err(VerbError::BadOutput(Misfits(misfits))) => Answer::BadOutput(
+                misfits.iter().map(|of| (of.pointer.clone(), of.detail.clone())).collect(),
+            ),
             Err(VerbError::NotFound(_)) => Answer::NotFound,
             Err(why @ (VerbError::Busy { .. } | VerbError::Unavailable(_))) => {
                 Answer::Unavailable(why.to_string())
@@ -262,6 +268,10 @@ fn try_answer(row: &Row) -> Result<Result<Status, VerbError>, Error> {
     Ok(match serde_json::from_str(&answer).map_err(|why| bad(&saga, why))? {
         Answer::Status(status) => Ok(status),
         Answer::Ignored(why) => Err(VerbError::Ignored(why)),
+        Answer::BadOutput(misfits) => {
+            let misfit = |(pointer, detail)| Misfit { pointer, detail };
+            Err(VerbError::BadOutput(Misfits(misfits.into_iter().map(misfit).collect())))
+        }
         Answer::NotFound => Err(VerbError::NotFound(saga.parse().map_err(|why| bad(&saga, why))?)),
         Answer::Unavailable(why) => Err(VerbError::Unavailable(why)),
     })

@@ -243,9 +243,14 @@ impl Store {
             Source::Committed => self.database.query(BODY_BY_HASH, (hash,)).await?,
         };
         let row = rows.first().ok_or_else(|| bad(hash, "no definition of this hash is stored"))?;
-        let definition =
+        let definition: Definition =
             serde_json::from_str(&row.get::<String>("body")?).map_err(|why| bad(hash, why))?;
-        Ok(registry.add(definition))
+        let attached = sagamore_schema::attach(definition.clone()).unwrap_or_else(|errors| {
+            // another program's compiler accepted them, and its sagas must not stop
+            tracing::warn!(hash, ?errors, "cannot compile schemas: data is not checked");
+            definition
+        });
+        Ok(registry.add(attached))
     }
 
     fn fold(

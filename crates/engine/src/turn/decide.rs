@@ -233,7 +233,7 @@ impl Draft {
             self.saga = Some(Saga { trace: start.trace.clone(), ..begun });
             if let Err(why) = self.decide(&Input::Start, context) {
                 self.saga = None; // a later arrival must not find a saga that is not stored
-                return Err(StartError::BadInput(format!("the saga cannot start: {why}")));
+                return Err(StartError::bad_input(format!("the saga cannot start: {why}")));
             }
         }
         let saga = self.saga.as_ref().expect("the saga exists or was just created");
@@ -272,10 +272,20 @@ impl Draft {
                 (IgnoreReason::Ended, Some(Status::Completed)) if cancels => {
                     Err(VerbError::Ignored(IgnoreReason::TooLate))
                 }
+                (IgnoreReason::BadOutput, _) => Err(self.bad_output(&verb.input)),
                 (_, Some(status)) if rereads => Ok(status),
                 (why, _) => Err(VerbError::Ignored(why)),
             },
         }
+    }
+
+    /// Returns why the output of an operator's decision does not fit.
+    fn bad_output(&self, input: &Input) -> VerbError {
+        let misfits = match (&self.saga, input) {
+            (Some(saga), Input::Rescue(rescue)) => saga.check_rescue(rescue).err(),
+            (_, _) => None,
+        };
+        misfits.map_or(VerbError::Ignored(IgnoreReason::BadOutput), VerbError::BadOutput)
     }
 
     /// Returns why this reply matches no command that its saga ever sent. `None` for a match,
@@ -364,6 +374,7 @@ fn reason(why: IgnoreReason) -> &'static str {
         IgnoreReason::TooLate => "too-late",
         IgnoreReason::AlreadyGoingBack => "already-going-back",
         IgnoreReason::NotStuck => "not-stuck",
+        IgnoreReason::BadOutput => "bad-output",
         IgnoreReason::NothingDue => "nothing-due",
         IgnoreReason::AlreadyStarted => "already-started",
     }

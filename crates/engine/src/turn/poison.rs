@@ -37,7 +37,7 @@ pub(super) fn narrow(
             Err(why.into())
         }
         Some(Arrival::Start(start)) => {
-            let why = StartError::BadInput(format!("the database cannot store it: {why}"));
+            let why = StartError::bad_input(format!("the database cannot store it: {why}"));
             settled.answers.push(Answer::Start(start.accepted, Err(why)));
             Ok(Vec::new())
         }

@@ -78,11 +78,7 @@ async fn only_prints(rig: &mut Rig, key: &str) -> Command {
 }
 
 fn retry() -> Rescue {
-    Rescue {
-        step: Name::new("write").expect("a name"),
-        verb: Verb::Retry,
-        reason: "ann: once more".into(),
-    }
+    Rescue::new(Name::new("write").expect("a name"), Verb::Retry, "ann: once more")
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod poison;
 mod publishing;
 mod recovering;
 mod retention;
+mod schemas;
 mod sending;
 mod sharing;
 mod starting;

@@ -51,7 +51,7 @@ async fn an_unstorable_reply_is_a_dead_letter_and_the_rest_of_the_batch_continue
     );
     rig.commands().await;
     let (handle, step) = (rig.handle.clone(), Name::new("write").expect("a name"));
-    let rescue = Rescue { step, verb: Verb::Retry, reason: "ann: fixed".into() };
+    let rescue = Rescue::new(step, Verb::Retry, "ann: fixed");
     rig.while_turning(handle.rescue(id("3"), rescue)).await.expect("accepted");
     let write = rig.command().await;
     assert_eq!(write.id(), commands[2].id());
@@ -73,7 +73,7 @@ async fn an_unstorable_start_is_rejected_and_the_rest_of_the_batch_continues() {
     };
     let (one, two, three) = rig.while_turning(starts).await;
     assert!(one.is_ok() && three.is_ok());
-    assert!(matches!(two, Err(StartError::BadInput(_))), "{two:?}");
+    assert!(matches!(two, Err(StartError::BadInput { .. })), "{two:?}");
     assert!(rig.show("2").await.is_none());
 }
 

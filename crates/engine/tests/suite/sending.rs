@@ -252,7 +252,7 @@ async fn a_command_too_large_for_the_brokers_is_set_aside_alone() {
     }
     brokers.accept("beta.commands");
     let (handle, step) = (rig.handle.clone(), Name::new("print").expect("a name"));
-    let rescue = Rescue { step, verb: Verb::Retry, reason: "ann: the limit is raised".into() };
+    let rescue = Rescue::new(step, Verb::Retry, "ann: the limit is raised");
     rig.while_turning(handle.rescue(id("1"), rescue)).await.expect("accepted");
     assert_eq!(rig.command().await.id(), "booklet:1/print/action/1", "the same generation");
 }

@@ -1,6 +1,6 @@
 //! The JSON Schemas describe each key, and their patterns agree with core.
 
-use sagamore_core::definition::{Reference, Schemas};
+use sagamore_core::definition::{Reference, SchemaCheck, Schemas};
 use sagamore_core::{Body, Name};
 use sagamore_schema::CompiledSchemas;
 use serde_json::{Value, json};

@@ -138,9 +138,7 @@ async fn faulty(site: &Site, definition: &str, step: &str, mode: &str) -> Result
     }
     let offered_after = begun.elapsed();
     let reason = "by the measurement".to_owned();
-    site.handles[0]
-        .rescue(id.clone(), Rescue { step: step.parse()?, verb: Verb::Skip, reason })
-        .await?;
+    site.handles[0].rescue(id.clone(), Rescue::new(step.parse()?, Verb::Skip, reason)).await?;
     let rest = site.handles[0]
         .wait(id.clone(), OFFERED_WITHIN)
         .await?

@@ -1,9 +1,11 @@
 //! Arguments that several verbs share.
 
+use std::io::Read;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use sagamore_core::Body;
 
 use crate::client::Client;
 use crate::invocation::Invocation;
@@ -47,6 +49,23 @@ impl ServerArgs {
         let servers = self.server.clone().map_or_else(configured, |server| Ok(vec![server]))?;
         Ok(Client::any_of(&servers)?.of_program(invocation.name()))
     }
+}
+
+/// Reads an argument that is a file, `-` for stdin, or a JSON object. `what` names it in errors.
+pub fn json_argument(argument: &str, what: &str) -> Result<Body> {
+    let text = match argument {
+        "-" => {
+            let mut text = String::new();
+            let read = std::io::stdin().read_to_string(&mut text);
+            read.with_context(|| format!("read the {what} from stdin"))?;
+            text
+        }
+        json if json.trim_start().starts_with('{') => json.to_owned(),
+        file => {
+            std::fs::read_to_string(file).with_context(|| format!("read the {what} from {file}"))?
+        }
+    };
+    Body::parse(text.trim()).with_context(|| format!("parse the {what} as JSON"))
 }
 
 /// The output format of a command.

@@ -1,11 +1,13 @@
-//! `retry`, `skip` and `resolve`: an operator's decision about a waiting step or chain.
+//! `retry`, `skip`, `resolve` and `compensate`: an operator's decision about a waiting step or chain.
 
 use anyhow::{Result, bail};
 use clap::Args;
+use sagamore_core::Body;
 use sagamore_core::saga::Verb;
+use serde::Serialize;
 use serde_json::json;
 
-use super::args::{Format, ServerArgs};
+use super::args::{Format, ServerArgs, json_argument};
 use crate::client::Client;
 use crate::http::encoded;
 use crate::invocation::Invocation;
@@ -13,7 +15,7 @@ use crate::output::{self, Exit};
 use crate::plain;
 use crate::view::{RESOLVE, SagaView, Style};
 
-/// The arguments of `retry`, `skip` and `resolve`.
+/// The arguments of `retry`, `skip` and `compensate`.
 #[derive(Debug, Args)]
 pub struct RescueArgs {
     /// Saga's id DEFINITION:KEY, or KEY alone for the server's first definition or plan
@@ -31,14 +33,54 @@ pub struct RescueArgs {
     server: ServerArgs,
 }
 
-/// Finds the step, prints the effect, asks for confirmation, and requests the verb.
+/// The arguments of `resolve`.
+#[derive(Debug, Args)]
+pub struct ResolveArgs {
+    #[command(flatten)]
+    rescue: RescueArgs,
+    /// Output of the step's action, for later steps: a file, - for stdin, or JSON
+    #[arg(long, value_name = "FILE|-|JSON")]
+    step_output: Option<String>,
+}
+
+/// The body of a verb about a step.
+#[derive(Serialize)]
+struct RescueBody<'a> {
+    step: &'a str,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<&'a Body>,
+}
+
+/// Marks a step as done by hand, with an output if there is one, or a chain as repaired.
+pub async fn resolve(invocation: &Invocation, args: ResolveArgs) -> Result<Exit> {
+    let read = |argument: &str| json_argument(argument, "output");
+    let output = args.step_output.as_deref().map(read).transpose()?;
+    decide(invocation, Verb::Resolve, args.rescue, output).await
+}
+
+/// Requests a verb without an output.
 pub async fn run(invocation: &Invocation, verb: Verb, args: RescueArgs) -> Result<Exit> {
+    decide(invocation, verb, args, None).await
+}
+
+/// Finds the step, prints the effect, asks for confirmation, and requests the verb.
+async fn decide(
+    invocation: &Invocation,
+    verb: Verb,
+    args: RescueArgs,
+    by_hand: Option<Body>,
+) -> Result<Exit> {
     let client = args.server.client(invocation)?;
     let saga: SagaView =
         client.shown(&client.get(&format!("/api/v1/sagas/{}", encoded(&args.id))).await?)?;
     let id = saga.line.id.clone();
     let path = format!("/api/v1/sagas/{}", encoded(&id));
+    let has_output = by_hand.is_some();
     if saga.line.style == Style::Choreography {
+        if has_output {
+            bail!("{id} is a choreography: its steps take no output");
+        }
         return of_chain(invocation.name(), &client, &path, verb, &args, &saga).await;
     }
     if is_reread(verb, &args, &saga) {
@@ -50,11 +92,15 @@ pub async fn run(invocation: &Invocation, verb: Verb, args: RescueArgs) -> Resul
     };
     let name = verb.as_str();
     if !args.yes
-        && !output::confirmed(&effect(verb, &step, &saga), &format!("{} it?", capital(name)))?
+        && !output::confirmed(
+            &effect(verb, &step, &saga, has_output),
+            &format!("{} it?", capital(name)),
+        )?
     {
         return Ok(Exit::Usage);
     }
-    let body = json!({ "step": step, "reason": args.reason }).to_string();
+    let body = RescueBody { step: &step, reason: &args.reason, output: by_hand.as_ref() };
+    let body = serde_json::to_vec(&body)?;
     let answer = client.post(&format!("{path}/{name}"), body, None).await?;
     match args.server.format.output {
         Format::Json => output::raw(&answer),
@@ -150,7 +196,7 @@ fn only_step(program: &str, saga: &SagaView, verb: Verb) -> Result<String> {
     }
 }
 
-fn effect(verb: Verb, step: &str, saga: &SagaView) -> String {
+fn effect(verb: Verb, step: &str, saga: &SagaView, has_output: bool) -> String {
     let (id, back) = (&saga.line.id, saga.cause.is_some());
     match (verb, back) {
         (Verb::Retry, false) => {
@@ -167,11 +213,17 @@ fn effect(verb: Verb, step: &str, saga: &SagaView) -> String {
         (Verb::Skip, true) => {
             format!("This skips the compensation of {step} of {id}: its effect remains.")
         }
+        (Verb::Resolve, false) if has_output => {
+            format!("This marks {step} of {id} as done by hand, with this output for later steps.")
+        }
         (Verb::Resolve, false) => {
             format!("This marks {step} of {id} as done by hand; later steps get no data from it.")
         }
         (Verb::Resolve, true) => {
             format!("This marks {step} of {id} as undone by hand.")
+        }
+        (Verb::Compensate, _) => {
+            format!("This compensates the completed steps of {id}, and undoes {step} like them.")
         }
     }
 }

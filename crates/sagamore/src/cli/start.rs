@@ -1,14 +1,13 @@
 //! `start`: starts a saga, and optionally waits for its outcome.
 
-use std::io::Read;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use sagamore_core::Body;
 use serde::Serialize;
 
-use super::args::{Format, ServerArgs};
+use super::args::{Format, ServerArgs, json_argument};
 use crate::client::Error;
 use crate::draw;
 use crate::http::WAIT_S_MAX;
@@ -61,7 +60,8 @@ pub async fn run(invocation: &Invocation, args: StartArgs) -> Result<Exit> {
     let Some(definition) = definition.or_else(first) else {
         bail!("name the definition as well: start DEFINITION {key}")
     };
-    let input = args.input.as_deref().map(input).transpose()?;
+    let read = |argument: &str| json_argument(argument, "input");
+    let input = args.input.as_deref().map(read).transpose()?;
     let client = args.server.client(invocation)?;
     let (input, version) = (input.as_ref(), args.version);
     let body = serde_json::to_vec(&StartBody { definition: &definition, key, input, version })?;
@@ -110,21 +110,6 @@ pub async fn run(invocation: &Invocation, args: StartArgs) -> Result<Exit> {
             });
         }
     }
-}
-
-fn input(argument: &str) -> Result<Body> {
-    let text = match argument {
-        "-" => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("read the input from stdin")?;
-            text
-        }
-        json if json.trim_start().starts_with('{') => json.to_owned(),
-        file => {
-            std::fs::read_to_string(file).with_context(|| format!("read the input from {file}"))?
-        }
-    };
-    Body::parse(text.trim()).context("parse the input as JSON")
 }
 
 /// Rounds up, so that a wait below one second is not 0.

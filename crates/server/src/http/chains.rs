@@ -55,6 +55,7 @@ fn chains() -> Routes<ObserverApp> {
         .post("/api/v1/sagas/{id}/cancel", READS.body(&shape::CANCEL), cancel)
         .post("/api/v1/sagas/{id}/retry", READS.body(&shape::RETRY), not_orchestrated)
         .post("/api/v1/sagas/{id}/skip", READS.body(&shape::RESCUE), not_orchestrated)
+        .post("/api/v1/sagas/{id}/compensate", READS.body(&shape::RESCUE), not_orchestrated)
         .post("/api/v1/sagas/{id}/resolve", READS.body(&shape::REASON), resolve_chain)
 }
 

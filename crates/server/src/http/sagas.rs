@@ -41,12 +41,15 @@ struct StartBody<'a> {
     version: Option<u32>,
 }
 
-/// The body of `skip`, `resolve`, and `retry` of a step.
+/// The body of `skip`, `resolve`, `compensate`, and `retry` of a step.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RescueBody {
     step: String,
     reason: String,
+    /// The output of a resolved action, for later steps.
+    #[serde(default)]
+    output: Option<Body>,
 }
 
 /// The body of `retry`. A saga that is set aside has no known step.
@@ -286,6 +289,15 @@ pub async fn resolve(
     rescue(&app, &id, &body, Verb::Resolve, "step resolved").await
 }
 
+/// Gives a step up whose outcome only a person knows: the saga compensates, and undoes it.
+pub async fn compensate(
+    State(app): State<Arc<App>>,
+    Segment(id): Segment,
+    body: Payload,
+) -> Result<Response, Problem> {
+    rescue(&app, &id, &body, Verb::Compensate, "compensation requested").await
+}
+
 async fn rescue(
     app: &App,
     id: &str,
@@ -294,10 +306,11 @@ async fn rescue(
     message: &'static str,
 ) -> Result<Response, Problem> {
     let id = ids::id_of(app, id).await?;
-    let RescueBody { step, reason } = payload.json(&shape::RESCUE)?;
+    let shape = if verb == Verb::Resolve { &shape::RESOLVE } else { &shape::RESCUE };
+    let RescueBody { step, reason, output } = payload.json(shape)?;
     body::reason(&reason)?;
-    let step = legal(Name::new(&step))?;
-    let status = app.handle.rescue(id.clone(), Rescue { step, verb, reason }).await?;
+    let rescue = Rescue::new(legal(Name::new(&step))?, verb, reason).output(output);
+    let status = app.handle.rescue(id.clone(), rescue).await?;
     Ok(receipt(&id, status, message))
 }
 

@@ -69,6 +69,12 @@ pub static REPLY: Shape = Shape::Outcome;
 /// An operator's decision about one step.
 pub static RESCUE: Shape =
     Shape::Object(&[field("step", Shape::Text), field("reason", Shape::Text)]);
+/// A decision that a step is done, with the output of its action.
+pub static RESOLVE: Shape = Shape::Object(&[
+    field("step", Shape::Text),
+    field("reason", Shape::Text),
+    optional("output", Shape::Any),
+]);
 /// A retry. Without a step, it is for a saga that is set aside.
 pub static RETRY: Shape =
     Shape::Object(&[optional("step", Shape::Text), field("reason", Shape::Text)]);

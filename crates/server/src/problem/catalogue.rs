@@ -63,6 +63,8 @@ pub enum Code {
     InvalidDefinition,
     /// The stored definitions have reached a bound.
     TooManyVersions,
+    /// The output by hand does not fit the step.
+    OutputDoesNotFit,
     /// The load limit is reached.
     Busy,
     /// The server cannot store the saga now.
@@ -260,8 +262,8 @@ pub const CATALOGUE: &[Entry] = &[
         Code::InputDoesNotFit,
         ("SAGA-0202", 422, "Invalid input"),
         "The input lacks a field that the definition's steps refer to, differs from the \
-         definition's message type, or names another business key than the request.",
-        "`detail` names the field.",
+         definition's schema or message type, or names another business key than the request.",
+        "`errors` lists the parts that do not fit, each with its JSON pointer.",
         "Correct the input, which is a JSON object. Nothing was stored, and the key is free.",
     ),
     entry(
@@ -365,6 +367,14 @@ pub const CATALOGUE: &[Entry] = &[
         "The verb `definitions list` shows all versions.",
         "Retire versions: the contents of one without sagas are removed an hour later. After 1,000 \
          versions continue under a new name.",
+    ),
+    entry(
+        Code::OutputDoesNotFit,
+        ("SAGA-0216", 422, "Invalid output"),
+        "The output of a `resolve` lacks a field that the step yields, differs from the schema of \
+         the action's output, or belongs to a verb that takes none.",
+        "`errors` lists the parts that do not fit, each with its JSON pointer.",
+        "Correct the output. Nothing was stored, and the step still waits.",
     ),
     entry(
         Code::Busy,

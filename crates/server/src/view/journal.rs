@@ -136,9 +136,10 @@ impl ChangeView {
                 ..view
             },
             StepChange::Undone => view,
-            StepChange::Rescued { verb, reason } => ChangeView {
+            StepChange::Rescued { verb, reason, output } => ChangeView {
                 verb: Some(verb.as_str().into()),
                 reason: Some(reason.clone()),
+                output: output.clone(),
                 ..view
             },
         }

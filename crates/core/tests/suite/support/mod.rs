@@ -241,11 +241,7 @@ impl Play {
     }
 
     pub fn rescue(&mut self, step: &str, verb: Verb) -> Result<Vec<String>, IgnoreReason> {
-        self.input(&Input::Rescue(Rescue {
-            step: name(step),
-            verb,
-            reason: "ada: by telephone".into(),
-        }))
+        self.input(&Input::Rescue(Rescue::new(name(step), verb, "ada: by telephone")))
     }
 
     pub fn set_aside(

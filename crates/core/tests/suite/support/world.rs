@@ -245,9 +245,9 @@ impl World {
         }
         let index = self.saga.definition.index_of(&step).unwrap();
         let offered = rescues.contains(&(step.clone(), verb));
-        let taken = self.input(&Input::Rescue(Rescue { step, verb, reason: "ada".into() })).is_ok();
+        let taken = self.input(&Input::Rescue(Rescue::new(step, verb, "ada"))).is_ok();
         assert_eq!(taken, offered, "exactly the offered verbs are accepted");
-        if taken && verb != Verb::Retry {
+        if taken && !matches!(verb, Verb::Retry | Verb::Compensate) {
             self.by_hand.insert(index);
         }
     }
