@@ -5,7 +5,10 @@
 //! chain runs. [`Chain`] follows one chain by its observed events. [`mermaid`] and [`text`] draw a
 //! plan.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::id::Name;
@@ -77,6 +80,19 @@ pub struct Plan {
     pub begins: Start,
     /// The reactions in the order in which they were written.
     pub reactions: Vec<Reaction>,
+    /// The schemas of events.
+    #[serde(default, skip_serializing_if = "EventSchemas::is_empty")]
+    pub schemas: EventSchemas,
+}
+
+/// JSON Schemas (2020-12) of a plan's events. They are part of the plan's content, and exported for
+/// people and tools. Nothing is checked at run time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct EventSchemas {
+    /// The schema of each event, by the event's name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub events: BTreeMap<Name, Value>,
 }
 
 /// The start of a chain. A client requests it, and it is never refused once the chain exists.
@@ -178,6 +194,7 @@ impl Plan {
             .iter_mut()
             .flat_map(|reaction| [&mut reaction.on, &mut reaction.never_after])
             .for_each(set);
+        lowered.schemas.events.values_mut().for_each(Value::sort_all_objects);
         let canonical = serde_json::to_vec(&lowered).expect("a plan holds only what JSON can hold");
         Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -196,6 +213,13 @@ impl Plan {
     /// Returns the pivot.
     pub fn pivot(&self) -> Option<Part<'_>> {
         self.parts().find(|part| part.pivot)
+    }
+}
+
+impl EventSchemas {
+    /// Returns whether no event has a schema.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Errors of the engine, and of the requests to it.
 
-use sagamore_core::definition::{InputError, Misfit, Misfits};
+use sagamore_core::definition::{InputError, Misfit, Misfits, SchemaPlace};
 use sagamore_core::id::{Malformed, Name, SagaId};
 use sagamore_core::saga::IgnoreReason;
 use sagamore_database::Error as DatabaseError;
@@ -36,6 +36,9 @@ pub enum Error {
     /// The stored definitions have reached a bound.
     #[error("the definitions cannot be stored: {0}")]
     DefinitionsFull(String),
+    /// Participants cannot handle the messages of two versions.
+    #[error("{0}")]
+    Incompatible(String),
     /// A definition is invalid.
     #[error(transparent)]
     BadDefinition(#[from] sagamore_core::definition::Error),
@@ -192,6 +195,22 @@ pub enum RegistrationError {
     /// The stored definitions have reached a bound.
     #[error("{0}")]
     TooMany(String),
+    /// Participants cannot handle the messages of this version and of a stored one.
+    #[error(
+        "version {version} of '{name}' does not fit version {other}, which is not retired: {}: \
+         retire version {other}, or give the message another name",
+        changed(.changes)
+    )]
+    Incompatible {
+        /// The name of the definition.
+        name: Name,
+        /// The rejected version.
+        version: u32,
+        /// The stored version.
+        other: u32,
+        /// The changed schemas, each with the reason.
+        changes: Vec<(SchemaPlace, String)>,
+    },
     /// A schema of the definition is invalid.
     #[error("definition '{name}': {errors}")]
     BadSchema {
@@ -206,6 +225,11 @@ pub enum RegistrationError {
     /// A fault of the engine. The change may be stored, and a repeated request is safe.
     #[error(transparent)]
     Fault(#[from] Error),
+}
+
+fn changed(changes: &[(SchemaPlace, String)]) -> String {
+    let texts: Vec<&str> = changes.iter().map(|(_, detail)| detail.as_str()).collect();
+    texts.join("; ")
 }
 
 impl StartError {
@@ -230,6 +254,7 @@ impl From<RegistrationError> for Error {
             RegistrationError::Changed { name, version } => {
                 Error::DefinitionChanged { name, version }
             }
+            RegistrationError::Incompatible { .. } => Error::Incompatible(text),
             RegistrationError::Unknown { .. }
             | RegistrationError::Retired { .. }
             | RegistrationError::TooLarge { .. }
@@ -275,6 +300,7 @@ impl Error {
             Error::BadDefinition(_)
             | Error::BadPlan(_)
             | Error::BadSchema { .. }
+            | Error::Incompatible(_)
             | Error::DefinitionsFull(_)
             | Error::BadData { .. }
             | Error::Unreadable(_) => false,
@@ -292,6 +318,7 @@ impl Error {
             | Error::BadDefinition(_)
             | Error::BadPlan(_)
             | Error::BadSchema { .. }
+            | Error::Incompatible(_)
             | Error::DefinitionsFull(_)
             | Error::Contended => false,
         }

@@ -8,7 +8,7 @@ use sagamore_core::definition::{Definition, Draft, Kind};
 use sagamore_core::plan::{self, Explored, Plan, Role};
 use serde::Serialize;
 
-use crate::files::{Content, Parsed, of_definition, of_schemas};
+use crate::files::{Content, Parsed, of_definition, of_event_schemas, of_schemas};
 use crate::violation::{Finding, Violation};
 
 pub use services::Declaration;
@@ -80,7 +80,7 @@ fn of_plan(plan: &Plan, services: Option<&[Declaration]>) -> (Report, Vec<Findin
         Ok(explored) => {
             report.states = Some(explored.states);
             report.ends = ends_of_plan(plan, &explored);
-            Vec::new()
+            of_event_schemas(plan)
         }
         Err(problems) => problems.iter().map(|problem| Finding::of_plan(problem, plan)).collect(),
     };

@@ -7,7 +7,6 @@
 mod definition;
 mod found;
 mod plan;
-mod schema;
 
 use std::fmt;
 

@@ -6,9 +6,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use sagamore_core::definition::{Definition, Draft};
+use sagamore_core::definition::{Definition, Draft, SchemaPlace};
 use sagamore_core::{Name, Plan, plan};
-use sagamore_schema::InvalidSchema;
+use sagamore_schema::{CompiledSchema, InvalidSchema};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -123,6 +123,19 @@ pub fn check_json(text: &str) -> Result<SagaFile, Vec<Violation>> {
     Parsed::of(Tree::json(text)?)?.check()
 }
 
+/// Returns the violations at these JSON pointers with their places in the text of a saga file. Empty
+/// if the text is neither YAML nor JSON.
+pub fn violations_at(text: &str, of: impl IntoIterator<Item = (String, String)>) -> Vec<Violation> {
+    let finding = |(pointer, detail)| Finding::new(Pointer::parsed(pointer), detail);
+    let findings = of.into_iter().map(finding).collect();
+    Tree::parse(text).map_or_else(|_| Vec::new(), |tree| tree.violations(findings))
+}
+
+/// Returns the JSON pointer of a schema in a definition.
+pub fn schema_pointer(place: &SchemaPlace) -> String {
+    place::definition::schema(place).to_string()
+}
+
 impl<'a> Parsed<'a> {
     /// Parses the text of a saga file, YAML or JSON.
     ///
@@ -154,7 +167,10 @@ impl<'a> Parsed<'a> {
     pub fn check(self) -> Result<SagaFile, Vec<Violation>> {
         let findings = match self.content {
             Content::Plan(plan) => match plan::check(&plan) {
-                problems if problems.is_empty() => return Ok(SagaFile::Plan(plan)),
+                problems if problems.is_empty() => match of_event_schemas(&plan) {
+                    findings if findings.is_empty() => return Ok(SagaFile::Plan(plan)),
+                    findings => findings,
+                },
                 problems => {
                     problems.iter().map(|problem| Finding::of_plan(problem, &plan)).collect()
                 }
@@ -213,6 +229,17 @@ pub(crate) fn of_schemas(errors: &[InvalidSchema]) -> Vec<Finding> {
     let finding =
         |error: &InvalidSchema| Finding::new(place::definition::schema(&error.place), error);
     errors.iter().map(finding).collect()
+}
+
+/// Returns the schemas of events that cannot be compiled, with their places.
+pub(crate) fn of_event_schemas(plan: &Plan) -> Vec<Finding> {
+    let invalid = |(event, schema): (&Name, &Value)| {
+        let why = CompiledSchema::new(schema).err()?;
+        let place = format!("schemas.events.{event}");
+        let detail = format!("{place} is not a valid JSON Schema: {why}");
+        Some(Finding::new(place::plan::schema(event), detail))
+    };
+    plan.schemas.events.iter().filter_map(invalid).collect()
 }
 
 impl Finding {

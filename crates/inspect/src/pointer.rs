@@ -12,6 +12,11 @@ impl Pointer {
         Pointer::default()
     }
 
+    /// Returns a pointer with this text.
+    pub fn parsed(text: String) -> Pointer {
+        Pointer(text)
+    }
+
     /// Returns the pointer of a member of an object.
     pub fn key(&self, key: &str) -> Pointer {
         Pointer(format!("{}/{}", self.0, key.replace('~', "~0").replace('/', "~1")))

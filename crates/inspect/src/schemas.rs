@@ -1,6 +1,7 @@
-//! JSON Schemas of the data of a definition: those of the file, and for other messages their
-//! fields.
+//! JSON Schemas of the data of a definition or plan: those of the file, and for other messages of a
+//! definition their fields.
 
+use sagamore_core::Plan;
 use sagamore_core::definition::{CommandTemplate, Definition, Step};
 use serde_json::{Map, Value, json};
 
@@ -34,6 +35,12 @@ pub fn of_definition(definition: &Definition) -> Vec<(String, Value)> {
     files
 }
 
+/// Returns the schema of each event that has one, with the path of its file.
+pub fn of_plan(plan: &Plan) -> Vec<(String, Value)> {
+    let events = plan.schemas.events.iter();
+    events.map(|(event, schema)| (format!("events/{event}.json"), schema.clone())).collect()
+}
+
 /// Returns the schema of a message without one: an object with its fields, of any type.
 pub(crate) fn of_fields(template: &CommandTemplate) -> Value {
     object(template.fields.iter().map(|(field, from)| (field.clone(), format!("From {from}."))))
@@ -55,7 +62,9 @@ fn object(fields: impl Iterator<Item = (String, String)>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::testing::DEFINITION;
+    use crate::asyncapi::of_plan as of_plan_in_asyncapi;
+    use crate::diff::of_plans;
+    use crate::files::testing::{DEFINITION, PLAN};
     use crate::files::{SagaFile, check_text};
 
     #[test]
@@ -75,5 +84,30 @@ mod tests {
             Some(4)
         );
         assert_eq!(files.len(), 1 + (5 + 3) + 5);
+    }
+
+    #[test]
+    fn the_schemas_of_events_are_exported_described_and_compared() {
+        let text = |cents: &str| {
+            let schemas =
+                format!("version: 1\nschemas: {{ events: {{ payment.success: {cents} }} }}");
+            PLAN.replacen("version: 1", &schemas, 1)
+        };
+        let plan = |cents: &str| {
+            let Ok(SagaFile::Plan(plan)) = check_text(&text(cents)) else { panic!("invalid") };
+            plan
+        };
+        let first = plan("{ properties: { cents: { type: integer } } }");
+        let schema = json!({ "properties": { "cents": { "type": "integer" } } });
+        assert_eq!(of_plan(&first), [("events/payment.success.json".to_owned(), schema.clone())]);
+        let document: Value = serde_json::from_str(&of_plan_in_asyncapi(&first)).expect("JSON");
+        let messages = document["components"]["messages"].as_object().expect("messages");
+        assert!(messages.values().any(|message| message["payload"] == schema), "{messages:#?}");
+        let second = plan("{ properties: { cents: { type: string } } }");
+        assert_ne!(first.hash(), second.hash());
+        let differences = of_plans(&first, &second);
+        assert!(differences.iter().any(|one| one.incompatible), "{differences:?}");
+        let stored = serde_json::to_string(&first).expect("JSON");
+        assert_eq!(serde_json::from_str::<Plan>(&stored).expect("a plan"), first);
     }
 }

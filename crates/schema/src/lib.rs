@@ -3,6 +3,7 @@
 //! Schemas are compiled once per definition. Nothing is fetched: a reference outside of its schema
 //! is an error. Patterns run in linear time, and the nesting of a schema's references is bounded.
 
+mod compare;
 mod weight;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use sagamore_core::definition::{Definition, Misfit, Misfits, SchemaCheck, Schema
 use sagamore_core::{Body, Name};
 use serde_json::Value;
 
+pub use compare::{SchemaChange, compare, incompatible};
 pub use weight::WEIGHT_MAX;
 
 /// Maximum misfits that are reported for one value.
@@ -31,6 +33,28 @@ pub struct InvalidSchema {
     pub place: SchemaPlace,
     /// The violated rule.
     pub why: String,
+}
+
+/// One compiled schema.
+#[derive(Debug)]
+pub struct CompiledSchema(Validator);
+
+impl CompiledSchema {
+    /// Compiles a schema.
+    ///
+    /// # Errors
+    /// Returns why it is invalid, refers to another document, or is too complex.
+    pub fn new(schema: &Value) -> Result<CompiledSchema, String> {
+        compile(schema).map(CompiledSchema)
+    }
+
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// Returns the parts that do not fit.
+    pub fn check(&self, value: &Body) -> Result<(), Misfits> {
+        check(Some(&self.0), value)
+    }
 }
 
 /// The compiled schemas of a definition.

@@ -182,6 +182,12 @@ impl Problem {
         Problem { errors, ..Problem::new(Code::InvalidDefinition, detail) }
     }
 
+    /// The problem of schemas that do not fit those of another version, with their places.
+    pub fn incompatible_schemas(detail: String, errors: Vec<Violation>) -> Problem {
+        let errors = errors.into_iter().map(PointedError::from).collect();
+        Problem { errors, ..Problem::new(Code::IncompatibleSchemas, detail) }
+    }
+
     /// The problem of data that does not fit, in the field of the body at `pointer`.
     fn of_misfits(code: Code, detail: String, pointer: &str, Misfits(misfits): Misfits) -> Problem {
         let pointed = |misfit: Misfit| PointedError {
@@ -274,6 +280,9 @@ impl From<RegistrationError> for Problem {
             RegistrationError::Retired { .. } => Problem::new(Code::VersionRetired, detail),
             RegistrationError::TooLarge { .. } => Problem::new(Code::BodyTooLarge, detail),
             RegistrationError::TooMany(_) => Problem::new(Code::TooManyVersions, detail),
+            RegistrationError::Incompatible { .. } => {
+                Problem::new(Code::IncompatibleSchemas, detail)
+            }
             RegistrationError::BadSchema { .. } | RegistrationError::Invalid(_) => {
                 Problem::new(Code::InvalidDefinition, detail)
             }

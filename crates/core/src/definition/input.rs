@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::{Misfit, Misfits};
+use super::fit::{Misfit, Misfits};
 use crate::body::Body;
 use crate::id::Name;
 

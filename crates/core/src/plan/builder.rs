@@ -17,7 +17,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::id::{Malformed, Name};
-use crate::plan::{Error, Plan, Problem, Reaction, Start, Undo, check};
+use crate::plan::{Error, EventSchemas, Plan, Problem, Reaction, Start, Undo, check};
 
 /// A plan with a name and, so far, without a start.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ pub struct Builder<Last> {
     overdue: Option<String>,
     /// The start, then the reactions.
     parts: Vec<Written>,
+    schemas: EventSchemas,
     last: PhantomData<Last>,
 }
 
@@ -72,12 +73,14 @@ impl Named {
     pub fn begins(self, service: &str, name: &str, event: &str) -> Builder<Start> {
         let start = Written { emits: vec![event.to_owned()], ..Written::new(service, name) };
         let (deadline, overdue, last) = (None, None, PhantomData);
+        let schemas = EventSchemas::default();
         Builder {
             name: self.name,
             version: self.version,
             deadline,
             overdue,
             parts: vec![start],
+            schemas,
             last,
         }
     }
@@ -93,6 +96,11 @@ impl<Last> Builder<Last> {
     /// it.
     pub fn overdue(self, event: &str) -> Self {
         Builder { overdue: Some(event.to_owned()), ..self }
+    }
+
+    /// Sets the JSON Schemas of events.
+    pub fn schemas(self, schemas: EventSchemas) -> Self {
+        Builder { schemas, ..self }
     }
 
     /// Sets the events of which any one undoes the part, and the event that the undo emits.
@@ -143,13 +151,14 @@ impl<Last> Builder<Last> {
             overdue: self.overdue.map(|event| Name::new(&event)).transpose()?,
             begins: Start { name: start.name, service: start.service, event, undo: start.undo },
             reactions: parts.collect::<Result<_, _>>()?,
+            schemas: self.schemas,
         })
     }
 
     fn write(mut self, written: Written) -> Builder<Reaction> {
         self.parts.push(written);
-        let Builder { name, version, deadline, overdue, parts, .. } = self;
-        Builder { name, version, deadline, overdue, parts, last: PhantomData }
+        let Builder { name, version, deadline, overdue, parts, schemas, .. } = self;
+        Builder { name, version, deadline, overdue, parts, schemas, last: PhantomData }
     }
 
     fn written(&mut self) -> &mut Written {

@@ -26,6 +26,7 @@ pub fn explored(plan: &Plan) -> Result<Explored, Vec<Problem>> {
     shape::directions(plan, &mut problems);
     shape::overdue(plan, &mut problems);
     shape::cycle(plan, &mut problems);
+    shape::schemas(plan, &mut problems);
     if problems.iter().any(Problem::hides_the_runs) {
         return Err(problems);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::id::Name;
 use crate::plan::builder::millis;
-use crate::plan::{Declared, Error, Plan, Problem, Reaction, Start, Who, check};
+use crate::plan::{Declared, Error, EventSchemas, Plan, Problem, Reaction, Start, Who, check};
 
 /// A service that declares its reactions. The SDK implements it for `Service`.
 pub trait ReactionSource {
@@ -88,7 +88,8 @@ impl Derivation {
         let reactions = in_causal_order(declared, &event);
         let begins = Start { name: start.reaction, service, event, undo: start.undo };
         let deadline_ms = self.deadline.map(millis);
-        Ok(Plan { name, version: self.version, deadline_ms, overdue, begins, reactions })
+        let (version, schemas) = (self.version, EventSchemas::default());
+        Ok(Plan { name, version, deadline_ms, overdue, begins, reactions, schemas })
     }
 }
 

@@ -54,6 +54,23 @@ pub enum Problem {
     /// A plan without reactions.
     #[error("no reaction waits for '{event}' of {start}: add at least one reaction")]
     NoReactions { start: Who, event: Name },
+    /// A schema of an event that the plan does not have.
+    #[error(
+        "schemas.events has '{event}', which no reaction emits: remove it, or correct the name"
+    )]
+    SchemaOfNoEvent { event: Name },
+    /// A schema that is not an object.
+    #[error("the schema of '{event}' is not an object: write a JSON Schema, such as type: object")]
+    SchemaIsNoObject { event: Name },
+    /// A schema, or all schemas, with too many bytes.
+    #[error(
+        "{} {bytes} bytes as JSON, more than the limit of {bytes_max}: shorten descriptions and \
+         examples",
+        event.as_ref().map_or("the schemas have".to_owned(), |event| {
+            format!("the schema of '{event}' has")
+        })
+    )]
+    SchemaTooLarge { event: Option<Name>, bytes: usize, bytes_max: usize },
     /// More than [`REACTIONS_MAX`] reactions, or [`EVENTS_MAX`] events.
     #[error(
         "the plan has {reactions} reactions with {events} events, but at most {REACTIONS_MAX} with \
@@ -267,6 +284,9 @@ impl Problem {
             | Problem::OverdueWithoutPivot { .. }
             | Problem::OverdueWithoutDeadline { .. }
             | Problem::OverdueUnanswered { .. }
+            | Problem::SchemaOfNoEvent { .. }
+            | Problem::SchemaIsNoObject { .. }
+            | Problem::SchemaTooLarge { .. }
             | Problem::TooManyStates { .. } => None,
         }
     }
@@ -277,6 +297,9 @@ impl Problem {
             self,
             Problem::NoVersion
                 | Problem::NoTime
+                | Problem::SchemaOfNoEvent { .. }
+                | Problem::SchemaIsNoObject { .. }
+                | Problem::SchemaTooLarge { .. }
                 | Problem::OwnFailure { .. }
                 | Problem::Unheard { .. }
                 | Problem::UndoneAfterPivot { .. }

@@ -1,5 +1,6 @@
 //! The static checks of a plan.
 
+use crate::definition::{SCHEMA_BYTES_MAX, SCHEMAS_BYTES_MAX};
 use crate::id::Name;
 use crate::plan::wiring::{EventSet, Wiring};
 use crate::plan::{EVENTS_MAX, Part, Plan, Problem, REACTIONS_MAX, Role};
@@ -26,6 +27,32 @@ pub(super) fn size(plan: &Plan, problems: &mut Vec<Problem>) {
         (plan.parts().count(), plan.parts().flat_map(|part| part.events()).count());
     if reactions > REACTIONS_MAX || events > EVENTS_MAX {
         problems.push(Problem::TooLarge { reactions, events });
+    }
+}
+
+/// Checks that each schema belongs to an event of the plan, is an object and is not too large. Its
+/// content is not checked here.
+pub(super) fn schemas(plan: &Plan, problems: &mut Vec<Problem>) {
+    let mut total: usize = 0;
+    for (event, schema) in &plan.schemas.events {
+        let is_known = plan.emitter(event).is_some() || plan.overdue.as_ref() == Some(event);
+        let event = || event.clone();
+        if !is_known {
+            problems.push(Problem::SchemaOfNoEvent { event: event() });
+        }
+        if !schema.is_object() {
+            problems.push(Problem::SchemaIsNoObject { event: event() });
+        }
+        let bytes = serde_json::to_vec(schema).map_or(usize::MAX, |text| text.len());
+        total = total.saturating_add(bytes);
+        if bytes > SCHEMA_BYTES_MAX {
+            let (event, bytes_max) = (Some(event()), SCHEMA_BYTES_MAX);
+            problems.push(Problem::SchemaTooLarge { event, bytes, bytes_max });
+        }
+    }
+    if total > SCHEMAS_BYTES_MAX {
+        let (event, bytes, bytes_max) = (None, total, SCHEMAS_BYTES_MAX);
+        problems.push(Problem::SchemaTooLarge { event, bytes, bytes_max });
     }
 }
 

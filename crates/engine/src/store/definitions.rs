@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use sagamore_core::definition::Definition;
+use sagamore_core::definition::{Definition, Draft};
 use sagamore_core::id::Name;
 use sagamore_core::{Body, Timestamp};
 use sagamore_database::database::Open;
@@ -376,6 +376,9 @@ async fn register(
         }
         Apply | Deploy | Replace => RegistrationOutcome::Unchanged,
     };
+    if outcome != RegistrationOutcome::Unchanged {
+        check_compatible(tx, definition).await?;
+    }
     let active = active(tx, name).await?;
     let activates = match (outcome, mode) {
         (RegistrationOutcome::Unchanged | RegistrationOutcome::Restored, _) => false,
@@ -386,6 +389,36 @@ async fn register(
         activate(tx, name, version).await?;
     }
     Ok(Registered { version: stored(tx, name, version).await?, outcome })
+}
+
+/// Fails if a message has another schema in a version that is not retired, beyond additional
+/// optional fields: participants handle the messages of both.
+async fn check_compatible(tx: &Tx, definition: &Definition) -> Result<(), RegistrationError> {
+    let (name, version) = (&definition.name, definition.version);
+    if definition.schemas.is_empty() {
+        return Ok(());
+    }
+    let sql = "SELECT version FROM definition
+        WHERE name = $1 AND version <> $2 AND retired_at IS NULL ORDER BY version DESC";
+    for row in tx.query(sql, (name.as_str(), version)).await.map_err(Error::from)? {
+        let other = number(&row, 0)?;
+        let body = "SELECT body FROM definition WHERE name = $1 AND version = $2";
+        let rows = tx.query(body, (name.as_str(), other)).await.map_err(Error::from)?;
+        let body: Option<String> =
+            rows.first().map(|row| row.get(0)).transpose().map_err(Error::from)?;
+        // a newer program stored what this one cannot read
+        let Ok(stored) = serde_json::from_str::<Draft>(&body.unwrap_or_default()) else { continue };
+        let (old, new) = match other < version {
+            true => (&stored.schemas, &definition.schemas),
+            false => (&definition.schemas, &stored.schemas),
+        };
+        let changes = sagamore_schema::incompatible(old, new);
+        if !changes.is_empty() {
+            let name = name.clone();
+            return Err(RegistrationError::Incompatible { name, version, other, changes });
+        }
+    }
+    Ok(())
 }
 
 /// Stores other contents of a version. Those before stay readable by their hash.

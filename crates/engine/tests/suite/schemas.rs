@@ -167,3 +167,46 @@ async fn a_compiled_definition_is_shared_by_all_starts() {
     let (one, two) = (definition(&rig.handle, "1").await, definition(&rig.handle, "2").await);
     assert!(Arc::ptr_eq(&one, &two) && one.checks_schemas());
 }
+
+/// The checked booklet whose output has this schema.
+fn yielding(version: u32, output: serde_json::Value) -> Definition {
+    let mut draft: Draft = checked(version).into();
+    draft.schemas.outputs = [("alpha.write".parse().expect("a name"), output)].into();
+    Definition::check(draft).expect("sound")
+}
+
+#[tokio::test]
+async fn a_message_has_one_schema_across_versions_that_are_not_retired() {
+    let rig = rig().await;
+    let name: Name = "booklet".parse().expect("a name");
+    let more = json!({ "properties": { "page": { "minimum": 1 }, "side": { "type": "string" } } });
+    let other = json!({ "properties": { "page": { "minimum": 2 } } });
+    let check = async |version, dry_run| {
+        let error = rig.handle.apply(yielding(version, other.clone()), dry_run).await;
+        let Err(RegistrationError::Incompatible { other, changes, .. }) = error else {
+            panic!("{error:?}")
+        };
+        let places: Vec<String> = changes.iter().map(|(place, _)| place.to_string()).collect();
+        assert_eq!((other, places), (2, vec!["schemas.outputs.alpha.write".to_owned()]));
+        assert!(changes[0].1.contains("minimum"), "{changes:?}");
+    };
+    check(3, true).await;
+    check(3, false).await;
+    assert!(rig.handle.definition(&name, 3).await.expect("read").is_none(), "nothing is stored");
+    let deployed = rig.another_of(Arc::new(rig.log.clone()), vec![booklet(1)]).await;
+    drop(deployed);
+    let options = (Options::default(), rig.database.clone(), Arc::new(rig.log.clone()));
+    let brought = vec![yielding(3, other.clone())];
+    let opened = Orchestrator::open(options.0, options.1, options.2, brought).await;
+    assert!(opened.is_err(), "a process with such a version does not start");
+
+    rig.handle.apply(yielding(3, more), false).await.expect("an optional field more");
+    let fewer = rig.handle.apply(checked(1), false).await;
+    assert!(matches!(fewer, Err(RegistrationError::Changed { .. })), "{fewer:?}");
+    for version in [2, 3] {
+        rig.handle.retire(&name, version).await.expect("retired");
+    }
+    rig.handle.apply(yielding(4, other), false).await.expect("the others are retired");
+    let restored = rig.handle.apply(checked(2), false).await;
+    assert!(matches!(restored, Err(RegistrationError::Incompatible { other: 4, .. })));
+}

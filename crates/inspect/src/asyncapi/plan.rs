@@ -3,12 +3,12 @@
 use sagamore_core::Name;
 use sagamore_core::plan::{Part, Plan, Role};
 use sagamore_transport::wire::{described, event_topic};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::document::{Action, Document, Operation};
 
 const HEADERS: &str = "eventHeaders";
-const ANY: &str = "JSON, defined by the emitting service. A plan names events only.";
+const ANY: &str = "JSON, defined by the emitting service. The plan has no schema of it.";
 
 /// Returns the AsyncAPI document of a valid plan.
 pub fn of_plan(plan: &Plan) -> String {
@@ -16,7 +16,7 @@ pub fn of_plan(plan: &Plan) -> String {
     document.headers(HEADERS, described::EVENT);
     for part in plan.parts() {
         for (event, role) in part.events() {
-            add_emitted(&mut document, &part, event, role);
+            add_emitted(&mut document, &part, event, role, payload(plan, event));
         }
         let forward = part.on.iter().map(|event| (event, format!("'{}' waits for it", part.name)));
         let back =
@@ -37,7 +37,7 @@ pub fn of_plan(plan: &Plan) -> String {
             event.as_str(),
             HEADERS,
             about,
-            json!({ "description": ANY }),
+            payload(plan, event),
         );
         add_consumed(
             &mut document,
@@ -53,21 +53,19 @@ pub fn of_plan(plan: &Plan) -> String {
     )
 }
 
-fn add_emitted(document: &mut Document, part: &Part, event: &Name, role: Role) {
+/// Returns the schema of an event, or a description without one.
+fn payload(plan: &Plan, event: &Name) -> Value {
+    plan.schemas.events.get(event).cloned().unwrap_or_else(|| json!({ "description": ANY }))
+}
+
+fn add_emitted(document: &mut Document, part: &Part, event: &Name, role: Role, payload: Value) {
     let (name, service, topic) = (part.name, part.service, event_topic(event));
     let about = match role {
         Role::Success => format!("'{name}' of {service} is done."),
         Role::Failure => format!("'{name}' of {service} failed, and nothing was done."),
         Role::Undone => format!("'{name}' of {service} is undone, or there was nothing to undo."),
     };
-    document.message(
-        &topic,
-        event.as_str(),
-        event.as_str(),
-        HEADERS,
-        &about,
-        json!({ "description": ANY }),
-    );
+    document.message(&topic, event.as_str(), event.as_str(), HEADERS, &about, payload);
     document.operation(Operation {
         service: service.as_str(),
         action: Action::Send,

@@ -6,10 +6,8 @@ use sagamore_core::Name;
 use sagamore_core::definition::{
     CommandTemplate, Definition, Draft, Kind, ParticipantContract, Step,
 };
-use serde_json::Value;
 
-use super::found::{Difference, Found, joined};
-use super::schema;
+use super::found::{Difference, Found, joined, schema_changes};
 
 /// Returns every difference, in the order of the new definition. Equal contents have none.
 pub fn of_definitions(old: &Definition, new: &Definition) -> Vec<Difference> {
@@ -197,7 +195,7 @@ fn fields(draft: &Draft) -> BTreeMap<&Name, BTreeSet<&String>> {
 fn schemas(found: &mut Found, old: &Draft, new: &Draft) {
     let (before, after) = (&old.schemas, &new.schemas);
     // callers of a start are no participants: each start names a version, or takes the active one
-    let input = changes("the input", before.input.as_ref(), after.input.as_ref());
+    let input = schema_changes("the input", before.input.as_ref(), after.input.as_ref());
     found.0.extend(input.into_iter().map(|one| Difference { incompatible: false, ..one }));
     for (what, old, new) in [
         ("message", &before.messages, &after.messages),
@@ -205,16 +203,11 @@ fn schemas(found: &mut Found, old: &Draft, new: &Draft) {
     ] {
         let names: BTreeSet<&Name> = old.keys().chain(new.keys()).collect();
         for name in names {
-            found.0.extend(changes(&format!("{what} '{name}'"), old.get(name), new.get(name)));
+            found.0.extend(schema_changes(
+                &format!("{what} '{name}'"),
+                old.get(name),
+                new.get(name),
+            ));
         }
-    }
-}
-
-fn changes(what: &str, old: Option<&Value>, new: Option<&Value>) -> Vec<Difference> {
-    match (old, new) {
-        (None, None) => Vec::new(),
-        (None, Some(_)) => vec![Difference::compatible(format!("{what} gains a schema"))],
-        (Some(_), None) => vec![Difference::compatible(format!("{what} loses its schema"))],
-        (Some(old), Some(new)) => schema::compare(what, old, new),
     }
 }

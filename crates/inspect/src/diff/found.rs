@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use sagamore_schema::SchemaChange;
 use serde::Serialize;
+use serde_json::Value;
 
 /// One difference between two versions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,6 +22,29 @@ impl Difference {
 
     pub(super) fn incompatible(detail: impl Into<String>) -> Difference {
         Difference { detail: detail.into(), incompatible: true }
+    }
+}
+
+impl From<SchemaChange> for Difference {
+    fn from(change: SchemaChange) -> Difference {
+        let SchemaChange { detail, incompatible } = change;
+        Difference { detail, incompatible }
+    }
+}
+
+/// Returns the differences of two schemas of `what`, either of which may be absent.
+pub(super) fn schema_changes(
+    what: &str,
+    old: Option<&Value>,
+    new: Option<&Value>,
+) -> Vec<Difference> {
+    match (old, new) {
+        (None, None) => Vec::new(),
+        (None, Some(_)) => vec![Difference::compatible(format!("{what} gains a schema"))],
+        (Some(_), None) => vec![Difference::compatible(format!("{what} loses its schema"))],
+        (Some(old), Some(new)) => {
+            sagamore_schema::compare(what, old, new).into_iter().map(Difference::from).collect()
+        }
     }
 }
 

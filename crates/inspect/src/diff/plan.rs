@@ -1,11 +1,14 @@
 //! The differences between two versions of a plan.
 
+use std::collections::BTreeSet;
+
 use sagamore_core::Name;
 use sagamore_core::plan::{Part, Plan, Undo};
 
-use super::found::{Difference, Found};
+use super::found::Difference;
+use super::found::{Found, schema_changes};
 
-/// Returns every difference. A plan has no schemas: none of them is incompatible.
+/// Returns every difference. A change of an event's schema may be incompatible.
 pub fn of_plans(old: &Plan, new: &Plan) -> Vec<Difference> {
     let mut found = Found::default();
     if old.hash() == new.hash() {
@@ -32,6 +35,12 @@ pub fn of_plans(old: &Plan, new: &Plan) -> Vec<Difference> {
     };
     if names(old, new) != names(new, old) {
         found.say("the reactions are written in another order");
+    }
+    let (before, after) = (&old.schemas.events, &new.schemas.events);
+    let events: BTreeSet<&Name> = before.keys().chain(after.keys()).collect();
+    for event in events {
+        let (what, old, new) = (format!("event '{event}'"), before.get(event), after.get(event));
+        found.0.extend(schema_changes(&what, old, new));
     }
     found.0
 }

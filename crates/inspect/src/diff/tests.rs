@@ -148,7 +148,7 @@ fn schemas_may_gain_optional_properties_only() {
     let check = |pointer: &str, value: Value, expected: &[(&str, bool)]| {
         let mut new = old.clone();
         *new.pointer_mut(pointer).expect(pointer) = value;
-        let found = schema::compare("message 'a'", &old, &new);
+        let found = sagamore_schema::compare("message 'a'", &old, &new);
         let found: Vec<(&str, bool)> =
             found.iter().map(|one| (one.detail.as_str(), one.incompatible)).collect();
         assert_eq!(found, expected, "{pointer}");

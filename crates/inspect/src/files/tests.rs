@@ -29,7 +29,7 @@ fn an_invalid_plan_is_reported_with_its_position_and_the_fix() {
         "begins:",
         "begins: []\nends:",
         "9:1: expected keys and values: write KEY: VALUE\n10:1: unknown key 'ends': use one of \
-         name, version, deadlineMs, overdue, begins, reactions",
+         name, version, deadlineMs, overdue, begins, reactions, schemas",
     );
     plan(
         "event: order.created",
@@ -290,4 +290,34 @@ fn a_schema_that_cannot_be_compiled_has_a_place() {
     assert_eq!(places(&text), ["7:3 /schemas/input", "8:14 /schemas/outputs/order.create"]);
     let report = Parsed::parse(&text).expect("the shape is right").report(None);
     assert_eq!(report.problems, check_text(&text).expect_err("violations"));
+}
+
+#[test]
+fn the_schemas_of_events_are_checked_with_their_places() {
+    let plan = |to: &str, expected: &str| {
+        check(PLAN, "version: 1\n", &format!("version: 1\nschemas:\n  events:\n{to}\n"), expected);
+    };
+    plan(
+        "    order.changed: {}",
+        "8:20: schemas.events has 'order.changed', which no reaction emits: remove it, or correct \
+         the name",
+    );
+    plan(
+        "    payment.success:\n      properties: { cents: { type: whole } }",
+        "8:5: schemas.events.payment.success is not a valid JSON Schema: /properties/cents/type: \
+         \"whole\" is not valid under any of the schemas listed in the 'anyOf' keyword",
+    );
+    plan("    payment.success: { $ref: \"other.json\" }", "");
+}
+
+#[test]
+fn violations_have_the_places_of_their_pointers() {
+    let of = |pointer: &str| vec![(pointer.to_owned(), "why".to_owned())];
+    let places = |pointer| {
+        let violations = violations_at(PLAN, of(pointer));
+        violations.iter().map(Violation::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(places("/version"), ["5:10: why"]);
+    assert_eq!(places("/begins/event"), ["12:10: why"]);
+    assert_eq!(places(""), ["4:1: why"]);
 }

@@ -16,6 +16,10 @@ pub(crate) fn of(problem: &Problem, plan: &Plan) -> Pointer {
         Problem::NoReactions { .. } | Problem::TooLarge { .. } | Problem::TooManyStates { .. } => {
             root.key("reactions")
         }
+        Problem::SchemaOfNoEvent { event } | Problem::SchemaIsNoObject { event } => schema(event),
+        Problem::SchemaTooLarge { event, .. } => {
+            event.as_ref().map_or_else(|| root.key("schemas"), schema)
+        }
         Problem::SameName { second, .. } => last_part(plan, second).key("name"),
         Problem::TwoEmitters { event, second, .. } => last_emitted(plan, second, event),
         Problem::OverdueEmitted { event, by } | Problem::Unheard { event, by, .. } => {
@@ -47,6 +51,11 @@ pub(crate) fn of(problem: &Problem, plan: &Plan) -> Pointer {
         | Problem::FailsBesidePivot { failing, failure, .. } => emitted(plan, failing, failure),
         Problem::WaitsForEver { by, lacking, .. } => awaited(plan, by, lacking),
     }
+}
+
+/// Returns the place of an event's schema.
+pub(crate) fn schema(event: &Name) -> Pointer {
+    Pointer::root().keys(&["schemas", "events", event.as_str()])
 }
 
 /// Returns the place of a difference between the plan and a service.

@@ -1,6 +1,6 @@
 //! The keys of a plan.
 
-use super::key::{NAME, NAMES, Shape, U64, VERSION, defaulted, optional, required};
+use super::key::{NAME, NAMES, Shape, Text, U64, VERSION, defaulted, optional, required};
 
 /// A plan.
 pub(crate) static PLAN: Shape = Shape::Object(&[
@@ -19,7 +19,14 @@ pub(crate) static PLAN: Shape = Shape::Object(&[
     ),
     required("begins", BEGINS, "The start of each chain."),
     required("reactions", Shape::List(&REACTION), "The reactions of the services."),
+    optional("schemas", SCHEMAS, "JSON Schemas (2020-12) of the events, each an object."),
 ]);
+
+const SCHEMAS: Shape = Shape::Object(&[optional(
+    "events",
+    Shape::Map(Text::Name, &Shape::Schema),
+    "The schema of each event, by the event's name.",
+)]);
 
 const BEGINS: Shape = Shape::Object(&[
     required("name", NAME, "A name that is unique among the reactions, such as create."),

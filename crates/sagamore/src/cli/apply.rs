@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
+use sagamore_inspect::files;
 use serde_json::{Value, json};
 
 use super::args::{Format, ServerArgs};
@@ -100,6 +101,13 @@ fn print(invocation: &Invocation, result: &RegistrationView, activates: bool) {
     }
 }
 
+/// Reports a rejected file, with the places in the file if the server names parts of it.
 fn complain(path: &Path, error: &Error) {
-    errln!("{}: {}", path.display(), plain::visible(&error.to_string()));
+    let file = path.display();
+    errln!("{file}: {}", plain::visible(&error.to_string()));
+    let Error::Problem { problem, .. } = error else { return };
+    let pointed = problem.errors.iter().map(|of| (of.pointer.clone(), of.detail.clone()));
+    let text = files::bytes(path).unwrap_or_default(); // it was read before
+    let places = files::violations_at(&String::from_utf8_lossy(&text), pointed);
+    places.iter().for_each(|place| errln!("  {file}:{}", plain::visible(&place.to_string())));
 }

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
-use sagamore_core::definition::{self, Definition};
+use sagamore_core::definition;
 use sagamore_core::plan;
 use sagamore_inspect::files::{self, SagaFile};
 use sagamore_inspect::{asyncapi, graph, schemas};
+use serde_json::Value;
 
 use crate::invocation::Invocation;
 use crate::output::Exit;
@@ -36,7 +37,7 @@ enum Drawing {
     Svg,
     /// AsyncAPI 3.0 document in JSON: topics, messages with headers, senders and receivers
     Asyncapi,
-    /// JSON Schemas of a definition's input, messages and outputs, a file each
+    /// JSON Schemas of input, messages and outputs, or of a plan's events, a file each
     Schemas,
 }
 
@@ -51,12 +52,11 @@ pub fn run(invocation: &Invocation, args: &GraphArgs) -> Result<Exit> {
         unreadable => unreadable.into(),
     })?;
     let drawing = match (file, args.output) {
-        (SagaFile::Plan(_), Drawing::Schemas) => {
-            bail!("{}: a plan has no schemas: name a definition", args.file.display())
+        (SagaFile::Plan(plan), Drawing::Schemas) => {
+            write_schemas(schemas::of_plan(&plan), args.folder.as_deref())?
         }
         (SagaFile::Definition(definition), Drawing::Schemas) => {
-            let folder = args.folder.as_deref().unwrap_or(Path::new("."));
-            write_schemas(&definition, folder)?
+            write_schemas(schemas::of_definition(&definition), args.folder.as_deref())?
         }
         (SagaFile::Plan(plan), Drawing::Text) => plan::text(&plan),
         (SagaFile::Plan(plan), Drawing::Mermaid) => plan::mermaid(&plan),
@@ -74,9 +74,9 @@ pub fn run(invocation: &Invocation, args: &GraphArgs) -> Result<Exit> {
 }
 
 /// Writes a file for each schema, and returns their paths, a line each.
-fn write_schemas(definition: &Definition, folder: &Path) -> Result<String> {
-    let mut paths = String::new();
-    for (name, schema) in schemas::of_definition(definition) {
+fn write_schemas(schemas: Vec<(String, Value)>, folder: Option<&Path>) -> Result<String> {
+    let (folder, mut paths) = (folder.unwrap_or(Path::new(".")), String::new());
+    for (name, schema) in schemas {
         let path = folder.join(name);
         let parent = path.parent().unwrap_or(folder);
         std::fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;

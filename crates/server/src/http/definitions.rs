@@ -7,8 +7,9 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use sagamore_core::definition::SchemaPlace;
 use sagamore_core::{Body, Definition, Name};
-use sagamore_engine::ListedDefinition;
+use sagamore_engine::{ListedDefinition, RegistrationError};
 use sagamore_inspect::diff::{self, Difference};
 use sagamore_inspect::{SagaFile, files};
 use serde::Deserialize;
@@ -152,8 +153,8 @@ pub async fn apply(
     payload: Payload,
 ) -> Result<Response, Problem> {
     let Query(ApplyQuery { dry_run }) = query.map_err(|_| body::bad_query())?;
-    let checked = files::text(&payload.0).and_then(files::check_text);
-    let definition = match checked.map_err(Problem::invalid_definition)? {
+    let text = files::text(&payload.0).map_err(Problem::invalid_definition)?;
+    let definition = match files::check_text(text).map_err(Problem::invalid_definition)? {
         SagaFile::Definition(definition) => definition,
         SagaFile::Plan(plan) => {
             let why = format!(
@@ -164,7 +165,16 @@ pub async fn apply(
             return Err(Problem::new(Code::InvalidDefinition, why));
         }
     };
-    let registered = app.handle.apply(definition, dry_run).await?;
+    let registered = app.handle.apply(definition, dry_run).await.map_err(|error| match &error {
+        RegistrationError::Incompatible { changes, .. } => {
+            let pointed = |(place, detail): &(SchemaPlace, String)| {
+                (files::schema_pointer(place), detail.clone())
+            };
+            let errors = files::violations_at(text, changes.iter().map(pointed));
+            Problem::incompatible_schemas(error.to_string(), errors)
+        }
+        _ => error.into(),
+    })?;
     let view = RegistrationView::of(&registered, dry_run);
     if !dry_run {
         let (name, version) = (&view.line.name, view.line.version);

@@ -65,6 +65,8 @@ pub enum Code {
     TooManyVersions,
     /// The output by hand does not fit the step.
     OutputDoesNotFit,
+    /// Another version has other schemas of the same messages.
+    IncompatibleSchemas,
     /// The load limit is reached.
     Busy,
     /// The server cannot store the saga now.
@@ -375,6 +377,16 @@ pub const CATALOGUE: &[Entry] = &[
          the action's output, or belongs to a verb that takes none.",
         "`errors` lists the parts that do not fit, each with its JSON pointer.",
         "Correct the output. Nothing was stored, and the step still waits.",
+    ),
+    entry(
+        Code::IncompatibleSchemas,
+        ("SAGA-0217", 409, "Incompatible schemas"),
+        "A message or an output has another schema in a version that is not retired. Participants \
+         handle the commands of all versions, so a schema may only gain optional fields. Nothing \
+         was stored.",
+        "`errors` lists the changed schemas, each with its JSON pointer, line and column. The verb \
+         `definitions diff` compares stored versions.",
+        "Make new fields optional, give the message another name, or retire the other version.",
     ),
     entry(
         Code::Busy,

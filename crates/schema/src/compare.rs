@@ -5,9 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use sagamore_core::definition::{SchemaPlace, Schemas};
 use serde_json::{Map, Value};
-
-use super::found::Difference;
 
 /// Keywords without an effect on what is valid, and those that are compared by their members.
 const SKIPPED: [&str; 13] = [
@@ -28,16 +27,47 @@ const SKIPPED: [&str; 13] = [
 /// Maximum nesting that is compared, and maximum references that are followed for one schema.
 const DEPTH_MAX: usize = 32;
 
+/// A difference between two schemas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaChange {
+    /// The difference in one sentence.
+    pub detail: String,
+    /// Whether a participant cannot handle the data of both schemas.
+    pub incompatible: bool,
+}
+
+/// Maximum incompatible changes that are reported.
+const INCOMPATIBLE_MAX: usize = 20;
+
+/// Returns the changes of messages and outputs that a participant of both versions cannot handle,
+/// with their places. Data that has no schema in one version is not compared.
+pub fn incompatible(old: &Schemas, new: &Schemas) -> Vec<(SchemaPlace, String)> {
+    let mut found = Vec::new();
+    for (place, schema) in new.all() {
+        let (before, what) = match &place {
+            // callers of a start are no participants: each start names a version
+            SchemaPlace::Input => continue,
+            SchemaPlace::Message(name) => (old.messages.get(name), format!("message '{name}'")),
+            SchemaPlace::Output(name) => (old.outputs.get(name), format!("the output of '{name}'")),
+        };
+        let changes = before.map(|before| compare(&what, before, schema)).unwrap_or_default();
+        let breaks = changes.into_iter().filter(|change| change.incompatible);
+        found.extend(breaks.map(|change| (place.clone(), change.detail)));
+    }
+    found.truncate(INCOMPATIBLE_MAX);
+    found
+}
+
 /// Two schemas under comparison.
 struct Comparison<'a> {
     old: &'a Value,
     new: &'a Value,
     what: &'a str,
-    found: Vec<Difference>,
+    found: Vec<SchemaChange>,
 }
 
 /// Returns the differences of two schemas of `what`.
-pub(super) fn compare(what: &str, old: &Value, new: &Value) -> Vec<Difference> {
+pub fn compare(what: &str, old: &Value, new: &Value) -> Vec<SchemaChange> {
     let mut comparison = Comparison { old, new, what, found: Vec::new() };
     comparison.schemas(old, new, "", 0);
     comparison.found
@@ -112,7 +142,7 @@ impl Comparison<'_> {
             if !is.contains(name.as_str()) {
                 let (what, own) = (self.what, format!("{path}.{name}"));
                 let detail = format!("{what} gains the optional property '{}'", &own[1..]);
-                self.found.push(Difference::compatible(detail));
+                self.found.push(SchemaChange { detail, incompatible: false });
             }
         }
     }
@@ -123,7 +153,7 @@ impl Comparison<'_> {
             "" => format!("{what} {why}"),
             path => format!("{what}: '{path}' {why}"),
         };
-        self.found.push(Difference::incompatible(detail));
+        self.found.push(SchemaChange { detail, incompatible: true });
     }
 }
 
