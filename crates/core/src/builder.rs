@@ -48,6 +48,8 @@ use std::fmt::Display;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::definition::{
     CommandTemplate, Definition, Draft, Error, InputCheck, InputError, Kind, ParticipantContract,
     Patience, Problem, Reference, Repeat, Schemas, Source, Step, misfit,
@@ -68,7 +70,13 @@ pub struct Builder {
     steps: Vec<Written>,
     participants: Vec<(String, WrittenContract)>,
     schemas: Schemas,
+    /// Whether the schemas of the messages' types are part of the definition.
+    has_typed_schemas: bool,
+    input_schema: Option<SchemaOf>,
 }
+
+/// Returns the JSON Schema of a message type, if it has one.
+type SchemaOf = fn() -> Option<Value>;
 
 /// The contract of a participant without a barrier, under construction.
 pub struct Participant<'a> {
@@ -104,6 +112,7 @@ struct Written {
     action: Option<Request>,
     compensation: Option<Request>,
     yields: &'static [&'static str],
+    output_schema: Option<SchemaOf>,
     patience: Patience,
 }
 
@@ -112,6 +121,7 @@ struct Request {
     participant: &'static str,
     message: &'static str,
     fields: BTreeMap<&'static str, Field>,
+    schema: SchemaOf,
 }
 
 impl Definition {
@@ -127,6 +137,8 @@ impl Definition {
             steps: Vec::new(),
             participants: Vec::new(),
             schemas: Schemas::default(),
+            has_typed_schemas: false,
+            input_schema: None,
         }
     }
 }
@@ -144,6 +156,30 @@ impl Builder {
         Builder { deadline: Some(deadline), ..self }
     }
 
+    /// Includes the schemas of all message types with `#[message(schema)]`. They become part of the
+    /// definition's content, so its hash changes. [`Builder::schemas`] takes precedence.
+    ///
+    /// ```
+    /// # extern crate sagamore_core as sagamore;
+    /// # use sagamore_core::{Definition, Message};
+    /// #[derive(Message)]
+    /// #[message(schema)]
+    /// struct Visit {
+    ///     #[message(max_length = 40)]
+    ///     guest: String,
+    /// }
+    /// # #[derive(Message)] #[message(to = "host")] struct Open { guest: String }
+    /// let mut visit = Definition::named("visit").typed_schemas();
+    /// let input = visit.input::<Visit>();
+    /// visit.pivot("open").sends(OpenFrom { guest: input.guest });
+    /// let schema = visit.build()?.schemas.input.clone().unwrap_or_default();
+    /// assert_eq!(schema["properties"]["guest"]["maxLength"], 40);
+    /// # Ok::<(), sagamore_core::definition::Error>(())
+    /// ```
+    pub fn typed_schemas(self) -> Builder {
+        Builder { has_typed_schemas: true, ..self }
+    }
+
     /// Sets the type of the saga's input and returns references to its fields. A start whose input
     /// is not an `M` is rejected.
     pub fn input<M: Message>(&mut self) -> M::From {
@@ -157,6 +193,7 @@ impl Builder {
         check: impl Fn(&str, &M) -> Result<(), E> + Send + Sync + 'static,
     ) -> M::From {
         self.input = M::From::FIELDS;
+        self.input_schema = Some(M::schema);
         // serde reads a message without fields from `null` only, but such a saga accepts any input
         self.input_check = match M::From::FIELDS {
             [] => InputCheck::default(),
@@ -216,8 +253,11 @@ impl Builder {
     ///
     /// # Errors
     /// Returns every problem of the definition.
-    pub fn build(self) -> Result<Definition, Error> {
+    pub fn build(mut self) -> Result<Definition, Error> {
         let mut problems = Vec::new();
+        if self.has_typed_schemas {
+            self.add_typed_schemas();
+        }
         let name = named(&self.name, &mut problems);
         let names: Vec<_> =
             self.steps.iter().map(|step| named(&step.name, &mut problems)).collect();
@@ -253,6 +293,27 @@ impl Builder {
         }
     }
 
+    /// Adds the schemas of message types where none is set. Names are checked with the steps.
+    fn add_typed_schemas(&mut self) {
+        let Schemas { input, messages, outputs } = &mut self.schemas;
+        if input.is_none() {
+            *input = self.input_schema.and_then(|schema| schema());
+        }
+        let add = |to: &mut BTreeMap<Name, Value>, message: &str, schema: SchemaOf| {
+            if let (Ok(name), Some(schema)) = (Name::new(message), schema()) {
+                to.entry(name).or_insert(schema);
+            }
+        };
+        for step in &self.steps {
+            for request in step.action.iter().chain(&step.compensation) {
+                add(messages, request.message, request.schema);
+            }
+            if let (Some(action), Some(schema)) = (&step.action, step.output_schema) {
+                add(outputs, action.message, schema);
+            }
+        }
+    }
+
     fn write(&mut self, name: &str, kind: Kind) -> Named<'_> {
         self.steps.push(Written {
             name: name.to_owned(),
@@ -261,6 +322,7 @@ impl Builder {
             action: None,
             compensation: None,
             yields: &[],
+            output_schema: None,
             patience: Patience::default(),
         });
         Named { steps: &mut self.steps }
@@ -316,6 +378,7 @@ impl<'a> Named<'a> {
         let written = step.written();
         written.action = Some(action);
         written.yields = <<M::Of as Action>::Output as Message>::From::FIELDS;
+        written.output_schema = Some(<M::Of as Action>::Output::schema);
         step
     }
 }
@@ -440,7 +503,8 @@ impl Written {
 
 impl Request {
     fn of<M: Mirror>(message: M, participant: &'static str) -> Request {
-        Request { participant, message: M::Of::NAME, fields: message.into_fields() }
+        let (fields, schema) = (message.into_fields(), M::Of::schema);
+        Request { participant, message: M::Of::NAME, fields, schema }
     }
 
     fn lower(

@@ -70,9 +70,12 @@ pub use typed::Message;
 #[doc(hidden)]
 pub mod __private {
     pub use serde;
+    pub use serde_json::Value;
 
     pub use crate::message::{IntoRefusal, Refusal, is_reserved};
-    pub use crate::typed::{Action, Field, Message, Mirror, Origin, Ref, Undoes};
+    pub use crate::typed::{
+        Action, Field, FieldSchema, JsonSchema, Message, Mirror, Origin, Ref, Undoes, of_fields,
+    };
 
     /// Compares strings in constants.
     pub const fn same(left: &str, right: &str) -> bool {

@@ -6,6 +6,11 @@ use std::marker::PhantomData;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+mod json_schema;
+
+pub use json_schema::{FieldSchema, JsonSchema, of_fields};
 
 /// A named message that is serialized to JSON with fields in camelCase.
 pub trait Message: Serialize + DeserializeOwned + Send + 'static {
@@ -13,6 +18,11 @@ pub trait Message: Serialize + DeserializeOwned + Send + 'static {
     const NAME: &'static str;
     /// The same fields as references, such as `ChargeFrom` for `Charge`.
     type From: Mirror;
+
+    /// Returns the JSON Schema of the fields; `None` without `#[message(schema)]`.
+    fn schema() -> Option<Value> {
+        None
+    }
 }
 
 /// A message's fields as references. A definition fills a message with them. A message without

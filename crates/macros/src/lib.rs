@@ -19,6 +19,9 @@ use proc_macro::TokenStream;
 /// - `#[message(to = "payment", undoes = Charge)]`: the compensation of that action of the same
 ///   participant.
 /// - `#[message(name = "payment.charge.v2")]`: another name on the wire.
+/// - `#[message(schema)]`: the JSON Schema of the fields. The SDK checks an action's output against
+///   it, and a definition with `typed_schemas()` includes it. A field may add keywords:
+///   `#[message(minimum = 1, max_length = 40)]`.
 /// - `#[message(crate = money::sagamore)]`: where the crate `sagamore` is, if not at `::sagamore`.
 ///
 /// Fields are in camelCase on the wire, and unknown ones are ignored. `Charge` also gets

@@ -3,7 +3,10 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
-use syn::{Data, DeriveInput, Error, Field, Fields, Ident, LitStr, Path, Result, Type, Visibility};
+use syn::{
+    Attribute, Data, DeriveInput, Error, Field, Fields, Ident, Lit, LitStr, Path, Result, Token,
+    Type, Visibility,
+};
 
 use crate::root::Root;
 
@@ -15,6 +18,7 @@ struct Options {
     name: Option<LitStr>,
     yields: Option<Type>,
     undoes: Option<Path>,
+    schema: bool,
 }
 
 /// A field, with its name on the wire.
@@ -23,6 +27,7 @@ struct Member<'a> {
     holds: &'a Type,
     vis: &'a Visibility,
     wire: String,
+    attributes: &'a [Attribute],
 }
 
 pub fn expand(input: DeriveInput) -> Result<TokenStream> {
@@ -31,12 +36,15 @@ pub fn expand(input: DeriveInput) -> Result<TokenStream> {
     let root = &options.root;
     let (from, mirror) = mirror(&input, &members, root);
     let (serde, role) = (serde(message, &members, root), role(message, &options)?);
+    let (schema, described) = schema(message, &members, &options)?;
     Ok(quote! {
         #[automatically_derived]
         impl #root::Message for #message {
             const NAME: &'static str = #name;
             type From = #from;
+            #schema
         }
+        #described
         #serde
         #mirror
         #role
@@ -55,10 +63,11 @@ impl Options {
                     Some("name") => options.name = Some(legal(meta.value()?.parse()?)?),
                     Some("yields") => options.yields = Some(meta.value()?.parse()?),
                     Some("undoes") => options.undoes = Some(meta.value()?.parse()?),
+                    Some("schema") => options.schema = true,
                     _ => {
                         let wanted =
-                            "write `to = \"..\"`, `yields = ..`, `undoes = ..`, `name = \"..\"` or \
-                             `crate = ..`";
+                            "write `to = \"..\"`, `yields = ..`, `undoes = ..`, `name = \"..\"`, \
+                             `schema` or `crate = ..`";
                         return Err(meta.error(wanted));
                     }
                 }
@@ -125,6 +134,7 @@ fn member(field: &Field) -> Option<Member<'_>> {
         holds: &field.ty,
         vis: &field.vis,
         wire: camel_case(&ident.unraw().to_string()),
+        attributes: &field.attrs,
     })
 }
 
@@ -202,6 +212,95 @@ fn mirror(input: &DeriveInput, members: &[Member<'_>], root: &Root) -> (Ident, T
         }
     };
     (from, mirror)
+}
+
+/// Returns the method of `Message` and the impl of `JsonSchema` of a message with a schema.
+fn schema(
+    message: &Ident,
+    members: &[Member<'_>],
+    options: &Options,
+) -> Result<(TokenStream, TokenStream)> {
+    let root = &options.root;
+    let mut fields = Vec::with_capacity(members.len());
+    for Member { holds, wire, attributes, .. } in members {
+        let keywords = keywords(attributes, root)?;
+        if let (Some(keyword), false) = (keywords.first(), options.schema) {
+            let wanted = "a field has keywords only in a message with `#[message(schema)]`";
+            return Err(Error::new_spanned(&keyword.name, wanted));
+        }
+        let is_complete = keywords.iter().any(|keyword| keyword.wire == "type");
+        let (optional, own) = match is_complete {
+            true => {
+                (quote!(false), quote!(#root::Value::Object(::core::default::Default::default())))
+            }
+            false => (
+                quote!(<#holds as #root::JsonSchema>::OPTIONAL),
+                quote!(<#holds as #root::JsonSchema>::json_schema()),
+            ),
+        };
+        let keywords = keywords.iter().map(|Keyword { wire, value, .. }| quote!((#wire, #value)));
+        fields.push(quote! {
+            #root::FieldSchema {
+                name: #wire,
+                optional: #optional,
+                schema: #own,
+                keywords: ::std::vec![#(#keywords),*],
+            }
+        });
+    }
+    if !options.schema {
+        return Ok((TokenStream::new(), TokenStream::new()));
+    }
+    let method = quote! {
+        fn schema() -> ::core::option::Option<#root::Value> {
+            ::core::option::Option::Some(<Self as #root::JsonSchema>::json_schema())
+        }
+    };
+    let described = quote! {
+        #[automatically_derived]
+        impl #root::JsonSchema for #message {
+            fn json_schema() -> #root::Value {
+                #root::of_fields(::std::vec![#(#fields),*])
+            }
+        }
+    };
+    Ok((method, described))
+}
+
+/// A keyword of a field's schema: `max_length = 40` is `maxLength`.
+struct Keyword {
+    name: Path,
+    wire: String,
+    value: TokenStream,
+}
+
+/// Returns the keywords in the attributes of a field.
+fn keywords(attributes: &[Attribute], root: &Root) -> Result<Vec<Keyword>> {
+    let mut keywords = Vec::new();
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("message")) {
+        attribute.parse_nested_meta(|meta| {
+            let Some(name) = meta.path.get_ident() else {
+                return Err(meta.error("write a keyword of JSON Schema: `max_length = 40`"));
+            };
+            let wire = camel_case(&name.unraw().to_string());
+            let input = meta.value()?;
+            let minus: Option<Token![-]> = input.parse()?;
+            let value: Lit = input.parse()?;
+            let value = match value {
+                Lit::Int(value) => {
+                    let digits = value.base10_digits();
+                    let sign = if minus.is_some() { "-" } else { "" };
+                    let parsed = format!("{sign}{digits}").parse::<i64>();
+                    let value = parsed.map_err(|why| Error::new(value.span(), why))?;
+                    quote!(#root::Value::from(#value))
+                }
+                value => quote!(#root::Value::from(#minus #value)),
+            };
+            keywords.push(Keyword { name: meta.path, wire, value });
+            Ok(())
+        })?;
+    }
+    Ok(keywords)
 }
 
 /// Returns the impl of `Action` or `Undoes`, or nothing.

@@ -6,12 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use sagamore_core::message::IntoRefusal;
-use sagamore_core::typed::{Action, Undoes};
+use sagamore_core::typed::{Action, Message, Undoes};
 use sagamore_core::{Body, Refusal};
 use sagamore_database::Tx;
+use sagamore_schema::CompiledSchema;
 use serde::Serialize;
 
-use crate::decided::Decided;
+use crate::decided::{Decided, Fault};
 use crate::keys::CommandKeys;
 
 /// A handler as a future. It does nothing before it is polled.
@@ -82,6 +83,34 @@ pub(crate) enum Unreadable {
     Panic(String),
 }
 
+/// The schema of an action's output, compiled once.
+struct OutputSchema {
+    message: &'static str,
+    schema: CompiledSchema,
+}
+
+impl OutputSchema {
+    /// Compiles the schema of the output's type, if it has one.
+    fn of<C: Action>() -> Option<Arc<OutputSchema>> {
+        let (message, schema) = (C::NAME, <C::Output as Message>::schema()?);
+        let schema = CompiledSchema::new(&schema).unwrap_or_else(|why| {
+            panic!("declare service: the schema of the output of '{message}': {why}")
+        });
+        Some(Arc::new(OutputSchema { message, schema }))
+    }
+
+    /// Turns an output that does not fit into a fault, so that nothing of it is stored.
+    fn check(&self, decided: Decided<Body, Refusal>) -> Decided<Body, Refusal> {
+        if let Ok(Ok(output)) = &decided {
+            self.schema.check(output).map_err(|misfits| {
+                let message = self.message;
+                Fault::new(format!("the output of '{message}' does not fit its schema: {misfits}"))
+            })?;
+        }
+        decided
+    }
+}
+
 /// Erases the types of an action's handler.
 pub(crate) fn action<C, F, Fut, R>(handler: F) -> Handler
 where
@@ -90,13 +119,19 @@ where
     Fut: Future<Output = Decided<C::Output, R>> + Send + 'static,
     R: IntoRefusal + Send + 'static,
 {
-    let handler = Arc::new(handler);
+    let (handler, schema) = (Arc::new(handler), OutputSchema::of::<C>());
     let run =
         move |tx: Tx, body: &Body, keys: &mut CommandKeys<'_>| -> Result<Running, Unreadable> {
             let command: C = read_body(body)?;
             keys.read(&command);
-            let handler = Arc::clone(&handler);
-            Ok(Box::pin(async move { erase(handler(tx, command).await) }))
+            let (handler, schema) = (Arc::clone(&handler), schema.clone());
+            Ok(Box::pin(async move {
+                let decided = erase(handler(tx, command).await);
+                match schema {
+                    Some(schema) => schema.check(decided),
+                    None => decided,
+                }
+            }))
         };
     Handler::Action { run: Arc::new(run), check: |body| read_body::<C>(body).map(drop) }
 }

@@ -226,3 +226,41 @@ async fn a_chain_starts_through_the_outbox() {
         (StartOutcome::New, event)
     );
 }
+
+#[derive(Message)]
+#[message(to = "teller", yields = Paid)]
+struct PayOut {
+    cents: i64,
+}
+
+#[derive(Message)]
+#[message(schema)]
+struct Paid {
+    #[message(minimum = 1)]
+    cents: i64,
+}
+
+/// The schema comes from the type of the output.
+#[tokio::test]
+async fn an_output_that_does_not_fit_its_schema_is_a_fault_and_stores_nothing() {
+    const MIGRATIONS: &[Migration] =
+        &[Migration::new("0001", "CREATE TABLE paid (cents BIGINT NOT NULL)")];
+    async fn pay(tx: Tx, PayOut { cents }: PayOut) -> Decided<Paid, Never> {
+        tx.execute("INSERT INTO paid (cents) VALUES ($1)", (cents,)).await?;
+        done(Paid { cents })
+    }
+    let teller = TestService::of(Service::named("teller").migrations(MIGRATIONS).action(pay)).await;
+    let wrong = teller.send(PayOut { cents: 0 }).await;
+    let fault = wrong.fault();
+    assert!(fault.contains("teller.pay-out") && fault.contains("/cents"), "{fault}");
+    assert!(!fault.contains(": 0"), "the value is not shown: {fault}");
+    let rows = async |sql: &str| {
+        let rows = teller.database().query(sql, ()).await.expect(sql);
+        rows[0].get::<i64>(0).expect("a count")
+    };
+    assert_eq!(rows("SELECT count(*) FROM paid").await, 0, "the handler's write is rolled back");
+    let stored = "SELECT count(*) FROM barrier WHERE status IN ('done', 'refused')";
+    assert_eq!(rows(stored).await, 0);
+    assert_eq!(teller.send(PayOut { cents: 1 }).await.done().cents, 1);
+    assert_eq!(rows("SELECT count(*) FROM paid").await, 1);
+}

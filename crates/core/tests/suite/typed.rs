@@ -271,3 +271,116 @@ fn a_key_is_taken_from_the_input() {
     let problems = saga.build().unwrap_err().problems;
     assert_eq!(problems, [Problem::KeyOfStep { step: "book-room".into() }]);
 }
+
+mod schemas {
+    use std::collections::BTreeMap;
+
+    use sagamore_core::typed::JsonSchema;
+    use sagamore_core::{Definition, Message};
+    use serde_json::{Value, json};
+
+    struct Moment;
+
+    impl serde::Serialize for Moment {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_str("now")
+        }
+    }
+
+    impl<'de> serde::Deserialize<'de> for Moment {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            <String as serde::Deserialize>::deserialize(deserializer).map(|_| Moment)
+        }
+    }
+
+    #[derive(Message)]
+    #[message(schema)]
+    struct Line {
+        #[message(pattern = "^[A-Z]+$")]
+        sku: String,
+        #[message(minimum = -1, exclusive_maximum = 5_000_000_000)]
+        count: i64,
+    }
+
+    #[derive(Message)]
+    #[message(schema, to = "stock", yields = Line)]
+    struct Reserve {
+        order_lines: Vec<Line>,
+        note: Option<String>,
+        #[message(type = "string", format = "date-time")]
+        at: Moment,
+        small: u8,
+        by_name: BTreeMap<String, bool>,
+    }
+
+    #[derive(Message)]
+    #[message(schema, to = "stock", undoes = Reserve)]
+    struct Release;
+
+    #[derive(Message)]
+    struct Order {
+        order_lines: Vec<Line>,
+        note: Option<String>,
+        at: Moment,
+        small: u8,
+        by_name: BTreeMap<String, bool>,
+    }
+
+    fn order(typed: bool) -> Definition {
+        let mut saga = Definition::named("order");
+        if typed {
+            saga = saga.typed_schemas();
+        }
+        let input = saga.input::<Order>();
+        let reserve = ReserveFrom {
+            order_lines: input.order_lines,
+            note: input.note,
+            at: input.at,
+            small: input.small,
+            by_name: input.by_name,
+        };
+        saga.step("reserve").sends(reserve).undone_by::<Release>();
+        saga.build().unwrap()
+    }
+
+    #[test]
+    fn a_message_describes_its_fields() {
+        let line = json!({
+            "type": "object",
+            "required": ["sku", "count"],
+            "properties": {
+                "sku": { "type": "string", "pattern": "^[A-Z]+$" },
+                "count": { "type": "integer", "minimum": -1, "exclusiveMaximum": 5_000_000_000_i64 },
+            },
+        });
+        let expected = json!({
+            "type": "object",
+            "required": ["orderLines", "at", "small", "byName"],
+            "properties": {
+                "orderLines": { "type": "array", "items": line },
+                "note": { "anyOf": [{ "type": "string" }, { "type": "null" }] },
+                "at": { "type": "string", "format": "date-time" },
+                "small": { "type": "integer", "minimum": 0, "maximum": 255 },
+                "byName": { "type": "object", "additionalProperties": { "type": "boolean" } },
+            },
+        });
+        assert_eq!(Reserve::schema(), Some(expected));
+        assert_eq!(Line::json_schema(), Line::schema().unwrap());
+        assert_eq!(Release::schema(), Some(json!({ "type": "object", "properties": {} })));
+        assert_eq!((Order::schema(), <()>::schema()), (None::<Value>, None));
+    }
+
+    #[test]
+    fn a_definition_carries_the_schemas_of_its_types_if_it_says_so() {
+        let (plain, typed) = (order(false), order(true));
+        assert!(plain.schemas.is_empty());
+        assert_eq!(typed.schemas.input, None, "the type has no schema");
+        let messages: Vec<&str> =
+            typed.schemas.messages.keys().map(|message| message.as_str()).collect();
+        assert_eq!(messages, ["stock.release", "stock.reserve"]);
+        let outputs: Vec<&str> =
+            typed.schemas.outputs.keys().map(|message| message.as_str()).collect();
+        assert_eq!(outputs, ["stock.reserve"]);
+        assert_ne!(plain.hash(), typed.hash());
+    }
+}
