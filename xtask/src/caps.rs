@@ -23,7 +23,7 @@ const CAPS: &[Cap] = &[
     Cap { covers: |path| path.ends_with(".rs"), lines_max: 600, of: Scope::Each },
     Cap {
         covers: |path| path.starts_with("crates/macros/src/"),
-        lines_max: 580,
+        lines_max: 680,
         of: Scope::All("crates/macros/src"),
     },
     Cap { covers: |path| path == "e2e/outside/src/main.rs", lines_max: 120, of: Scope::Each },
@@ -78,10 +78,10 @@ mod tests {
                     "xtask/src/b.rs: 800 lines, at most 600 allowed",
                 ],
             ),
-            (&[("crates/macros/src/lib.rs", 130), ("crates/macros/src/message.rs", 450)], &[]),
+            (&[("crates/macros/src/lib.rs", 130), ("crates/macros/src/message.rs", 550)], &[]),
             (
-                &[("crates/macros/src/lib.rs", 131), ("crates/macros/src/message.rs", 450)],
-                &["crates/macros/src: 581 lines, at most 580 allowed"],
+                &[("crates/macros/src/lib.rs", 131), ("crates/macros/src/message.rs", 550)],
+                &["crates/macros/src: 681 lines, at most 680 allowed"],
             ),
             (&[("crates/macros/tests/derive.rs", 300)], &[]),
             (&[("ARCHITECTURE.md", 201)], &["ARCHITECTURE.md: 201 lines, at most 200 allowed"]),

@@ -188,7 +188,8 @@ mod tests {
         let draft = serde_json::json!({
             "name": "toy", "version": version, "input": [],
             "steps": [{
-                "name": "act", "kind": "pivot", "action": { "participant": "a", "message": "a.act" },
+                "name": "act", "kind": "pivot",
+                "action": { "participant": "a", "message": "a.act" },
             }],
         });
         let draft = serde_json::from_value(draft).expect("a draft");

@@ -123,8 +123,8 @@ pub fn check_json(text: &str) -> Result<SagaFile, Vec<Violation>> {
     Parsed::of(Tree::json(text)?)?.check()
 }
 
-/// Returns the violations at these JSON pointers with their places in the text of a saga file. Empty
-/// if the text is neither YAML nor JSON.
+/// Returns the violations at these JSON pointers with their places in the text of a saga file.
+/// Empty if the text is neither YAML nor JSON.
 pub fn violations_at(text: &str, of: impl IntoIterator<Item = (String, String)>) -> Vec<Violation> {
     let finding = |(pointer, detail)| Finding::new(Pointer::parsed(pointer), detail);
     let findings = of.into_iter().map(finding).collect();

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use crate::body::Body;
 use crate::id::{Name, SagaId};
 
-/// A type whose JSON has a schema. Implement it for the types of fields that serde derives, or write
-/// the field's keywords in full: `#[message(type = "string", format = "date-time")]`.
+/// A type whose JSON has a schema. Implement it for the types of fields that serde derives, or
+/// write the field's keywords in full: `#[message(type = "string", format = "date-time")]`.
 ///
 /// ```
 /// # extern crate sagamore_core as sagamore;

@@ -350,7 +350,9 @@ mod schemas {
             "required": ["sku", "count"],
             "properties": {
                 "sku": { "type": "string", "pattern": "^[A-Z]+$" },
-                "count": { "type": "integer", "minimum": -1, "exclusiveMaximum": 5_000_000_000_i64 },
+                "count": {
+                    "type": "integer", "minimum": -1, "exclusiveMaximum": 5_000_000_000_i64,
+                },
             },
         });
         let expected = json!({

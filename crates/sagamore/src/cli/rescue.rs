@@ -1,4 +1,5 @@
-//! `retry`, `skip`, `resolve` and `compensate`: an operator's decision about a waiting step or chain.
+//! `retry`, `skip`, `resolve` and `compensate`: an operator's decision about a waiting step or
+//! chain.
 
 use anyhow::{Result, bail};
 use clap::Args;

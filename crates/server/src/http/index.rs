@@ -6,7 +6,7 @@ POST /api/v1/sagas                      start any saga: {\"definition\", \"key\"
 GET  /api/v1/sagas                      list: ?status= &style= &definition= &key= &limit= &cursor= \
 (or &after=ID)\n\
 GET  /api/v1/sagas/{id}                 one saga with its steps and journal\n\
-POST /api/v1/sagas/{id}/cancel          also: retry, skip, resolve, compensate with {\"step\", \"reason\"}\n\
+POST /api/v1/sagas/{id}/cancel          also: retry, skip, resolve, compensate\n\
 GET  /api/v1/definitions                stored definitions: ?limit= &after=NAME@VERSION\n\
 POST /api/v1/definitions                register YAML or JSON: ?dryRun=true checks it\n\
 POST /api/v1/definitions/{name}/{version}/activate   also: retire; GET without a verb shows it\n\
