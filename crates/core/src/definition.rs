@@ -1,6 +1,7 @@
 //! The definition of a saga: validated data, from the typed builder, YAML or a test.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +73,28 @@ impl Definition {
     /// Adds a check of starts to the definition.
     pub(crate) fn checking(self, input_check: InputCheck) -> Definition {
         Definition { input_check, ..self }
+    }
+
+    /// Attaches the check of data against the definition's schemas. Without it, only core's own
+    /// rules apply.
+    pub fn with_schema_check(self, check: Arc<dyn SchemaCheck>) -> Definition {
+        Definition { schema_check: AttachedCheck::of(check), ..self }
+    }
+
+    /// Returns whether data is checked against all schemas: the check is attached, or there are no
+    /// schemas.
+    pub fn checks_schemas(&self) -> bool {
+        self.schema_check.is_attached() || self.schemas.is_empty()
+    }
+
+    /// Checks an action's output against its schema. A later reply to the same command has the same
+    /// output, so an output that does not fit needs a person.
+    ///
+    /// # Errors
+    /// Returns the parts that do not fit.
+    pub fn check_output(&self, step: usize, output: &Body) -> Result<(), Misfits> {
+        let message = &self.steps[step].action.message;
+        self.schema_check.check_output(message, output)
     }
 
     /// Checks that the input is a JSON object with every field that the definition names.

@@ -4,7 +4,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Definition;
 use crate::body::Body;
 use crate::id::Name;
 
@@ -44,31 +43,19 @@ pub trait SchemaCheck: Send + Sync {
 #[derive(Clone, Default)]
 pub(super) struct AttachedCheck(Option<Arc<dyn SchemaCheck>>);
 
-impl Definition {
-    /// Attaches the check of data against the definition's schemas. Without it, only core's own
-    /// rules apply.
-    pub fn with_schema_check(self, check: Arc<dyn SchemaCheck>) -> Definition {
-        Definition { schema_check: AttachedCheck(Some(check)), ..self }
-    }
-
-    /// Returns whether data is checked against all schemas: the check is attached, or there are no
-    /// schemas.
-    pub fn checks_schemas(&self) -> bool {
-        self.schema_check.0.is_some() || self.schemas.is_empty()
-    }
-
-    /// Checks an action's output against its schema. A later reply to the same command has the same
-    /// output, so an output that does not fit needs a person.
-    ///
-    /// # Errors
-    /// Returns the parts that do not fit.
-    pub fn check_output(&self, step: usize, output: &Body) -> Result<(), Misfits> {
-        let message = &self.steps[step].action.message;
-        self.schema_check.0.as_ref().map_or(Ok(()), |check| check.check_output(message, output))
-    }
-}
-
 impl AttachedCheck {
+    pub fn of(check: Arc<dyn SchemaCheck>) -> AttachedCheck {
+        AttachedCheck(Some(check))
+    }
+
+    pub fn is_attached(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub fn check_output(&self, message: &Name, output: &Body) -> Result<(), Misfits> {
+        self.0.as_ref().map_or(Ok(()), |check| check.check_output(message, output))
+    }
+
     pub fn check_input(&self, input: &Body) -> Result<(), Misfits> {
         self.0.as_ref().map_or(Ok(()), |check| check.check_input(input))
     }
