@@ -184,7 +184,8 @@ fn a_permanently_rejected_command_is_set_aside() {
     let Command { key, attempt, .. } = play.commands[0].clone();
     let rejected = Input::Rejected { key, attempt, reason: "too large".into(), lasts: true };
     assert_eq!(play.input(&rejected).unwrap(), ["flight setAside", "stuck"]);
-    assert_eq!(allowed(&play), verbs("flight"));
+    let compensate = Allowed::Rescue { step: name("flight"), verb: Verb::Compensate };
+    assert_eq!(allowed(&play), [verbs("flight"), vec![compensate]].concat());
     let mut play = Play::of(trip());
     play.start();
     play.action("flight", ticket("flight")).unwrap();
