@@ -120,7 +120,7 @@ fn too_large(name: &str) -> Defect {
 }
 
 /// Returns the stated outcome; `None` if there is none.
-fn stated(headers: &HeaderMap) -> Result<Option<&str>, Defect> {
+pub(crate) fn stated(headers: &HeaderMap) -> Result<Option<&str>, Defect> {
     let mut values = headers.get_all(OUTCOME).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
@@ -130,7 +130,7 @@ fn stated(headers: &HeaderMap) -> Result<Option<&str>, Defect> {
 }
 
 /// Returns the delay in seconds. A date is ignored, because clocks may differ.
-fn delay(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn delay(headers: &HeaderMap) -> Option<Duration> {
     let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(PENDING_MAX))
 }

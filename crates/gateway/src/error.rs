@@ -9,9 +9,17 @@ pub enum Error {
     /// The transport failed.
     #[error(transparent)]
     Transport(#[from] TransportError),
-    /// The database of sent commands failed.
-    #[error("the database of sent commands: {0}")]
+    /// The gateway's database failed.
+    #[error("the gateway's database: {0}")]
     Database(#[from] DatabaseError),
+    /// An event's plan is unknown, perhaps because another process has just registered it.
+    #[error("version {version} of the plan of chain {chain} is unknown: register it with `apply`")]
+    UnknownPlan {
+        /// The chain.
+        chain: String,
+        /// The version in the event.
+        version: u32,
+    },
     /// The participant's URL cannot be called.
     #[error(transparent)]
     Binding(#[from] crate::binding::Unfit),
@@ -25,6 +33,7 @@ impl Error {
             Error::Transport(TransportError::UnknownTopic(_)) => true,
             Error::Transport(error) => error.is_transient(),
             Error::Database(error) => error.is_transient(),
+            Error::UnknownPlan { .. } => true,
             Error::Binding(_) => false,
         }
     }

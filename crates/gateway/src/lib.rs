@@ -1,7 +1,8 @@
 //! The gateway: participants that are HTTP services.
 //!
 //! A [`Gateway`] consumes the commands of one participant, sends each as an HTTP request, and
-//! publishes the response as the reply. It has no barrier: a crash repeats a request. It knows
+//! publishes the response as the reply. A [`Reactor`] does the same with the events of a
+//! choreography. The gateway has no barrier: a crash repeats a request. It knows
 //! neither engine nor SDK. The outcome of each response is one table in `answer.rs`.
 
 mod error;
@@ -25,11 +26,18 @@ mod sent;
 
 mod gateway;
 
+pub mod plans;
+mod reaction;
+mod reaction_store;
+mod reactor;
+
 pub use binding::{Binding, Egress, Endpoint};
 pub use contract::{ContractResult, Contracts, KnownContracts, Participants, strictest};
 pub use error::Error;
 pub use gateway::{Gateway, Options};
 pub use outcome::Defect;
+pub use plans::Plans;
+pub use reactor::Reactor;
 pub use reply::{LateReplies, ReplyError};
 pub use signature::Secret;
 pub use token::{BadToken, Permit, ReplyKeys};

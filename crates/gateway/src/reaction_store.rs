@@ -1,0 +1,284 @@
+//! The table of reactions: one row per chain and reaction, with its state and the time of its next
+//! work.
+//!
+//! **Invariant:** the offset of an event is committed after its rows are. Work is done from the
+//! rows alone, so a crash repeats it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sagamore_core::{Horizon, Name, SagaId, Timestamp};
+use sagamore_database::port::Dialect;
+use sagamore_database::{Database, Error, Migration, Row, Tx};
+
+use crate::reaction::Reaction;
+
+const MIGRATIONS: &[Migration] = &[Migration::new(
+    "0001-reaction",
+    "CREATE TABLE gateway_reaction (
+        chain TEXT NOT NULL,
+        step TEXT NOT NULL,
+        participant TEXT NOT NULL,
+        state TEXT NOT NULL,
+        due_at BIGINT,
+        attempts BIGINT NOT NULL,
+        why TEXT,
+        begun_at BIGINT NOT NULL,
+        PRIMARY KEY (chain, step)
+    );
+    CREATE INDEX gateway_reaction_due ON gateway_reaction (participant, due_at)
+        WHERE due_at IS NOT NULL;
+    CREATE INDEX gateway_reaction_begun ON gateway_reaction (participant, begun_at, chain)",
+)];
+/// The program's version in the schema.
+const PROGRAM: u32 = 1;
+/// Rows that one page of a removal reads.
+const PAGE: i64 = 500;
+/// The first pause after a failed call, and the longest.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// The key of a reaction.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ReactionKey {
+    pub chain: SagaId,
+    pub step: Name,
+}
+
+/// The reactions of one participant. Clones share the database.
+#[derive(Clone)]
+pub(crate) struct ReactionStore {
+    database: Database,
+    participant: Name,
+}
+
+/// A reaction that is due.
+pub(crate) struct DueReaction {
+    pub key: ReactionKey,
+    pub reaction: Reaction,
+}
+
+/// A removal in progress: reactions of chains that ended long ago, by their age.
+#[derive(Debug)]
+pub(crate) struct ReactionRemoval {
+    horizon: Horizon,
+    after: (i64, String),
+}
+
+impl ReactionStore {
+    /// Creates the table.
+    pub async fn open(database: Database, participant: Name) -> Result<ReactionStore, Error> {
+        database.migrate("gateway_reaction", MIGRATIONS, PROGRAM).await?;
+        Ok(ReactionStore { database, participant })
+    }
+
+    /// Makes the work of a former process due. Only a database of one process has no other one that
+    /// may still do it.
+    pub async fn take_over(&self, now: Timestamp) -> Result<(), Error> {
+        if self.database.dialect() != Dialect::Sqlite {
+            return Ok(());
+        }
+        let sql = "UPDATE gateway_reaction SET due_at = $2
+            WHERE participant = $1 AND due_at IS NOT NULL";
+        let open = self.database.begin().await?;
+        open.tx().execute(sql, (self.participant.as_str(), now.0)).await?;
+        open.commit().await
+    }
+
+    /// Changes the reactions of events in one transaction, in the order of their keys. A reaction
+    /// with work that was at rest becomes due.
+    pub async fn receive(
+        &self,
+        events: BTreeMap<ReactionKey, Vec<Change<'_>>>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let open = self.database.begin().await?;
+        let tx = open.tx();
+        for (key, changes) in events {
+            let mut reaction = match self.locked(&tx, &key).await? {
+                Some(reaction) => reaction,
+                None => {
+                    let Some(new) = changes.first().map(|first| (first.new)()) else { continue };
+                    self.insert(&tx, &key, &new, now).await?;
+                    self.locked(&tx, &key).await?.ok_or_else(|| missing(&key))?
+                }
+            };
+            let mut is_due = false;
+            for change in changes {
+                is_due = (change.apply)(&mut reaction);
+            }
+            let due_at = is_due.then_some(now.0);
+            let sql = "UPDATE gateway_reaction SET state = $3, due_at = coalesce(due_at, $4)
+                WHERE chain = $1 AND step = $2";
+            let row = (key.chain.as_str(), key.step.as_str(), json(&reaction), due_at);
+            tx.execute(sql, row).await?;
+        }
+        open.commit().await
+    }
+
+    /// Changes a reaction whose work is being done, and returns it. It stays leased while there is
+    /// more work.
+    pub async fn update(
+        &self,
+        key: &ReactionKey,
+        lease_until: Timestamp,
+        change: impl FnOnce(&mut Reaction) -> bool,
+    ) -> Result<Reaction, Error> {
+        let open = self.database.begin().await?;
+        let tx = open.tx();
+        let mut reaction = self.locked(&tx, key).await?.ok_or_else(|| missing(key))?;
+        let due_at = change(&mut reaction).then_some(lease_until.0);
+        let sql = "UPDATE gateway_reaction SET state = $3, due_at = $4, attempts = 0, why = NULL
+            WHERE chain = $1 AND step = $2";
+        let row = (key.chain.as_str(), key.step.as_str(), json(&reaction), due_at);
+        tx.execute(sql, row).await?;
+        open.commit().await?;
+        Ok(reaction)
+    }
+
+    /// Postpones a reaction whose call had no result. Returns the pause and the failed attempts.
+    pub async fn postpone(
+        &self,
+        key: &ReactionKey,
+        why: &str,
+        delay: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<(Duration, i64), Error> {
+        let open = self.database.begin().await?;
+        let count = "UPDATE gateway_reaction SET attempts = attempts + 1, why = $3
+            WHERE chain = $1 AND step = $2 RETURNING attempts";
+        let (chain, step) = (key.chain.as_str(), key.step.as_str());
+        let rows = open.tx().query(count, (chain, step, why)).await?;
+        let attempts: i64 = rows.first().ok_or_else(|| missing(key))?.get(0)?;
+        let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(16);
+        let pause = PAUSE_MIN.saturating_mul(1 << doublings).min(PAUSE_MAX);
+        let pause = pause.mul_f64(1.0 - fastrand::f64() / 2.0).max(delay.unwrap_or_default());
+        let sql = "UPDATE gateway_reaction SET due_at = $3 WHERE chain = $1 AND step = $2";
+        open.tx().execute(sql, (chain, step, now.plus(pause).0)).await?;
+        open.commit().await?;
+        Ok((pause, attempts))
+    }
+
+    /// Leases at most `limit` reactions that are due.
+    pub async fn take_due(
+        &self,
+        now: Timestamp,
+        lease_until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<DueReaction>, Error> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let due = self.database.dialect().text(
+            "SELECT chain, step, state FROM gateway_reaction
+             WHERE participant = $1 AND due_at <= $2 ORDER BY due_at LIMIT $3
+             {FOR UPDATE SKIP LOCKED}",
+        );
+        let open = self.database.begin().await?;
+        let tx = open.tx();
+        let rows = tx.query(&due, (self.participant.as_str(), now.0, limit)).await?;
+        let mut reactions = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let (chain, step): (String, String) = (row.get(0)?, row.get(1)?);
+            let sql = "UPDATE gateway_reaction SET due_at = $3 WHERE chain = $1 AND step = $2";
+            tx.execute(sql, (chain.as_str(), step.as_str(), lease_until.0)).await?;
+            match read(row, &chain, &step) {
+                Some(reaction) => reactions.push(reaction),
+                // it is due again when the lease ends: another program may be able to read it
+                None => tracing::error!(chain, step, "cannot read a stored reaction"),
+            }
+        }
+        open.commit().await?;
+        Ok(reactions)
+    }
+
+    /// Removes one page of the rows that a horizon covers. Returns whether there may be more.
+    pub async fn sweep(&self, removal: &mut ReactionRemoval) -> Result<bool, Error> {
+        let sql = "SELECT chain, begun_at FROM gateway_reaction
+            WHERE participant = $1 AND begun_at < $2
+                AND (begun_at > $3 OR (begun_at = $3 AND chain > $4))
+            ORDER BY begun_at, chain LIMIT $5";
+        let before = removal.horizon.started_before.0;
+        let (at, chain) = removal.after.clone();
+        let open = self.database.begin().await?;
+        let participant = self.participant.as_str();
+        let rows = open.tx().query(sql, (participant, before, at, chain, PAGE)).await?;
+        for row in &rows {
+            let chain: String = row.get(0)?;
+            if removal.covers(&chain) {
+                let sql = "DELETE FROM gateway_reaction WHERE chain = $1 AND participant = $2";
+                open.tx().execute(sql, (chain.as_str(), participant)).await?;
+            }
+            removal.after = (row.get(1)?, chain);
+        }
+        open.commit().await?;
+        Ok(rows.len() as i64 == PAGE)
+    }
+
+    async fn insert(
+        &self,
+        tx: &Tx,
+        key: &ReactionKey,
+        new: &Reaction,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let sql = "INSERT INTO gateway_reaction
+                (chain, step, participant, state, attempts, begun_at)
+            VALUES ($1, $2, $3, $4, 0, $5) ON CONFLICT (chain, step) DO NOTHING";
+        let (chain, step) = (key.chain.as_str(), key.step.as_str());
+        tx.execute(sql, (chain, step, self.participant.as_str(), json(new), now.0)).await?;
+        Ok(())
+    }
+
+    /// Reads a reaction and locks its row.
+    async fn locked(&self, tx: &Tx, key: &ReactionKey) -> Result<Option<Reaction>, Error> {
+        let sql = self.database.dialect().text(
+            "SELECT chain, step, state FROM gateway_reaction WHERE chain = $1 AND step = $2
+             {FOR UPDATE}",
+        );
+        let rows = tx.query(&sql, (key.chain.as_str(), key.step.as_str())).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let state: String = row.get(2)?;
+        serde_json::from_str(&state)
+            .map(Some)
+            .map_err(|_| Error::Column { column: "state".to_owned(), wanted: "a reaction" })
+    }
+}
+
+/// A change of a reaction by an event.
+pub(crate) struct Change<'a> {
+    /// Creates the reaction, if this is its first event.
+    pub new: Box<dyn Fn() -> Reaction + Send + 'a>,
+    /// Applies the event. Returns whether there is work.
+    pub apply: Box<dyn FnOnce(&mut Reaction) -> bool + Send + 'a>,
+}
+
+impl ReactionRemoval {
+    /// Creates the removal that a horizon allows.
+    pub fn of(horizon: Horizon) -> ReactionRemoval {
+        let from = horizon.started_from.map_or(i64::MIN, |from| from.0.saturating_sub(1));
+        ReactionRemoval { horizon, after: (from, String::new()) }
+    }
+
+    fn covers(&self, chain: &str) -> bool {
+        let Horizon { definitions, but, .. } = &self.horizon;
+        let plan = chain.split_once(':').map(|(plan, _)| plan);
+        definitions.iter().any(|covered| Some(covered.as_str()) == plan)
+            && !but.iter().any(|saved| saved.as_str() == chain)
+    }
+}
+
+fn json(reaction: &Reaction) -> String {
+    serde_json::to_string(reaction).expect("a reaction serializes to JSON")
+}
+
+fn missing(key: &ReactionKey) -> Error {
+    Error::Conflict(format!("reaction '{}' of chain {} was just removed", key.step, key.chain))
+}
+
+fn read(row: &Row, chain: &str, step: &str) -> Option<DueReaction> {
+    let state: String = row.get(2).ok()?;
+    let key = ReactionKey { chain: chain.parse().ok()?, step: step.parse().ok()? };
+    Some(DueReaction { key, reaction: serde_json::from_str(&state).ok()? })
+}

@@ -1,0 +1,181 @@
+//! Receiving: available events become stored reactions or dead letters. Their offsets are committed
+//! after that.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sagamore_core::plan::{Part, Plan, Role};
+use sagamore_core::{Direction, Event, Timestamp};
+use sagamore_transport::wire::{dead_letter, decode_event, decode_horizon, publish_letter};
+use sagamore_transport::{Delivery, Mark, Transport};
+
+use super::Reactor;
+use crate::error::Error;
+use crate::reaction::{Context, Next, Reaction, StoredRecord};
+use crate::reaction_store::{Change, ReactionKey, ReactionRemoval};
+
+/// Maximum events per turn.
+const EVENTS_MAX: usize = 200;
+/// Maximum horizons per turn.
+const HORIZONS_MAX: usize = 10;
+/// The time in which events wait for an unknown version of a plan: another process may have just
+/// registered it.
+const UNKNOWN_MAX: Duration = Duration::from_secs(10);
+
+impl Reactor {
+    /// Takes available events, stores their reactions and commits their offsets.
+    pub(super) async fn receive(&mut self) -> Result<(), Error> {
+        let room = self.concurrency.saturating_sub(self.running.len());
+        let Some(consumer) = &mut self.consumer else { return Ok(()) };
+        if room == 0 {
+            return Ok(());
+        }
+        let polled = consumer.poll(EVENTS_MAX).await;
+        let deliveries = self.or_resubscribe(polled)?;
+        if deliveries.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.take(&deliveries).await {
+            self.consumer = None; // the records are redelivered
+            return Err(error);
+        }
+        let marks = Mark::behind(&deliveries);
+        if let Some(consumer) = &mut self.consumer {
+            let committed = consumer.commit(marks).await;
+            self.or_resubscribe(committed)?;
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
+        let (now, store) = (self.now(), self.store().await?);
+        let (mut events, mut letters) = (Vec::new(), Vec::new());
+        let mut is_any_unknown = false;
+        for delivery in deliveries {
+            let decoded = match &delivery.unreadable {
+                None => decode_event(&delivery.record).map_err(|defect| defect.to_string()),
+                Some(reason) => Err(reason.to_string()),
+            };
+            let event = match decoded {
+                Ok(event) if !self.plans.has_name_of(&event) => continue, // of a foreign plan
+                Ok(event) => event,
+                Err(reason) => {
+                    letters.push((delivery, reason));
+                    continue;
+                }
+            };
+            match self.plans.plan_of(&event) {
+                Some(plan) if !is_of_its_reaction(&plan, &event) => {
+                    letters.push((delivery, "its reaction does not emit it".to_owned()));
+                }
+                Some(plan) => events.push((delivery, event, plan)),
+                None if now.since(*self.unknown_since.get_or_insert(now)) < UNKNOWN_MAX => {
+                    let (chain, version) = (event.chain().to_string(), event.version);
+                    return Err(Error::UnknownPlan { chain, version });
+                }
+                None => {
+                    is_any_unknown = true;
+                    let reason = format!("version {} of its plan is unknown", event.version);
+                    letters.push((delivery, reason));
+                }
+            }
+        }
+        if !is_any_unknown {
+            self.unknown_since = None;
+        }
+        let mut changes: BTreeMap<ReactionKey, Vec<Change<'_>>> = BTreeMap::new();
+        for (delivery, event, plan) in &events {
+            for part in plan.parts().filter(|part| *part.service == self.participant) {
+                if is_triggered(plan, &part, event) {
+                    let key = ReactionKey { chain: event.chain().clone(), step: part.name.clone() };
+                    changes.entry(key).or_default().push(change(delivery, event, plan, part, now));
+                }
+            }
+        }
+        store.receive(changes, now).await?;
+        for (delivery, reason) in letters {
+            bury(self.transport.as_ref(), delivery, &reason).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes one page of reactions of chains that ended long ago, as horizons allow.
+    pub(super) async fn sweep(&mut self) -> Result<(), Error> {
+        if let Some(horizons) = &mut self.horizons {
+            let polled = horizons.poll(HORIZONS_MAX).await;
+            let deliveries = self.or_resubscribe(polled)?;
+            for delivery in &deliveries {
+                match decode_horizon(&delivery.record) {
+                    // a horizon that is acknowledged is one of sagas
+                    Ok((horizon, None)) => self.removal = Some(ReactionRemoval::of(horizon)),
+                    Ok((_, Some(_))) => {}
+                    Err(defect) => tracing::warn!(reason = %defect, "cannot read a horizon"),
+                }
+            }
+            if let Some(horizons) = self.horizons.as_mut().filter(|_| !deliveries.is_empty()) {
+                let committed = horizons.commit(Mark::behind(&deliveries)).await;
+                self.or_resubscribe(committed)?;
+            }
+        }
+        if let Some(mut removal) = self.removal.take()
+            && self.store().await?.sweep(&mut removal).await?
+        {
+            self.removal = Some(removal);
+        }
+        Ok(())
+    }
+}
+
+/// Publishes a dead letter. One that the transport rejects in every form is logged, because
+/// retries would block all later events.
+async fn bury(transport: &dyn Transport, delivery: &Delivery, reason: &str) -> Result<(), Error> {
+    let Delivery { record, partition, offset, .. } = delivery;
+    tracing::warn!(topic = %record.topic, partition, offset, reason, "dead letter");
+    let letter = dead_letter(delivery, reason);
+    match publish_letter(transport, letter).await {
+        Err(error) if error.is_rejection() => {
+            tracing::error!(topic = %record.topic, partition, offset, %error, "lost dead letter");
+        }
+        published => published?,
+    }
+    Ok(())
+}
+
+/// Returns the change of a reaction by an event.
+fn change<'a>(
+    delivery: &'a Delivery,
+    event: &'a Event,
+    plan: &'a Plan,
+    part: Part<'a>,
+    now: Timestamp,
+) -> Change<'a> {
+    let new = move || Reaction::new(event.version, &part);
+    let apply = move |reaction: &mut Reaction| {
+        let context = Context { plan, part, now };
+        reaction.receive(&context, event, StoredRecord::of(&delivery.record));
+        !matches!(reaction.next(&part), Next::Rest)
+    };
+    Change { new: Box::new(new), apply: Box::new(apply) }
+}
+
+fn is_triggered(plan: &Plan, part: &Part<'_>, event: &Event) -> bool {
+    let name = &event.name;
+    part.on.contains(name)
+        || part.never_after.contains(name)
+        || part.undone_on().contains(name)
+        || (part.pivot && plan.overdue.as_ref() == Some(name))
+}
+
+/// Whether the reaction in the event's id is the one that emits it.
+fn is_of_its_reaction(plan: &Plan, event: &Event) -> bool {
+    if plan.overdue.as_ref() == Some(&event.name) {
+        return event.key.step == event.name;
+    }
+    plan.emitter(&event.name).is_some_and(|(part, role)| {
+        let direction = match role {
+            Role::Undone => Direction::Compensation,
+            Role::Success | Role::Failure => Direction::Action,
+        };
+        event.key.step == *part.name && event.key.direction == direction
+    })
+}
