@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 use crate::error::{Error, RegistrationError, StartError};
 use crate::options::Options;
 use crate::registry::{Registry, Selected};
-use crate::store::{DefinitionVersion, Registered, RegistrationMode, Store};
+use crate::store::Store;
+use crate::versions::{Registered, RegistrationMode, StoredVersion};
 
 /// The interval between two polls for changes of other processes.
 const POLL: Duration = Duration::from_millis(400);
@@ -52,7 +53,10 @@ impl Registrar {
     pub async fn open(&self, definitions: Vec<Definition>) -> Result<(), Error> {
         let definitions = attach_all(definitions)?;
         self.clock.sample().await?;
-        self.store.register(&definitions, RegistrationMode::Deploy, self.now(), false).await?;
+        self.store
+            .versions()
+            .register(&definitions, RegistrationMode::Deploy, self.now(), false)
+            .await?;
         for definition in definitions {
             self.create_topics(&definition).await?;
             self.registry.add_built_in(definition);
@@ -69,14 +73,14 @@ impl Registrar {
     ) -> Result<Vec<Registered>, RegistrationError> {
         let definitions = attach_all(definitions)?;
         let now = self.now();
-        let registered = self.store.register(&definitions, mode, now, true).await?;
+        let registered = self.store.versions().register(&definitions, mode, now, true).await?;
         if dry_run {
             return Ok(registered);
         }
         for definition in &definitions {
             self.create_topics(definition).await?;
         }
-        let registered = self.store.register(&definitions, mode, now, false).await?;
+        let registered = self.store.versions().register(&definitions, mode, now, false).await?;
         for definition in definitions {
             let definition = self.registry.add(definition);
             self.registry.mark_ready(definition.hash());
@@ -90,8 +94,8 @@ impl Registrar {
         &self,
         name: &Name,
         version: u32,
-    ) -> Result<DefinitionVersion, RegistrationError> {
-        let activated = self.store.activate(name, version).await?;
+    ) -> Result<StoredVersion, RegistrationError> {
+        let activated = self.store.versions().activate(name, version).await?;
         self.refresh().await?;
         Ok(activated)
     }
@@ -101,8 +105,8 @@ impl Registrar {
         &self,
         name: &Name,
         version: u32,
-    ) -> Result<DefinitionVersion, RegistrationError> {
-        let retired = self.store.retire(name, version, self.now()).await?;
+    ) -> Result<StoredVersion, RegistrationError> {
+        let retired = self.store.versions().retire(name, version, self.now()).await?;
         self.refresh().await?;
         Ok(retired)
     }
@@ -127,11 +131,11 @@ impl Registrar {
     pub async fn refresh(&self) -> Result<(), Error> {
         let mut seen = self.changes_seen.lock().await;
         // a change between the two statements is read again
-        let changes = self.store.definition_changes().await?;
+        let changes = self.store.versions().changes().await?;
         if *seen == Some(changes) {
             return Ok(());
         }
-        self.registry.set_versions(self.store.definition_versions().await?);
+        self.registry.set_versions(self.store.versions().all().await?);
         *seen = Some(changes);
         drop(seen);
         for hash in self.registry.active_but_not_ready() {

@@ -6,6 +6,7 @@ use sagamore_core::saga::IgnoreReason;
 use sagamore_database::Error as DatabaseError;
 
 use crate::unreadable::Unreadable;
+use crate::version_kind::VersionKind;
 
 /// A fault of the engine.
 #[derive(Debug, thiserror::Error)]
@@ -147,24 +148,28 @@ pub enum StartError {
     Unavailable(String),
 }
 
-/// The reason why a definition was not registered, activated or retired. Nothing was stored, unless
-/// the variant says otherwise.
+/// The reason why a definition or plan was not registered, activated or retired. Nothing was
+/// stored, unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistrationError {
     /// The version is stored with other contents.
     #[error(
         "{name} version {version} is registered with other contents: raise the version when the \
-         definition changes"
+         {kind} changes"
     )]
     Changed {
-        /// The name of the definition.
+        /// The kind of contents.
+        kind: VersionKind,
+        /// The name of the definition or plan.
         name: Name,
         /// The version with two contents.
         version: u32,
     },
     /// The version is not stored.
-    #[error("definition '{name}' has no version {version}; its versions: {known}")]
+    #[error("{kind} '{name}' has no version {version}; its versions: {known}")]
     Unknown {
+        /// The kind of contents.
+        kind: VersionKind,
         /// The name in the request.
         name: Name,
         /// The version in the request.
@@ -173,17 +178,21 @@ pub enum RegistrationError {
         known: String,
     },
     /// The version is retired, so it cannot become active.
-    #[error("version {version} of definition '{name}' is retired: apply it again first")]
+    #[error("version {version} of {kind} '{name}' is retired: apply it again first")]
     Retired {
-        /// The name of the definition.
+        /// The kind of contents.
+        kind: VersionKind,
+        /// The name of the definition or plan.
         name: Name,
         /// The retired version.
         version: u32,
     },
-    /// The definition is too large.
-    #[error("definition '{name}' has {bytes} bytes as JSON, more than the limit of {bytes_max}")]
+    /// The definition or plan is too large.
+    #[error("{kind} '{name}' has {bytes} bytes as JSON, more than the limit of {bytes_max}")]
     TooLarge {
-        /// The name of the definition.
+        /// The kind of contents.
+        kind: VersionKind,
+        /// The name of the definition or plan.
         name: Name,
         /// Its version.
         version: u32,
@@ -192,7 +201,7 @@ pub enum RegistrationError {
         /// The limit in bytes.
         bytes_max: usize,
     },
-    /// The stored definitions have reached a bound.
+    /// The stored versions have reached a bound.
     #[error("{0}")]
     TooMany(String),
     /// Participants cannot handle the messages of this version and of a stored one.
@@ -222,6 +231,9 @@ pub enum RegistrationError {
     /// The definition violates a rule.
     #[error(transparent)]
     Invalid(#[from] sagamore_core::definition::Error),
+    /// The plan violates a rule.
+    #[error(transparent)]
+    InvalidPlan(#[from] sagamore_core::plan::Error),
     /// A fault of the engine. The change may be stored, and a repeated request is safe.
     #[error(transparent)]
     Fault(#[from] Error),
@@ -251,7 +263,7 @@ impl From<RegistrationError> for Error {
     fn from(error: RegistrationError) -> Error {
         let text = error.to_string();
         match error {
-            RegistrationError::Changed { name, version } => {
+            RegistrationError::Changed { name, version, .. } => {
                 Error::DefinitionChanged { name, version }
             }
             RegistrationError::Incompatible { .. } => Error::Incompatible(text),
@@ -261,9 +273,65 @@ impl From<RegistrationError> for Error {
             | RegistrationError::TooMany(_) => Error::DefinitionsFull(text),
             RegistrationError::BadSchema { name, errors } => Error::BadSchema { name, errors },
             RegistrationError::Invalid(error) => Error::BadDefinition(error),
+            RegistrationError::InvalidPlan(error) => Error::BadPlan(error),
             RegistrationError::Fault(error) => error,
         }
     }
+}
+
+/// The reason why an event began no chain. Nothing was stored, unless the variant says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    /// No plan begins with the event, or the named version is unknown or retired.
+    #[error("no active plan begins with '{event}'; first events of active plans: {known}")]
+    UnknownEvent {
+        /// The type of the event.
+        event: Name,
+        /// The events that begin chains.
+        known: String,
+    },
+    /// Several plans begin with the event.
+    #[error("several plans begin with '{event}': name one by sagadefinition: {plans}")]
+    SeveralPlans {
+        /// The type of the event.
+        event: Name,
+        /// The plans.
+        plans: String,
+    },
+    /// An attribute or the data is invalid.
+    #[error("{0}")]
+    BadEvent(String),
+    /// The business key is malformed.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// The data is too large.
+    #[error("the data has {bytes} bytes, more than the limit of {bytes_max}")]
+    TooLarge {
+        /// Its size in bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        bytes_max: usize,
+    },
+    /// The client used the id before, for another event.
+    #[error("id '{id}' was used for another event, which began chain {chain}")]
+    OtherEvent {
+        /// The client's id.
+        id: String,
+        /// The chain of the first request.
+        chain: SagaId,
+    },
+    /// The chain exists with another first event.
+    #[error("chain {0} was begun by another event")]
+    OtherBeginning(SagaId),
+    /// Too many requests are in progress.
+    #[error("too many chains are being begun: retry in 1 s")]
+    Busy,
+    /// This process only reads chains.
+    #[error("this process has no transport for events: begin chains at the observer")]
+    NoTransport,
+    /// The chain may have begun, and a repeat with the same id is safe.
+    #[error("the event could not be stored and sent: {0}; a repeat with the same id is safe")]
+    Fault(#[from] Error),
 }
 
 /// The reason why a verb changed nothing.

@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod options;
+pub mod version_kind;
 
 pub mod handle;
 mod request;
@@ -24,20 +25,22 @@ mod registry;
 pub mod observer;
 
 pub mod store;
+pub mod versions;
 
 pub use definitions::DefinitionWatch;
-pub use error::{Error, RegistrationError, StartError, VerbError};
+pub use error::{BeginError, Error, RegistrationError, StartError, VerbError};
 pub use handle::{Handle, Start};
 pub use observer::{
-    ChainDetail, ChainHeader, ChainStatus, Chains, NAMES, NAMES_MAX, Observer, ObserverOptions,
-    Reading, ResolveError,
+    BegunChain, ChainBeginning, ChainDetail, ChainHeader, ChainStatus, Chains, NAMES, NAMES_MAX,
+    Observer, ObserverOptions, Reading, ResolveError,
 };
 pub use options::Options;
 pub use orchestrator::{Orchestrator, TurnReport};
 pub use renewal::{Probe, Renewal};
 pub use request::{Started, Summary};
-pub use store::{
-    DefinitionReader, DefinitionVersion, Detail, Filter, Header, ListedDefinition, Page,
-    Registered, RegistrationMode, RegistrationOutcome, Standing,
-};
+pub use store::{DefinitionReader, Detail, Filter, Header, Page, Standing};
 pub use unreadable::Unreadable;
+pub use versions::{
+    ListedVersion, Registered, RegistrationMode, RegistrationOutcome, StoredVersion, VersionKind,
+    VersionStore,
+};

@@ -4,6 +4,7 @@
 //! No chain depends on it. It may lag behind, or start over by replaying the topics. The only
 //! events that it publishes are those of missed deadlines, if enabled, and retention horizons.
 
+mod begun;
 mod chains;
 mod due;
 mod foreign;
@@ -33,7 +34,9 @@ use sagamore_transport::{
 
 use crate::error::Error;
 use crate::turn::{Pace, poll};
+use crate::versions::RegistrationMode;
 
+pub use begun::{BegunChain, ChainBeginning};
 pub use chains::{ChainDetail, Chains, Reading};
 pub use resolve::ResolveError;
 pub use retention::{NAMES, NAMES_MAX};
@@ -41,9 +44,10 @@ pub use rows::{ChainHeader, Observed};
 pub use status::ChainStatus;
 
 use due::{Retention, is_due};
+use plans::{PlanTable, PollTask, TopicCreator};
 use positions::ReadRange;
 use reading::{SEEN_INTERVAL, UNSEEN_MAX};
-use store::{Access, FoldedChain, Store, TICK};
+use store::{FoldedChain, Store, TICK};
 
 /// The time in which observers that start together record the partitions they read.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
@@ -99,6 +103,10 @@ pub struct Observer {
     clock: Clock,
     transport: Arc<dyn Transport>,
     consumer: Option<Box<dyn Consumer>>,
+    /// The topics of the subscription. Without any there is none.
+    topics: Vec<Arc<str>>,
+    /// The plans that the subscription and `unknown` reflect.
+    seen_plans: Arc<PlanTable>,
     /// Whether delivered records were not stored, so that the consumer must rewind.
     unsettled: bool,
     tick_due: Option<Timestamp>,
@@ -132,21 +140,33 @@ impl Observer {
         plans: Vec<Plan>,
     ) -> Result<(Observer, Chains), Error> {
         let clock = Clock::of(&database);
-        let mut store = Store::open(database, plans, Access::Observes).await?;
+        let mut store = Store::open(database, Vec::new()).await?;
         if options.tells_overdue {
             store.enable_overdue();
         }
-        let consumer = subscribe(&store, transport.as_ref(), &options).await?;
-        let chains = Chains::new(store.clone(), clock.clone(), Reading::Nothing);
+        clock.sample().await?;
+        let (now, creator) = (
+            Timestamp(clock.now_ms()),
+            TopicCreator { transport: transport.clone(), partitions: options.partitions },
+        );
+        let registered = store.plans.register(&plans, RegistrationMode::Deploy, None, (now, false));
+        registered.await?;
+        let topics = store.topics();
+        let consumer = subscribe(&creator, &topics, &options).await?;
+        let mut chains = Chains::new(store.clone(), clock.clone(), Reading::Nothing);
+        chains.topics = Some(creator);
+        let seen_plans = store.plans.table();
         let observer = Observer {
             stuck: options.tells_overdue,
             options,
             partitions: 0,
-            unknown: store.plans.values().cloned().collect(),
+            unknown: seen_plans.plans().cloned().collect(),
+            seen_plans,
+            topics,
             store,
             clock,
             transport,
-            consumer: Some(consumer),
+            consumer,
             unsettled: false,
             tick_due: None,
             ahead: None,
@@ -177,11 +197,15 @@ impl Observer {
 
     async fn take_turn(&mut self, now: Timestamp) -> Result<usize, Error> {
         self.read_lifetime(now).await?;
-        let consumer = match &mut self.consumer {
-            Some(consumer) => consumer,
-            none => {
-                none.insert(subscribe(&self.store, self.transport.as_ref(), &self.options).await?)
-            }
+        self.follow_plans();
+        if self.consumer.is_none() {
+            let creator = self.topic_creator();
+            self.consumer = subscribe(&creator, &self.topics, &self.options).await?;
+        }
+        let Some(consumer) = &mut self.consumer else {
+            self.chains.set_reading(Reading::But(0)); // no plan has events
+            self.find_overdue(now).await?;
+            return Ok(0);
         };
         if std::mem::replace(&mut self.unsettled, true) {
             consumer.rewind().await?;
@@ -212,6 +236,35 @@ impl Observer {
             self.chains.notify(Arc::new(changed));
         }
         Ok(taken.len())
+    }
+
+    /// Adapts to plans that were registered since the last turn: chains of unknown versions are
+    /// folded again, and the next subscription includes the new topics.
+    fn follow_plans(&mut self) {
+        let plans = self.store.plans.table();
+        if Arc::ptr_eq(&plans, &self.seen_plans) {
+            return;
+        }
+        self.unknown = plans.plans().cloned().collect();
+        self.seen_plans = plans;
+        let topics = self.store.topics();
+        if topics != self.topics {
+            self.topics = topics;
+            self.resubscribe();
+        }
+    }
+
+    fn topic_creator(&self) -> TopicCreator {
+        let (transport, partitions) = (self.transport.clone(), self.options.partitions);
+        TopicCreator { transport, partitions }
+    }
+
+    /// Drops the subscription. The next turn subscribes again and consumes from the committed
+    /// offsets.
+    fn resubscribe(&mut self) {
+        (self.consumer, self.ahead, self.seen_due) = (None, None, None);
+        self.chains.set_reading(Reading::Nothing);
+        self.unsettled = false;
     }
 
     /// Returns the chains that have become overdue. Returns none until the consumer has reached the
@@ -261,6 +314,7 @@ impl Observer {
     async fn tick(&mut self, now: Timestamp) -> Result<(), Error> {
         self.forget(now).await?;
         self.count(now).await?;
+        self.store.send_unsent(&self.topic_creator(), now).await?;
         if let Some(plan) = self.unknown.last()
             && !self.store.make_due(plan).await?
         {
@@ -338,6 +392,8 @@ impl Observer {
     /// An error that no retry can fix.
     pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let (mut pause, mut shutdown) = (Duration::from_millis(10), std::pin::pin!(shutdown));
+        let plans = self.store.plans.clone();
+        let _poll = PollTask::spawn(plans.clone());
         loop {
             self.clocks_disagree = self.clock.disagrees();
             let turned = match self.clock.sample().await {
@@ -350,6 +406,7 @@ impl Observer {
                         biased;
                         () = &mut shutdown => return Ok(()),
                         () = ready(&mut self.consumer) => {}
+                        () = plans.changed() => {}
                         () = tokio::time::sleep(TICK) => {}
                     }
                     continue;
@@ -357,10 +414,7 @@ impl Observer {
                 Ok(_) => pause = Duration::from_millis(10),
                 Err(error) if error.is_transient() || is_missing_topic(&error) => {
                     tracing::warn!(%error, "cannot observe, retrying");
-                    // their state is unknown after an error
-                    (self.consumer, self.ahead, self.seen_due) = (None, None, None);
-                    self.chains.set_reading(Reading::Nothing);
-                    self.unsettled = false;
+                    self.resubscribe(); // the consumer's state is unknown after an error
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
@@ -395,8 +449,9 @@ impl EndOffsets {
 }
 
 async fn ready(consumer: &mut Option<Box<dyn Consumer>>) {
-    if let Some(consumer) = consumer {
-        consumer.ready().await;
+    match consumer {
+        Some(consumer) => consumer.ready().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -408,19 +463,19 @@ fn overdue(late: &[FoldedChain]) -> Vec<(&SagaId, Record)> {
     stuck.filter_map(|late| Some((&late.id, encode_event(&late.overdue()?, &observer)))).collect()
 }
 
+/// Subscribes to the topics, which exist afterwards. `None` without any.
 async fn subscribe(
-    store: &Store,
-    transport: &dyn Transport,
+    creator: &TopicCreator,
+    topics: &[Arc<str>],
     options: &ObserverOptions,
-) -> Result<Box<dyn Consumer>, Error> {
-    let topics = store.topics();
-    for topic in &topics {
-        transport.create_topic(topic, options.partitions).await?;
+) -> Result<Option<Box<dyn Consumer>>, Error> {
+    creator.create(topics).await?;
+    creator.transport.create_topic(HORIZON_TOPIC, 1).await?;
+    if topics.is_empty() {
+        return Ok(None);
     }
-    transport.create_topic(HORIZON_TOPIC, 1).await?;
-    let subscription =
-        Subscription { group: options.group.as_str().into(), topics, partitions: None };
-    Ok(transport.subscribe(subscription).await?)
+    let (group, topics) = (options.group.as_str().into(), topics.to_vec());
+    Ok(Some(creator.transport.subscribe(Subscription { group, topics, partitions: None }).await?))
 }
 
 /// Groups events by chain. Undecodable records are only counted, since each consumer of the topic

@@ -9,7 +9,7 @@ use sagamore_core::id::Name;
 use tokio::sync::watch;
 
 use crate::error::{StartError, listed};
-use crate::store::DefinitionVersion;
+use crate::versions::StoredVersion;
 
 /// The known definitions, and the stored versions as of the last refresh.
 #[derive(Default)]
@@ -31,7 +31,7 @@ struct Tables {
     built_in: HashSet<String>,
     /// Hashes of definitions whose command topics exist.
     ready: HashSet<String>,
-    versions: BTreeMap<Name, BTreeMap<u32, DefinitionVersion>>,
+    versions: BTreeMap<Name, BTreeMap<u32, StoredVersion>>,
 }
 
 /// The version that a start selects.
@@ -71,7 +71,7 @@ impl Registry {
 
     /// Replaces the known versions. Definitions of inactive versions leave the memory with the last
     /// saga or caller that holds them.
-    pub fn set_versions(&self, versions: Vec<DefinitionVersion>) {
+    pub fn set_versions(&self, versions: Vec<StoredVersion>) {
         let mut tables = self.write();
         let active: HashSet<&str> = versions
             .iter()
@@ -127,9 +127,8 @@ impl Registry {
     pub fn active_but_not_ready(&self) -> Vec<String> {
         let tables = self.read();
         let versions = tables.versions.values().flat_map(BTreeMap::values);
-        let waits = |version: &&DefinitionVersion| {
-            version.is_active && !tables.ready.contains(&version.hash)
-        };
+        let waits =
+            |version: &&StoredVersion| version.is_active && !tables.ready.contains(&version.hash);
         versions.filter(waits).map(|version| version.hash.clone()).collect()
     }
 
@@ -141,7 +140,7 @@ impl Registry {
             return Err(StartError::UnknownDefinition { name: name.to_string(), known });
         };
         let name = || name.to_string();
-        let known = || listed(of_name.values().map(DefinitionVersion::summary));
+        let known = || listed(of_name.values().map(StoredVersion::summary));
         let selected =
             match version {
                 Some(version) => of_name.get(&version).ok_or_else(|| {
@@ -196,8 +195,8 @@ mod tests {
         Definition::check(draft).expect("a valid definition")
     }
 
-    fn version(definition: &Definition, is_active: bool) -> DefinitionVersion {
-        DefinitionVersion {
+    fn version(definition: &Definition, is_active: bool) -> StoredVersion {
+        StoredVersion {
             name: definition.name.clone(),
             version: definition.version,
             hash: definition.hash().to_owned(),

@@ -4,7 +4,6 @@
 //! guarded by the revision.
 
 mod contents;
-mod definitions;
 mod faults;
 mod handed;
 mod header;
@@ -29,12 +28,9 @@ use sagamore_database::database::Open;
 use sagamore_database::{Database, lifetime};
 
 use crate::error::Error;
+use crate::versions::{VersionKind, VersionStore};
 
 pub use contents::DefinitionReader;
-pub use definitions::{
-    BODY_BYTES_MAX, DefinitionVersion, ListedDefinition, Registered, RegistrationMode,
-    RegistrationOutcome,
-};
 pub(crate) use handed::{HandedVerb, RETENTION as HANDED_RETENTION};
 pub use header::Header;
 pub(crate) use horizon::named;
@@ -45,7 +41,7 @@ pub use membership::Standing;
 pub(crate) use membership::{PublishHealth, RenewalRequest, Survey};
 pub(crate) use ownership::{Epochs, Seat};
 pub(crate) use row::{Write, WriteOutcome};
-pub(crate) use schema::{LASTING, PROGRAM as PROGRAM_VERSION, lasting_ms};
+pub(crate) use schema::{LASTING, PROGRAM as PROGRAM_VERSION, lasting_ms, versions};
 pub(crate) use sweep::SweepTarget;
 pub(crate) use unreadable::Mark;
 pub(crate) use write::Idempotent;
@@ -68,6 +64,11 @@ impl Store {
     /// Returns the same store with connections of its own.
     pub fn apart(&self) -> Store {
         Store { database: self.database.apart(), ..self.clone() }
+    }
+
+    /// Returns the stored versions of definitions.
+    pub fn versions(&self) -> VersionStore {
+        VersionStore::of(self.database.clone(), VersionKind::Definition)
     }
 
     pub async fn begin(&self) -> Result<Open, Error> {

@@ -24,7 +24,6 @@ mod outgoing;
 mod pace;
 mod state;
 mod strays;
-mod unused;
 
 pub(crate) use batch::{Answer, Arrival, Arrivals, Batch, Rejection, Settlement};
 pub(crate) use letters::{RejectReason, reject};

@@ -4,7 +4,6 @@ mod apply;
 pub mod args;
 mod cancel;
 mod check;
-mod definitions;
 mod dev;
 mod doctor;
 mod gateway;
@@ -24,6 +23,7 @@ mod show;
 mod start;
 mod test;
 mod topics;
+mod versions;
 mod watch;
 
 use std::ffi::{OsStr, OsString};
@@ -44,7 +44,6 @@ use apply::ApplyArgs;
 use args::{ConfigArgs, FormatArgs};
 use cancel::CancelArgs;
 use check::CheckArgs;
-use definitions::DefinitionsCommand;
 use dev::{DevArgs, DevCommand};
 use graph::GraphArgs;
 use init::InitArgs;
@@ -58,6 +57,7 @@ use show::ShowArgs;
 use start::StartArgs;
 use test::TestArgs;
 use topics::TopicsCommand;
+use versions::{Collection, VersionsCommand};
 
 /// Runs sagas: business transactions across services whose completed steps are compensated when a
 /// later one is refused.
@@ -207,14 +207,17 @@ enum Command {
     Topics(TopicsCommand),
     /// Check brokers, topics, databases and clocks
     Doctor,
-    /// Register definitions of files at a running server
+    /// Register definitions and plans of files at a running server
     ///
-    /// The first version of a definition becomes active; later ones do with --activate. Exit codes:
+    /// The first version of a name becomes active; later ones do with --activate. Exit codes:
     /// 0 if all are registered, otherwise 1.
     Apply(ApplyArgs),
     /// List and change the stored versions of definitions
     #[command(subcommand)]
-    Definitions(DefinitionsCommand),
+    Definitions(VersionsCommand),
+    /// List and change the stored versions of plans, at the server of an observer
+    #[command(subcommand)]
+    Plans(VersionsCommand),
     /// Print every value of the configuration with its origin
     Config(FormatArgs),
     /// Start a saga
@@ -307,7 +310,12 @@ async fn run_verb(invocation: &Invocation, verbs: &[ProgramVerb], cli: Cli) -> R
         Some(Command::Topics(command)) => topics::run(invocation, &command).await,
         Some(Command::Doctor) => doctor::run(invocation).await,
         Some(Command::Apply(args)) => apply::run(invocation, args).await,
-        Some(Command::Definitions(command)) => definitions::run(invocation, command).await,
+        Some(Command::Definitions(command)) => {
+            versions::run(invocation, Collection::Definitions, command).await
+        }
+        Some(Command::Plans(command)) => {
+            versions::run(invocation, Collection::Plans, command).await
+        }
         Some(Command::Config(format)) => settings::run(invocation, &format),
         Some(Command::Start(args)) => start::run(invocation, args).await,
         Some(Command::List(args)) => list::run(invocation, args).await,

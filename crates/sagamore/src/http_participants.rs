@@ -5,18 +5,23 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sagamore_core::{Definition, Name, TraceContext};
 use sagamore_database::Database;
-use sagamore_engine::{Handle, store::DefinitionReader};
+use sagamore_engine::{Chains, Handle, store::DefinitionReader};
 use sagamore_gateway::{
     Binding, ContractResult, Contracts, Egress, Endpoint, Gateway, KnownContracts, LateReplies,
-    Options, ReplyError, ReplyKeys, Secret, strictest,
+    Options, Plans, Reactor, ReplyError, ReplyKeys, Secret, strictest,
 };
 use sagamore_server::{ReplyAnswer, ReplyPort, ReplyRejection};
 use sagamore_transport::Transport;
 
+use crate::crew::Crew;
 use crate::error::{Error, ProgramError};
+
+/// The interval between reads of the known plans.
+const PLANS_EVERY: Duration = Duration::from_millis(300);
 
 /// Participants that are called over HTTP, by name.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +69,27 @@ impl HttpParticipants {
         self.bindings.iter().map(|(name, binding)| (name, &binding.endpoint))
     }
 
+    /// Returns the reactors, which do not run yet. `partitions` is the number of partitions of
+    /// event topics.
+    pub(crate) fn reactors(
+        &self,
+        transport: &Arc<dyn Transport>,
+        plans: &Plans,
+        database: &Database,
+        partitions: u32,
+    ) -> Result<Vec<(String, Reactor)>, Error> {
+        let reactors = self.bindings.iter().map(|(name, binding)| {
+            let options = Options { partitions, ..Options::default() };
+            let (transport, plans) = (transport.clone(), plans.clone());
+            let (text, database, binding) = (name.to_string(), database.clone(), binding.clone());
+            let name = name.clone();
+            Reactor::new(name, binding, &self.egress, transport, plans, database, options)
+                .map(|reactor| (text.clone(), reactor))
+                .map_err(|source| Error::Gateway { name: text, source })
+        });
+        reactors.collect()
+    }
+
     /// Returns the gateways, which do not run yet. `partitions` is the number of partitions of each
     /// participant's topic.
     pub(crate) fn gateways(
@@ -87,6 +113,29 @@ impl HttpParticipants {
                 .map_err(|source| Error::Gateway { name: text, source })
         });
         gateways.collect()
+    }
+}
+
+/// Runs the reactors until the stop. They learn the plans that the observer's view knows.
+pub(crate) fn spawn_reactors(
+    crew: &mut Crew,
+    reactors: Vec<(String, Reactor)>,
+    plans: Plans,
+    chains: Chains,
+) {
+    crew.spawn("the plans of participants", |mut stopped| async move {
+        loop {
+            chains.known_plans().into_iter().for_each(|plan| plans.add(plan));
+            tokio::select! {
+                () = &mut stopped => return Ok(()),
+                () = tokio::time::sleep(PLANS_EVERY) => {}
+            }
+        }
+    });
+    for (name, reactor) in reactors {
+        crew.spawn(format!("the reactor of {name}"), move |stopped| async move {
+            reactor.run(stopped).await.map_err(|source| Error::Gateway { name, source })
+        });
     }
 }
 

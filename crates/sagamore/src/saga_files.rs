@@ -66,6 +66,13 @@ impl SagaFiles {
         loaded
     }
 
+    /// Returns the contents with their files, definitions first.
+    pub fn into_contents(self) -> impl Iterator<Item = (PathBuf, SagaFile)> {
+        let definitions = self.definitions.into_iter();
+        let definitions = definitions.map(|(path, one)| (path, SagaFile::Definition(one)));
+        definitions.chain(self.plans.into_iter().map(|(path, one)| (path, SagaFile::Plan(one))))
+    }
+
     /// Returns all mistakes as one text; `None` without any.
     pub fn all_mistakes(&self) -> Option<String> {
         (!self.mistakes.is_empty()).then(|| self.mistakes.join("\n"))

@@ -4,6 +4,7 @@
 mod lock;
 mod roster;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,9 +13,10 @@ use std::time::Duration;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_core::Name;
+use sagamore_core::plan::Part;
 use sagamore_database::Database;
 use sagamore_engine::{Observer, ObserverOptions, Orchestrator};
-use sagamore_gateway::Contracts;
+use sagamore_gateway::{Contracts, Plans};
 use sagamore_sdk::Participant;
 use sagamore_server::http::routes::Routes;
 use sagamore_server::http::{self, App, ObserverApp};
@@ -157,6 +159,11 @@ impl Stack {
         };
         let partitions = sagamore_sdk::Options::default().partitions;
         let database = database(data, "gateway")?;
+        if let Some(chains) = self.server.chains.clone() {
+            let (plans, partitions) = (Plans::default(), ObserverOptions::default().partitions);
+            let reactors = participants.reactors(&transport, &plans, &database, partitions)?;
+            http_participants::spawn_reactors(&mut self.crew, reactors, plans, chains);
+        }
         let gateways = participants.gateways(&transport, &contracts, &database, |_| partitions)?;
         for (name, mut gateway) in gateways {
             let subscribed = gateway.subscribe().await;
@@ -166,6 +173,20 @@ impl Stack {
             });
         }
         Ok(())
+    }
+
+    /// Returns the services that react to events of a known plan, and have neither code nor a URL.
+    pub fn missing_services(&self) -> BTreeSet<Name> {
+        let Some(chains) = &self.server.chains else { return BTreeSet::new() };
+        let mut missing = BTreeSet::new();
+        for plan in chains.known_plans() {
+            let reacts = |part: &Part<'_>| !part.on.is_empty() || part.undo.is_some();
+            missing.extend(plan.parts().filter(reacts).map(|part| part.service.clone()));
+        }
+        missing.retain(|name| {
+            self.server.service(name.as_str()).is_none() && !self.bound.contains(name)
+        });
+        missing
     }
 
     /// Returns the router with the routes of the story, of its services, and of the API.

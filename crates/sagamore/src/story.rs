@@ -31,6 +31,9 @@ pub struct Story {
     inputs: Vec<(Name, SampleInput)>,
     /// Whether the process takes definitions at run time, which needs an orchestrator.
     pub(crate) is_open: bool,
+    /// The plan of a file that a business key without a definition refers to, if no plan is
+    /// built in.
+    pub(crate) file_plan: Option<Name>,
     pub(crate) errors: Vec<String>,
 }
 
@@ -132,21 +135,30 @@ impl Story {
         self.is_open || !self.sagas.is_empty() || self.plans.is_empty()
     }
 
-    /// Whether the story needs an observer.
+    /// Whether the story needs an observer: for its plans, for those of files, or because it is
+    /// empty.
     pub(crate) fn is_observed(&self) -> bool {
-        !self.plans.is_empty()
+        let is_bare = self.services.is_empty() && self.sagas.is_empty();
+        !self.plans.is_empty() || self.is_open || is_bare
     }
 
     /// Adds the plans of files. One with the name of a built-in plan is an error.
     pub(crate) fn add_plans(&mut self, plans: Vec<(PathBuf, Plan)>) -> Result<(), String> {
-        for (path, plan) in plans {
-            if self.plans.iter().any(|own| own.name == plan.name) {
-                let path = path.display();
-                return Err(format!("{path}: plan '{}' exists already: rename one", plan.name));
-            }
-            self.plans.push(plan);
-        }
+        self.check_plans(&plans)?;
+        self.plans.extend(plans.into_iter().map(|(_, plan)| plan));
         Ok(())
+    }
+
+    /// Checks that no file has the name of a built-in plan.
+    pub(crate) fn check_plans(&self, plans: &[(PathBuf, Plan)]) -> Result<(), String> {
+        let is_built_in =
+            |(_, plan): &&(PathBuf, Plan)| self.plans.iter().any(|own| own.name == plan.name);
+        match plans.iter().find(is_built_in) {
+            Some((path, plan)) => {
+                Err(format!("{}: plan '{}' exists already: rename one", path.display(), plan.name))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Removes what only `dev` loads: sample data and inputs.
@@ -162,7 +174,7 @@ impl Story {
 
     /// Returns the plan that a business key without a definition refers to.
     pub(crate) fn first_plan(&self) -> Option<Name> {
-        self.plans.first().map(|plan| plan.name.clone())
+        self.plans.first().map(|plan| plan.name.clone()).or(self.file_plan.clone())
     }
 
     /// Returns the plans with their versions.

@@ -19,6 +19,23 @@ steps:
     action: { participant: seats, message: seats.reserve, fields: { tripId: input.tripId } }
 ";
 
+const VISIT: &str = "\
+name: visit
+version: 1
+begins:
+  name: ring
+  service: guest
+  event: bell.rung
+  undo: { on: [host.away], emits: guest.gone }
+reactions:
+  - name: open
+    service: host
+    on: [bell.rung]
+    emits: [door.opened]
+    fails: [host.away]
+    pivot: true
+";
+
 fn sagamore(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sagamore"));
     for variable in ["SAGAMORE_SERVER", "SAGAMORE_CONFIG", "SAGAMORE_DATA", "SAGAMORE_LISTEN"] {
@@ -87,13 +104,17 @@ impl Running {
 
     /// Posts YAML, and returns the status line with the JSON of the answer.
     fn post(&self, path: &str, yaml: &str) -> (String, Value) {
+        self.post_as("application/yaml", path, yaml)
+    }
+
+    fn post_as(&self, media: &str, path: &str, body: &str) -> (String, Value) {
         let authority = self.server.trim_start_matches("http://");
         let mut connection = TcpStream::connect(authority).expect("connected");
-        let length = yaml.len();
+        let length = body.len();
         write!(
             connection,
-            "POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: application/yaml\r\n\
-             Content-Length: {length}\r\nConnection: close\r\n\r\n{yaml}"
+            "POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: {media}\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
         )
         .expect("sent");
         let mut answer = String::new();
@@ -246,6 +267,53 @@ fn dev_loads_a_changed_file_again_and_survives_a_mistake() {
     write(folder.path(), "sagas/second.yaml", &TRIP.replace("name: trip", "name: tour"));
     dev.until("tour@1 registered");
     assert_eq!(dev.json(&["definitions", "list"])["definitions"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn a_plan_is_applied_activated_and_replaced_without_a_restart() {
+    let folder = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(folder.path().join("sagas")).expect("created");
+    write(folder.path(), "sagas/visit.yaml", VISIT);
+    let dev = Running::start(folder.path(), &["dev", "--ephemeral"]);
+    let begin = |id: &str| {
+        let event = format!(
+            "{{\"specversion\":\"1.0\",\"id\":\"{id}\",\"source\":\"/test\",\
+             \"type\":\"bell.rung\",\"data\":{{}}}}"
+        );
+        let (status, begun) = dev.post_as("application/cloudevents+json", "/api/v1/events", &event);
+        assert!(status.contains(" 202 "), "{status} {begun}");
+        begun["version"].as_i64()
+    };
+    assert_eq!(begin("1"), Some(1));
+    write(folder.path(), "next.yaml", &VISIT.replace("version: 1", "version: 2"));
+    let applied = dev.json(&["apply", "next.yaml"]);
+    assert_eq!(applied["plans"][0]["active"], false, "{applied}");
+    assert_eq!(begin("2"), Some(1));
+    assert!(dev.output(&["plans", "activate", "visit@2"]).status.success());
+    assert_eq!(begin("3"), Some(2));
+
+    let changed = VISIT.replace("version: 1", "version: 1\ndeadlineMs: 5000");
+    write(folder.path(), "other.yaml", &changed);
+    let conflict = error(&dev.output(&["apply", "other.yaml"]));
+    assert!(conflict.contains("SAGA-0213"), "{conflict}");
+    write(folder.path(), "sagas/visit.yaml", &changed);
+    dev.until("visit@1 replaced (running chains keep the former contents)");
+    let diff = dev.output(&["plans", "diff", "visit", "1", "2"]);
+    assert!(diff.status.success(), "{}", error(&diff));
+
+    let listed = dev.json(&["plans", "list"]);
+    let lines = listed["plans"].as_array().expect("a list");
+    let active: Vec<_> = lines.iter().map(|line| line["active"].as_bool()).collect();
+    assert_eq!(active, [Some(false), Some(true)]);
+    let shown = dev.output(&["plans", "show", "visit@2"]);
+    write(folder.path(), "shown.json", &String::from_utf8_lossy(&shown.stdout));
+    let again = dev.json(&["apply", "shown.json"]);
+    assert_eq!(again["plans"][0]["outcome"], "unchanged", "what show prints is a file");
+    assert!(dev.output(&["plans", "retire", "visit@2", "--yes"]).status.success());
+    let (status, problem) = dev.post("/api/v1/definitions", VISIT);
+    assert!(status.contains(" 422 "), "{status}");
+    let detail = problem["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("post it to /api/v1/plans"), "{problem}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::plain;
 use crate::problem::ProblemDocument;
+use crate::view::BegunView;
 
 /// Maximum bytes of a response body.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -67,6 +68,27 @@ pub enum Error {
          server?"
     )]
     Strange { authority: String, why: String },
+}
+
+/// The first event of a chain.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientEvent<'a> {
+    /// The client's own id of the event, which stays the same in every repeat.
+    pub id: &'a str,
+    /// The client, such as `/webshop`.
+    pub source: &'a str,
+    /// The type, such as `order.created`.
+    pub event: &'a str,
+    /// The chain's business key; the id if there is none.
+    pub key: Option<&'a str>,
+    /// The data.
+    pub data: &'a sagamore_core::Body,
+}
+
+/// The body of a request with its media type.
+struct Content {
+    media: &'static str,
+    body: Bytes,
 }
 
 /// Returns the hint for an address without a server.
@@ -162,6 +184,35 @@ impl Client {
         self.send(Method::POST, path, body.into(), wait).await
     }
 
+    /// Begins a chain by its first event. A repeat with the same id and source is the same chain.
+    /// `wait` is the time in seconds that the server may wait for the outcome.
+    ///
+    /// # Errors
+    ///
+    /// A problem of the server, or an unreachable one.
+    pub async fn begin(
+        &self,
+        beginning: &ClientEvent<'_>,
+        wait: Option<u64>,
+    ) -> Result<BegunView, Error> {
+        let ClientEvent { id, source, event, key, data } = beginning;
+        let mut event = serde_json::json!({
+            "specversion": "1.0", "id": id, "source": source, "type": event,
+        });
+        if let Some(key) = key {
+            event["subject"] = (*key).into();
+        }
+        // the data is verbatim
+        let mut body = event.to_string();
+        body.pop();
+        body.push_str(",\"data\":");
+        body.push_str(data.as_str());
+        body.push('}');
+        let content = Content { media: "application/cloudevents+json", body: body.into() };
+        let answer = self.send_content(Method::POST, "/api/v1/events", content, wait).await?;
+        self.read(&answer)
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -169,10 +220,21 @@ impl Client {
         body: Bytes,
         wait: Option<u64>,
     ) -> Result<Bytes, Error> {
+        let content = Content { media: "application/json", body };
+        self.send_content(method, path, content, wait).await
+    }
+
+    async fn send_content(
+        &self,
+        method: Method,
+        path: &str,
+        content: Content,
+        wait: Option<u64>,
+    ) -> Result<Bytes, Error> {
         let (connection, server) = self.connect().await?;
         let limit = server.response_timeout + Duration::from_secs(wait.unwrap_or(0));
         let response =
-            tokio::time::timeout(limit, server.exchange(connection, method, path, body, wait))
+            tokio::time::timeout(limit, server.exchange(connection, method, path, content, wait))
                 .await;
         response.unwrap_or_else(|_| {
             Err(server.broken(&format!("no response within {} s", limit.as_secs())))
@@ -184,7 +246,7 @@ impl Client {
         connection: TcpStream,
         method: Method,
         path: &str,
-        body: Bytes,
+        Content { media, body }: Content,
         wait: Option<u64>,
     ) -> Result<Bytes, Error> {
         let (mut sender, driver) = http1::handshake(TokioIo::new(connection))
@@ -195,7 +257,7 @@ impl Client {
             .method(method)
             .uri(path)
             .header(HOST, &self.authority)
-            .header(CONTENT_TYPE, "application/json");
+            .header(CONTENT_TYPE, media);
         if let Some(seconds) = wait {
             request = request.header("prefer", format!("wait={seconds}"));
         }

@@ -19,13 +19,14 @@ mod ids;
 
 mod barriers;
 mod chains;
-mod definitions;
+mod events;
 mod faults;
 mod health;
 mod index;
 mod replies;
 mod sagas;
 mod service;
+mod versions;
 mod waiting;
 
 #[cfg(test)]
@@ -42,8 +43,10 @@ use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::problem::Entry;
+use events::Events;
 use routes::{Contract, Media, READS, READS_TEXT, Routes};
 use service::reacting;
+use versions::Versions;
 
 pub use crate::problem::{Code, Problem};
 pub use body::{Payload, Segment, bad_query, encoded};
@@ -76,7 +79,17 @@ pub fn orchestrator_routes(app: App) -> Routes {
     let reacts = app.services.hosts().iter().any(|host| host.reacts);
     let services =
         if reacts { reacting(app.services.clone(), app.plan.clone()) } else { Routes::new() };
-    orchestrated().with_state(Arc::new(app)).merge(services)
+    let definitions = versions::routes(Versions::Definitions(app.handle.clone()));
+    let plans = app
+        .chains
+        .clone()
+        .map(|chains| versions::routes(Versions::Plans(chains)).about(index::PLANS));
+    let events = app
+        .chains
+        .clone()
+        .map(|chains| events::routes(Events { chains, services: app.services.clone() }));
+    let routes = orchestrated().with_state(Arc::new(app)).merge(definitions);
+    routes.merge(plans.unwrap_or_default()).merge(events.unwrap_or_default()).merge(services)
 }
 
 fn orchestrated() -> Routes<Arc<App>> {
@@ -90,24 +103,10 @@ fn orchestrated() -> Routes<Arc<App>> {
         .post("/api/v1/sagas/{id}/skip", READS.body(&shape::RESCUE), sagas::skip)
         .post("/api/v1/sagas/{id}/resolve", READS.body(&shape::RESOLVE), sagas::resolve)
         .post("/api/v1/sagas/{id}/compensate", READS.body(&shape::RESCUE), sagas::compensate)
-        .merge(defined())
         .post("/api/v1/replies", READS.body(&shape::REPLY), replies::publish)
         .get("/api/v1/barriers/{service}", READS.query(barriers::QUERY), barriers::embedded)
         .get("/readyz", READS_TEXT, health::readyz)
         .get("/metrics", READS_TEXT, health::metrics)
-}
-
-/// Returns the routes of definitions.
-fn defined() -> Routes<Arc<App>> {
-    let apply = READS.query(definitions::APPLY).body(&shape::SAGA_FILE);
-    Routes::new()
-        .get("/api/v1/definitions", READS.query(PAGE), definitions::list)
-        .post("/api/v1/definitions", apply, definitions::apply)
-        .get("/api/v1/definitions/{name}", READS, definitions::versions)
-        .get("/api/v1/definitions/{name}/diff", READS.query(definitions::DIFF), definitions::diff)
-        .get("/api/v1/definitions/{name}/{version}", READS, definitions::show)
-        .post("/api/v1/definitions/{name}/{version}/activate", READS, definitions::activate)
-        .post("/api/v1/definitions/{name}/{version}/retire", READS, definitions::retire)
 }
 
 /// The contract of an HTML page.

@@ -283,10 +283,10 @@ impl From<RegistrationError> for Problem {
             RegistrationError::Incompatible { .. } => {
                 Problem::new(Code::IncompatibleSchemas, detail)
             }
-            RegistrationError::BadSchema { .. } | RegistrationError::Invalid(_) => {
-                Problem::new(Code::InvalidDefinition, detail)
-            }
-            RegistrationError::Fault(error) => Problem::broke(&error, "change a definition"),
+            RegistrationError::BadSchema { .. }
+            | RegistrationError::Invalid(_)
+            | RegistrationError::InvalidPlan(_) => Problem::new(Code::InvalidDefinition, detail),
+            RegistrationError::Fault(error) => Problem::broke(&error, "change a version"),
         }
     }
 }

@@ -8,7 +8,7 @@ mod journal;
 mod page;
 mod saga;
 
-pub use chain::{RESOLVE, chain_line, chain_view, standing};
+pub use chain::{BegunView, RESOLVE, chain_line, chain_view, standing};
 pub use definition::{
     DefinitionLine, DefinitionLines, DefinitionView, DiffView, DifferenceView, RegistrationView,
 };

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::Handle;
 use crate::error::{Error, RegistrationError};
-use crate::store::{DefinitionVersion, ListedDefinition, Registered, RegistrationMode};
+use crate::versions::{Registered, RegistrationMode, StoredVersion, VersionStore};
 
 impl Handle {
     /// Registers a definition for an operator. The first version of a name becomes active; a later
@@ -44,7 +44,7 @@ impl Handle {
         &self,
         name: &Name,
         version: u32,
-    ) -> Result<DefinitionVersion, RegistrationError> {
+    ) -> Result<StoredVersion, RegistrationError> {
         self.registrar.activate(name, version).await
     }
 
@@ -54,7 +54,7 @@ impl Handle {
         &self,
         name: &Name,
         version: u32,
-    ) -> Result<DefinitionVersion, RegistrationError> {
+    ) -> Result<StoredVersion, RegistrationError> {
         self.registrar.retire(name, version).await
     }
 
@@ -83,34 +83,8 @@ impl Handle {
         self.registrar.registry.changes()
     }
 
-    /// Returns at most `limit` stored versions after this one, by name and version, with the
-    /// numbers of their unfinished sagas.
-    pub async fn definitions(
-        &self,
-        after: Option<(&Name, u32)>,
-        limit: u32,
-    ) -> Result<Vec<ListedDefinition>, Error> {
-        self.store.list_definitions(after, limit).await
-    }
-
-    /// Returns all stored versions of a name, with the numbers of their unfinished sagas.
-    pub async fn definitions_of(&self, name: &Name) -> Result<Vec<ListedDefinition>, Error> {
-        self.store.definitions_of(name).await
-    }
-
-    /// Returns a stored version with its JSON, which is missing once it was retired and removed.
-    /// `None` for an unknown version.
-    pub async fn definition(
-        &self,
-        name: &Name,
-        version: u32,
-    ) -> Result<Option<(ListedDefinition, Option<String>)>, Error> {
-        let of_name = self.store.definitions_of(name).await?;
-        let Some(found) = of_name.into_iter().find(|listed| listed.version.version == version)
-        else {
-            return Ok(None);
-        };
-        let body = self.store.definition_body(&found.version.hash).await?;
-        Ok(Some((found, body)))
+    /// Returns the stored versions.
+    pub fn definitions(&self) -> VersionStore {
+        self.store.versions()
     }
 }

@@ -5,20 +5,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sagamore_core::plan::{Chain, Plan};
-use sagamore_core::{SagaId, Timestamp};
+use sagamore_core::{Name, SagaId, Timestamp};
 use sagamore_database::{Clock, Database};
-use tokio::sync::broadcast;
+use sagamore_transport::Transport;
+use tokio::sync::{Semaphore, broadcast};
 use tokio::time::{Instant, timeout_at};
 
+use super::plans::{PollTask, TopicCreator};
 use super::resolve::ResolveError;
 use super::rows::{ChainHeader, Observed};
 use super::status::{ChainChanges, ChainStatus};
-use super::store::{Access, Store};
-use crate::error::Error;
+use super::store::Store;
+use crate::error::{Error, RegistrationError};
 use crate::store::Filter;
+use crate::versions::{Registered, RegistrationMode, StoredVersion, VersionStore};
 
 /// Turns whose changes are buffered for waiters. A waiter that lags further reads the table.
 const CHANGES_MAX: usize = 64;
+/// Requests in progress that begin chains. Further ones are rejected as busy.
+const BEGINS_MAX: usize = 256;
 /// The longest pause between two reads by a waiter: another process may observe the chain.
 const POLL_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The first pause of a waiter if another process observes. Each later pause is half as long again.
@@ -27,13 +32,19 @@ const POLL_PAUSE_MIN: Duration = Duration::from_millis(5);
 /// Read access to the stored chains. Clones share one connection pool.
 #[derive(Clone)]
 pub struct Chains {
-    store: Store,
+    pub(super) store: Store,
     clock: Clock,
     /// Broadcasts changed chains to waiters.
     changes: broadcast::Sender<ChainChanges>,
     reading: Arc<Mutex<Reading>>,
     /// Whether `changes` covers every chain, because no other process observes.
     sees_all: Arc<AtomicBool>,
+    /// Creates the topics of plans; `None` if the observer runs in another process.
+    pub(super) topics: Option<TopicCreator>,
+    /// Polls for plans that other processes register; `None` if the observer does.
+    poll: Option<Arc<PollTask>>,
+    /// Permits of requests that begin chains.
+    pub(super) begins: Arc<Semaphore>,
 }
 
 /// The progress of this process's observer.
@@ -61,7 +72,9 @@ pub struct ChainDetail {
 impl Chains {
     pub(super) fn new(store: Store, clock: Clock, reading: Reading) -> Chains {
         let (changes, reading) = (broadcast::channel(CHANGES_MAX).0, Arc::new(Mutex::new(reading)));
-        Chains { store, clock, changes, reading, sees_all: Arc::default() }
+        let (sees_all, topics, poll) = Default::default();
+        let begins = Arc::new(Semaphore::new(BEGINS_MAX));
+        Chains { store, clock, changes, reading, sees_all, topics, poll, begins }
     }
 
     /// Wakes the waiters of these chains.
@@ -86,15 +99,24 @@ impl Chains {
     /// Opens an observer's database, wherever the observer runs.
     pub async fn open(database: Database, plans: Vec<Plan>) -> Result<Chains, Error> {
         let clock = Clock::of(&database);
-        let store = Store::open(database, plans, Access::Reads).await?;
-        Ok(Chains::new(store, clock, Reading::Elsewhere))
+        let store = Store::open(database, plans).await?;
+        let mut chains = Chains::new(store, clock, Reading::Elsewhere);
+        chains.poll = Some(Arc::new(PollTask::spawn(chains.store.plans.clone())));
+        Ok(chains)
+    }
+
+    /// Adds the transport, with which this process begins chains and creates the topics of plans.
+    pub fn with_transport(mut self, transport: Arc<dyn Transport>, partitions: u32) -> Chains {
+        self.topics = Some(TopicCreator { transport, partitions });
+        self
     }
 
     /// Reads one chain.
     pub async fn show(&self, id: &SagaId) -> Result<Option<ChainDetail>, Error> {
         let Some((header, mut events)) = self.store.show(id).await? else { return Ok(None) };
         events.sort_by_key(|observed| (observed.seen.hop, observed.seen.at));
-        let chain = self.store.chain(id, header.version, &events);
+        let of_plan = (header.version, header.hash.as_deref());
+        let chain = self.store.chain(id, of_plan, &events);
         Ok(Some(ChainDetail { header, chain, events }))
     }
 
@@ -106,8 +128,7 @@ impl Chains {
     /// Marks a chain as resolved by a person, with the reason. The chain is then over until another
     /// event of it is seen. A repeated call changes nothing.
     pub async fn resolve(&self, id: &SagaId, because: &str) -> Result<(), ResolveError> {
-        self.clock.sample().await.map_err(Error::from)?;
-        self.store.resolve(id, because, Timestamp(self.clock.now_ms())).await
+        self.store.resolve(id, because, self.now().await?).await
     }
 
     /// Waits up to `patience` until a chain is at rest, and returns its last known status. `None`:
@@ -131,6 +152,63 @@ impl Chains {
             pause = (pause * 3 / 2).min(POLL_PAUSE_MAX);
         }
         Ok(known)
+    }
+}
+
+impl Chains {
+    /// Returns the stored versions of plans.
+    pub fn plans(&self) -> &VersionStore {
+        self.store.plans.store()
+    }
+
+    /// Returns the known plans, by name and version.
+    pub fn known_plans(&self) -> Vec<Arc<Plan>> {
+        self.store.plans.table().plans().cloned().collect()
+    }
+
+    /// Registers plans, all or none. The observer follows their events within a second. With
+    /// `dry_run` nothing is stored.
+    ///
+    /// # Errors
+    /// Nothing is stored if a plan is invalid, or its version is stored with other contents.
+    pub async fn register(
+        &self,
+        plans: Vec<Plan>,
+        mode: RegistrationMode,
+        dry_run: bool,
+    ) -> Result<Vec<Registered>, RegistrationError> {
+        let now = self.now().await?;
+        self.store.plans.register(&plans, mode, self.topics.as_ref(), (now, dry_run)).await
+    }
+
+    /// Makes new chains run by this version.
+    ///
+    /// # Errors
+    /// The version is unknown or retired.
+    pub async fn activate(
+        &self,
+        name: &Name,
+        version: u32,
+    ) -> Result<StoredVersion, RegistrationError> {
+        self.store.plans.activate(name, version).await
+    }
+
+    /// Stops starts by this version; its chains continue. The contents are removed when no chain's
+    /// row refers to them.
+    ///
+    /// # Errors
+    /// The version is unknown.
+    pub async fn retire(
+        &self,
+        name: &Name,
+        version: u32,
+    ) -> Result<StoredVersion, RegistrationError> {
+        self.store.plans.retire(name, version, self.now().await?).await
+    }
+
+    pub(super) async fn now(&self) -> Result<Timestamp, Error> {
+        self.clock.sample().await?;
+        Ok(Timestamp(self.clock.now_ms()))
     }
 }
 

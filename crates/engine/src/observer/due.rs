@@ -5,8 +5,10 @@ use std::time::Duration;
 use sagamore_core::Timestamp;
 use sagamore_database::lifetime::Readings;
 
+use crate::versions::UnusedBodies;
+
 /// Due times of the periodic work.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Retention {
     pub horizon_due: Option<Timestamp>,
     pub count_due: Option<Timestamp>,
@@ -15,6 +17,9 @@ pub(super) struct Retention {
     pub correction_due: Option<Timestamp>,
     /// The `started_from` of the last horizon.
     pub from: Option<Option<Timestamp>>,
+    /// The time of the next search for unused plans, and its progress.
+    pub unused_due: Option<Timestamp>,
+    pub unused: UnusedBodies,
     /// The clock readings that retention is based on.
     pub readings: Readings,
 }

@@ -2,8 +2,9 @@
 //! stored. The chain stays unchanged.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use sagamore_core::plan::Role;
+use sagamore_core::plan::{Plan, Role};
 use sagamore_core::{Direction, Name, SagaId, StepKey};
 use sagamore_database::Tx;
 
@@ -36,17 +37,14 @@ impl Store {
     }
 
     fn is_of_its_reaction(&self, id: &SagaId, observed: &Observed) -> bool {
-        let plan = Name::new(id.definition())
-            .ok()
-            .and_then(|name| self.plans.get(&(name, observed.version)));
-        let Some((part, role)) = plan.and_then(|plan| plan.emitter(&observed.seen.name)) else {
+        let (name, table) = (Name::new(id.definition()), self.plans.table());
+        let plan = name.ok().and_then(|name| table.plan(&name, observed.version, None).cloned());
+        let Some((part, role)) = plan.as_ref().and_then(|plan| plan.emitter(&observed.seen.name))
+        else {
             return true;
         };
-        let direction =
-            if role == Role::Undone { Direction::Compensation } else { Direction::Action };
-        let key = StepKey { saga: id.clone(), step: part.name.clone(), direction, generation: 1 };
-        let wanted = format!("{}/{}", key.command_id(), observed.seen.name);
-        if observed.seen.id == wanted {
+        let wanted = event_id(id, part.name, role, observed);
+        if observed.seen.id == wanted || self.is_of_replaced(id, observed) {
             return true;
         }
         reject(
@@ -55,6 +53,20 @@ impl Store {
             &format!("event '{}' instead of '{wanted}'", observed.seen.id),
         );
         false
+    }
+
+    /// Whether a plan that was replaced in place derives the event's id: its chains continue.
+    fn is_of_replaced(&self, id: &SagaId, observed: &Observed) -> bool {
+        let table = self.plans.table();
+        let is_same = |plan: &&Arc<Plan>| {
+            plan.name.as_str() == id.definition() && plan.version == observed.version
+        };
+        table.all().filter(is_same).any(|plan| {
+            let emitter = plan.emitter(&observed.seen.name);
+            emitter.is_some_and(|(part, role)| {
+                event_id(id, part.name, role, observed) == observed.seen.id
+            })
+        })
     }
 
     /// Sets each chain's version to that of its first event. Events that arrived earlier may have
@@ -75,13 +87,20 @@ impl Store {
             }
             let sql = "SELECT 1 FROM chain_event WHERE chain = $1 AND causation IS NULL LIMIT 1";
             if tx.query(sql, (known.seq,)).await?.is_empty() {
-                known.version = begun.version;
-                let adopt = "UPDATE chain SET version = $2 WHERE seq = $1";
+                (known.version, known.hash) = (begun.version, None);
+                let adopt = "UPDATE chain SET version = $2, hash = NULL WHERE seq = $1";
                 tx.execute(adopt, (known.seq, begun.version)).await?;
             }
         }
         Ok(())
     }
+}
+
+/// Derives the id of an event from the reaction that emits it.
+fn event_id(id: &SagaId, step: &Name, role: Role, observed: &Observed) -> String {
+    let direction = if role == Role::Undone { Direction::Compensation } else { Direction::Action };
+    let key = StepKey { saga: id.clone(), step: step.clone(), direction, generation: 1 };
+    format!("{}/{}", key.command_id(), observed.seen.name)
 }
 
 impl ChainRow {

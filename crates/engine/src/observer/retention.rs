@@ -17,6 +17,7 @@ use super::status::ChainStatus;
 use super::store::Store;
 use crate::error::Error;
 use crate::store::{LASTING, lasting_ms, millis, named};
+use crate::versions::LATE_STARTS;
 
 /// The interval between horizons.
 const HORIZON_INTERVAL: Duration = Duration::from_secs(600);
@@ -104,7 +105,14 @@ impl Observer {
             return Ok(());
         }
         let before = self.cutoff(self.options.retention + LASTING + SKEW_MAX, now).await?;
-        self.store.forget(before).await
+        self.store.forget(before).await?;
+        self.store.forget_begun(before).await?;
+        if is_due(self.retention.unused_due, now, HORIZON_INTERVAL) {
+            let before = self.cutoff(LATE_STARTS, now).await?;
+            self.retention.unused.sweep(self.store.plans.store(), before).await?;
+            self.retention.unused_due = Some(now.plus(HORIZON_INTERVAL));
+        }
+        Ok(())
     }
 
     /// Publishes a horizon when due. `read_until` bounds it, because a chain with unread events may
@@ -145,7 +153,8 @@ impl Observer {
 impl Store {
     /// Corrects times in the future, which a clock that was ahead has stamped, to `now`.
     async fn correct_times(&self, now: Timestamp) -> Result<(), Error> {
-        let longest = self.plans.values().filter_map(|plan| plan.deadline_ms).max().unwrap_or(0);
+        let table = self.plans.table();
+        let longest = table.all().filter_map(|plan| plan.deadline_ms).max().unwrap_or(0);
         let possible = now.plus(Duration::from_millis(longest)).plus(DIFFERENCE_MAX).0;
         while self.correct_page(now, possible).await? {}
         let open = self.database.begin().await?;
@@ -226,8 +235,6 @@ impl Store {
     }
 
     pub(super) fn plan_names(&self) -> Vec<Name> {
-        let mut names: Vec<Name> = self.plans.keys().map(|(name, _)| name.clone()).collect();
-        names.dedup();
-        names
+        self.plans.table().names()
     }
 }

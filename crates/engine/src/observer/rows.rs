@@ -29,6 +29,8 @@ pub struct ChainHeader {
     pub id: SagaId,
     /// The version of its plan.
     pub version: u32,
+    /// The hash of its plan; `None` while the version is unknown.
+    pub hash: Option<String>,
     /// The chain's status.
     pub status: ChainStatus,
     /// The problem of an anomalous chain, or the reason given for a resolved one.
@@ -48,6 +50,7 @@ pub(super) struct ChainRow {
     pub seq: i64,
     pub id: SagaId,
     pub version: u32,
+    pub hash: Option<String>,
     /// The number of events when a person resolved the chain. Any more events reopen it.
     pub resolved_events: Option<u32>,
     /// The status by the last fold.
@@ -80,6 +83,7 @@ impl ChainRow {
         Ok(ChainRow {
             seq: row.get("seq")?,
             version: version(row.get("version")?),
+            hash: row.get("hash")?,
             resolved_events: resolved_events.map(small).transpose()?,
             status: ChainStatus::stored(&row.get::<String>("status")?),
             id: id.parse().map_err(|why| bad(&id, why))?,
@@ -95,6 +99,7 @@ impl ChainHeader {
         Ok(ChainHeader {
             seq: row.get("seq")?,
             version: version(row.get("version")?),
+            hash: row.get("hash")?,
             status: ChainStatus::stored(&status),
             why: if ChainStatus::read(&status).is_none() { Some(newer()) } else { row.get("why")? },
             begun_at: Timestamp(row.get("begun_at")?),

@@ -58,6 +58,7 @@ given_row! {
         headless_at: Option<i64>,
         resolved: bool,
         changed_at: Option<i64>,
+        hash: Option<String>,
     }
 }
 
@@ -105,7 +106,7 @@ pub(super) static BEGIN: Statement<NewChain<'_>> =
 /// Selects chains and locks their rows until the end of the transaction, against concurrent folds
 /// by other observers.
 pub(super) static HOLD: Statement<ChainId<'_>> = Statement::new(
-    "SELECT chain.seq, chain.id, chain.version, chain.resolved_events, chain.status
+    "SELECT chain.seq, chain.id, chain.version, chain.hash, chain.resolved_events, chain.status
      FROM given, chain WHERE chain.id = given.id {FOR UPDATE OF chain}",
 );
 
@@ -155,7 +156,8 @@ pub(super) static FOLDED: Statement<Fold> = Statement::new(
             WHEN chain.resolved_at IS NOT NULL AND NOT given.resolved THEN given.ended_at
             ELSE coalesce(chain.ended_at, given.ended_at) END,
         due_at = given.due_at, failed_at = given.failed_at, headless_at = given.headless_at,
-        resolved_at = CASE WHEN given.resolved THEN chain.resolved_at END
+        resolved_at = CASE WHEN given.resolved THEN chain.resolved_at END,
+        hash = coalesce(chain.hash, given.hash)
      FROM given WHERE chain.seq = given.seq",
 );
 

@@ -13,7 +13,7 @@ use sagamore_database::{Database, Error as DatabaseError, Row, Statement, Tx, li
 use sagamore_transport::Delivery;
 use sagamore_transport::wire::event_topic;
 
-use super::plans::{self, Plans};
+use super::plans::{self, PlanRegistry};
 use super::positions::{ReadRange, record_positions};
 use super::rows::{ChainHeader, ChainRow, Observed, StoredEvents, alarm, version_of};
 use super::schema::MIGRATIONS;
@@ -33,7 +33,7 @@ pub(super) const STATUS: &str =
     "CASE WHEN resolved_at IS NOT NULL AND ended_at IS NOT NULL THEN 'resolved'
         ELSE status END AS status";
 /// The columns of [`ChainHeader`] beside [`STATUS`].
-const HEADER: &str = "seq, id, version, begun_at, changed_at, ended_at, failed_at,
+const HEADER: &str = "seq, id, version, hash, begun_at, changed_at, ended_at, failed_at,
     CASE WHEN resolved_at IS NOT NULL AND ended_at IS NOT NULL THEN resolved_because
         ELSE why END AS why";
 /// The time after which an unreadable row is due again: a newer observer may be able to read it.
@@ -59,13 +59,6 @@ pub(crate) struct FoldedChain {
     observed: Vec<Observed>,
 }
 
-/// The rights of a user of the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
-    Observes,
-    Reads,
-}
-
 /// Whether a chain may be called overdue. It requires that all events are consumed: an unread one
 /// may be what the chain waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +71,7 @@ enum OverdueCheck {
 #[derive(Clone)]
 pub(crate) struct Store {
     pub(super) database: Database,
-    pub(super) plans: Arc<Plans>,
+    pub(super) plans: PlanRegistry,
     /// Whether stuck chains stay due until their overdue event is seen.
     tells_overdue: bool,
 }
@@ -111,18 +104,11 @@ impl FoldedChain {
 }
 
 impl Store {
-    /// Migrates the tables. With [`Access::Observes`] it also stores the plans.
-    pub async fn open(
-        database: Database,
-        plans: Vec<Plan>,
-        access: Access,
-    ) -> Result<Store, Error> {
+    /// Migrates the tables. `plans` are those of a reader, which are not stored.
+    pub async fn open(database: Database, plans: Vec<Plan>) -> Result<Store, Error> {
         database.migrate("observer", MIGRATIONS, crate::store::PROGRAM_VERSION).await?;
         database.migrate("lifetime", lifetime::MIGRATIONS, crate::store::PROGRAM_VERSION).await?;
-        let plans = Arc::new(match access {
-            Access::Observes => plans::register(&database, plans).await?,
-            Access::Reads => plans::load(&database, plans).await?,
-        });
+        let plans = PlanRegistry::open(&database, plans).await?;
         Ok(Store { database, plans, tells_overdue: false })
     }
 
@@ -148,15 +134,8 @@ impl Store {
 
     /// Returns the events of all plans.
     pub fn events(&self) -> Vec<Name> {
-        let mut events: Vec<Name> = self
-            .plans
-            .values()
-            .flat_map(|plan| {
-                let observed =
-                    plan.parts().flat_map(|part| part.events()).map(|(event, _)| event.clone());
-                observed.chain(plan.overdue.clone())
-            })
-            .collect();
+        let table = self.plans.table();
+        let mut events: Vec<Name> = table.all().flat_map(|plan| plans::events(plan)).collect();
         events.sort();
         events.dedup();
         events
@@ -164,8 +143,9 @@ impl Store {
 
     /// Whether any of these is an overdue event.
     pub fn has_deadlines(&self, taken: &[Delivery]) -> bool {
+        let table = self.plans.table();
         let deadlines: Vec<_> =
-            self.plans.values().filter_map(|plan| plan.overdue.as_ref()).map(event_topic).collect();
+            table.all().filter_map(|plan| plan.overdue.as_ref()).map(event_topic).collect();
         taken.iter().any(|delivery| deadlines.contains(&delivery.record.topic))
     }
 
@@ -235,7 +215,7 @@ impl Store {
     ) -> Result<Vec<FoldedChain>, Error> {
         // skip chains that another observer is updating: the next check sees its events
         let due = self.database.dialect().text(
-            "SELECT seq, id, version, resolved_events, status FROM chain
+            "SELECT seq, id, version, hash, resolved_events, status FROM chain
              WHERE due_at <= $1 ORDER BY due_at LIMIT $2 {FOR UPDATE SKIP LOCKED}",
         );
         let open = self.database.begin().await?;
@@ -331,10 +311,11 @@ impl Store {
         let events = self.read_events(tx, statement, known.iter().map(|known| known.seq)).await?;
         let mut folded = Vec::with_capacity(known.len());
         let rows = known.iter().zip(events).map(|(known, observed)| {
-            let ChainRow { seq, id, version, resolved_events, .. } = known;
+            let ChainRow { seq, id, version, hash, resolved_events, .. } = known;
             let StoredEvents { events: observed, unreadable } = observed;
             let is_unreadable = unreadable.is_some();
-            let chain = self.chain(id, *version, &observed);
+            let chain = self.chain(id, (*version, hash.as_deref()), &observed);
+            let hash = chain.plan().map(Plan::hash);
             let (by_events, why) = match unreadable {
                 None => status(&chain.state(moment)),
                 unreadable => (ChainStatus::UnknownVersion, unreadable),
@@ -377,6 +358,7 @@ impl Store {
                 headless_at,
                 resolved,
                 changed_at,
+                hash,
             }
         });
         let rows: Vec<Fold> = rows.collect();
@@ -400,10 +382,15 @@ impl Store {
             .collect()
     }
 
-    /// Folds a chain from its events.
-    pub fn chain(&self, id: &SagaId, version: u32, observed: &[Observed]) -> Chain {
-        let name = Name::new(id.definition());
-        let plan = name.ok().and_then(|name| self.plans.get(&(name, version)).cloned());
+    /// Folds a chain from its events, by the plan with this hash, or else of this version.
+    pub fn chain(
+        &self,
+        id: &SagaId,
+        (version, hash): (u32, Option<&str>),
+        observed: &[Observed],
+    ) -> Chain {
+        let (name, table) = (Name::new(id.definition()), self.plans.table());
+        let plan = name.ok().and_then(|name| table.plan(&name, version, hash).cloned());
         let mut chain = plan.map_or_else(|| Chain::of_unknown_version(version), Chain::new);
         observed.iter().for_each(|observed| {
             chain.take(observed.seen.clone());

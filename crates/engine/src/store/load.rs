@@ -11,7 +11,6 @@ use sagamore_core::message::ReplyTo;
 use sagamore_core::saga::Saga;
 use sagamore_database::{Row, Statement, Tx, given_row};
 
-use super::definitions::BODY_BY_HASH;
 use super::header::{HEADER, Header};
 use super::{Store, bad};
 use crate::error::Error;
@@ -238,13 +237,12 @@ impl Store {
         if let Some(definition) = registry.by_hash(hash) {
             return Ok(definition);
         }
-        let rows = match from {
-            Source::Tx(tx) => tx.query(BODY_BY_HASH, (hash,)).await?,
-            Source::Committed => self.database.query(BODY_BY_HASH, (hash,)).await?,
+        let body = match from {
+            Source::Tx(tx) => self.versions().body_within(tx, hash).await?,
+            Source::Committed => self.versions().body(hash).await?,
         };
-        let row = rows.first().ok_or_else(|| bad(hash, "no definition of this hash is stored"))?;
-        let definition: Definition =
-            serde_json::from_str(&row.get::<String>("body")?).map_err(|why| bad(hash, why))?;
+        let body = body.ok_or_else(|| bad(hash, "no definition of this hash is stored"))?;
+        let definition: Definition = serde_json::from_str(&body).map_err(|why| bad(hash, why))?;
         let attached = sagamore_schema::attach(definition.clone()).unwrap_or_else(|errors| {
             // another program's compiler accepted them, and its sagas must not stop
             tracing::warn!(hash, ?errors, "cannot compile schemas: data is not checked");

@@ -13,6 +13,42 @@ macro_rules! lasting_ms {
 }
 pub(crate) use lasting_ms;
 
+/// The versions of definitions or plans: when each was registered and retired, and which one is
+/// active. Rows of older programs have no time of registration. A retired body may be empty. The
+/// one row of the last table counts the changes.
+macro_rules! versions {
+    ($kind:literal) => {
+        concat!(
+            "
+    ALTER TABLE ",
+            $kind,
+            " ADD COLUMN registered_at BIGINT;
+    ALTER TABLE ",
+            $kind,
+            " ADD COLUMN retired_at BIGINT;
+    CREATE TABLE active_",
+            $kind,
+            " (name TEXT PRIMARY KEY, version BIGINT NOT NULL);
+    CREATE TABLE former_",
+            $kind,
+            " (
+        hash TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        version BIGINT NOT NULL,
+        body TEXT NOT NULL,
+        replaced_at BIGINT NOT NULL
+    );
+    CREATE TABLE ",
+            $kind,
+            "_change (id BIGINT PRIMARY KEY, change BIGINT NOT NULL);
+    INSERT INTO ",
+            $kind,
+            "_change (id, change) VALUES (0, 0)"
+        )
+    };
+}
+pub(crate) use versions;
+
 macro_rules! tables {
     ($number:literal, $bytewise:literal, $by_key:literal) => {
         concat!(
@@ -121,23 +157,6 @@ const FAULT: &str = "ALTER TABLE saga ADD COLUMN fault_shown_from BIGINT";
 const BLOCKED: &str =
     "CREATE TABLE blocked (saga TEXT PRIMARY KEY, fault TEXT NOT NULL, shown_from BIGINT)";
 
-/// The versions of definitions: when each was registered and retired, and which one is active. Rows
-/// of older programs have no time of registration. A retired body may be empty. The one row of
-/// `definition_change` counts the changes.
-const VERSIONS: &str = "
-    ALTER TABLE definition ADD COLUMN registered_at BIGINT;
-    ALTER TABLE definition ADD COLUMN retired_at BIGINT;
-    CREATE TABLE active_definition (name TEXT PRIMARY KEY, version BIGINT NOT NULL);
-    CREATE TABLE former_definition (
-        hash TEXT PRIMARY KEY,
-        name TEXT NOT NULL,
-        version BIGINT NOT NULL,
-        body TEXT NOT NULL,
-        replaced_at BIGINT NOT NULL
-    );
-    CREATE TABLE definition_change (id BIGINT PRIMARY KEY, change BIGINT NOT NULL);
-    INSERT INTO definition_change (id, change) VALUES (0, 0)";
-
 /// All migrations, in order. Columns of a saga's row that change are in no index, except that the
 /// end moves the saga between two.
 pub const MIGRATIONS: &[Migration] = &[
@@ -157,5 +176,5 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration::new("0007-members", MEMBERS),
     Migration::new("0008-fault", FAULT),
     Migration::new("0009-blocked", BLOCKED),
-    Migration::new("0010-versions", VERSIONS),
+    Migration::new("0010-versions", versions!("definition")),
 ];

@@ -13,10 +13,10 @@ use sagamore_database::port::Dialect;
 use sagamore_transport::wire;
 
 use super::state::{HORIZON_INTERVAL, PAUSE};
-use super::unused::LATE_STARTS;
 use crate::error::Error;
 use crate::orchestrator::Orchestrator;
 use crate::store::{Epochs, HANDED_RETENTION, SweepTarget, millis};
+use crate::versions::LATE_STARTS;
 
 /// Maximum sagas per sweep.
 const PAGE: u32 = 1_000;
@@ -78,7 +78,7 @@ impl Orchestrator {
                 self.sweep.keys_after =
                     self.store.sweep_keys(&self.sweep.keys_after, PAGE).await?.unwrap_or_default();
                 let before = self.cutoff(LATE_STARTS, now).await?;
-                self.sweep.unused.sweep(&self.store, before).await?;
+                self.sweep.unused.sweep(&self.store.versions(), before).await?;
                 metrics::gauge!("sagamore_unreadable_sagas")
                     .set(self.store.count_unreadable().await? as f64);
                 metrics::gauge!("sagamore_open_faults")

@@ -7,6 +7,7 @@ mod clocks;
 mod gaps;
 mod plans;
 mod rejected;
+mod run_time;
 
 use std::sync::Arc;
 use std::time::Duration;

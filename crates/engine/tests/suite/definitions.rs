@@ -55,7 +55,7 @@ async fn version_of_a_start(rig: &mut Rig, key: &str) -> u32 {
 }
 
 async fn active(handle: &Handle) -> Vec<u32> {
-    let versions = handle.definitions_of(&name()).await.expect("listed");
+    let versions = handle.definitions().list_of(&name()).await.expect("listed");
     versions
         .into_iter()
         .filter(|listed| listed.version.is_active)
@@ -93,7 +93,8 @@ async fn an_applied_version_becomes_active_by_activate_alone() {
     assert_eq!(again.outcome, RegistrationOutcome::Unchanged);
     let running: Vec<u64> = rig
         .handle
-        .definitions(None, 10)
+        .definitions()
+        .list(None, 10)
         .await
         .expect("listed")
         .iter()
@@ -110,7 +111,7 @@ async fn the_first_version_of_a_name_is_active_at_once() {
     let leaflet = Definition::try_from(draft).expect("sound");
     let checked = rig.handle.apply(leaflet.clone(), true).await.expect("checked");
     assert!(checked.version.is_active);
-    let missing = rig.handle.definition(&leaflet.name, 7).await.expect("read");
+    let missing = rig.handle.definitions().find(&leaflet.name, 7).await.expect("read");
     assert!(missing.is_none(), "a dry run stores nothing");
     assert!(rig.handle.apply(leaflet, false).await.expect("applied").version.is_active);
 }
@@ -153,7 +154,8 @@ async fn one_of_two_concurrent_registrations_of_a_version_wins() {
         (Err(RegistrationError::Changed { .. }), Ok(_)) => changed(2),
         other => panic!("{other:?}"),
     };
-    let (found, _) = rig.handle.definition(&name(), 2).await.expect("read").expect("stored");
+    let (found, _) =
+        rig.handle.definitions().find(&name(), 2).await.expect("read").expect("stored");
     assert_eq!(found.version.hash, stored.hash());
 }
 
@@ -260,7 +262,7 @@ async fn a_retired_body_is_removed_when_no_saga_refers_to_it() {
     rig.handle.activate(&name(), 2).await.expect("activated");
     rig.handle.retire(&name(), 1).await.expect("retired");
     let body = async |rig: &Rig| {
-        let found = rig.handle.definition(&name(), 1).await.expect("read");
+        let found = rig.handle.definitions().find(&name(), 1).await.expect("read");
         found.expect("the version stays known").1
     };
     sweep(&mut rig).await;
@@ -304,7 +306,7 @@ async fn sagas_continue_by_contents_that_were_replaced_in_place() {
     assert_eq!(hash(&rig, "1").await, booklet(1).hash());
     accept(&mut rig, wish("2", "a")).await;
     assert_eq!(hash(&rig, "2").await, changed(1).hash());
-    let listed = rig.handle.definitions(None, 10).await.expect("listed");
+    let listed = rig.handle.definitions().list(None, 10).await.expect("listed");
     assert_eq!(listed[0].running, 2, "sagas of both contents count");
     rig.handle.register(vec![booklet(1)], RegistrationMode::Replace).await.expect("back");
     assert_eq!(count(&rig, "SELECT count(*) FROM former_definition").await, 1);
@@ -335,7 +337,7 @@ async fn the_number_of_versions_has_a_bound() {
     let full = rig.handle.apply(booklet(5_000), false).await.unwrap_err().to_string();
     assert_eq!(full, "'booklet' has 1000 versions, the maximum: continue under a new name");
     assert_eq!(count(&rig, "SELECT count(*) FROM definition").await, 1_000);
-    let page = rig.handle.definitions(Some((&name(), 1_000)), 3).await.expect("listed");
+    let page = rig.handle.definitions().list(Some((&name(), 1_000)), 3).await.expect("listed");
     let versions: Vec<u32> = page.iter().map(|listed| listed.version.version).collect();
     assert_eq!(versions, [1_001, 1_002, 1_003]);
 }

@@ -192,7 +192,10 @@ async fn a_message_has_one_schema_across_versions_that_are_not_retired() {
     };
     check(3, true).await;
     check(3, false).await;
-    assert!(rig.handle.definition(&name, 3).await.expect("read").is_none(), "nothing is stored");
+    assert!(
+        rig.handle.definitions().find(&name, 3).await.expect("read").is_none(),
+        "nothing is stored"
+    );
     let deployed = rig.another_of(Arc::new(rig.log.clone()), vec![booklet(1)]).await;
     drop(deployed);
     let options = (Options::default(), rig.database.clone(), Arc::new(rig.log.clone()));

@@ -1,13 +1,14 @@
-//! `apply`: registers definitions of files at a running server.
+//! `apply`: registers definitions and plans of files at a running server.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use sagamore_inspect::files;
-use serde_json::{Value, json};
+use sagamore_inspect::{SagaFile, files};
+use serde_json::json;
 
 use super::args::{Format, ServerArgs};
+use super::versions::Collection;
 use crate::client::{Client, Error};
 use crate::http::encoded;
 use crate::invocation::Invocation;
@@ -19,57 +20,55 @@ use crate::view::{DefinitionLine, RegistrationView};
 /// The arguments of `apply`.
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
-    /// Files of definitions, or folders
+    /// Files of definitions and plans, or folders
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Check the definitions against the server, and store nothing
+    /// Check the files against the server, and store nothing
     #[arg(long)]
     dry_run: bool,
-    /// Make new sagas run by the applied versions
+    /// Make new sagas and chains run by the applied versions
     #[arg(long, conflicts_with = "dry_run")]
     activate: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Registers the definitions one after another. Nothing is sent if a file has a mistake.
+/// Registers the files one after another. Nothing is sent if a file has a mistake.
 pub async fn run(invocation: &Invocation, args: ApplyArgs) -> Result<Exit> {
-    let SagaFiles { definitions, plans, mut mistakes } = SagaFiles::load(&args.files);
-    mistakes.extend(plans.iter().map(|(path, plan)| {
-        format!(
-            "{}: '{}' is the plan of a choreography: `observe` and `dev` load plans from files",
-            path.display(),
-            plan.name
-        )
-    }));
-    if !mistakes.is_empty() {
-        mistakes.iter().for_each(|mistake| errln!("{}", plain::visible(mistake)));
+    let files = SagaFiles::load(&args.files);
+    if !files.mistakes.is_empty() {
+        files.mistakes.iter().for_each(|mistake| errln!("{}", plain::visible(mistake)));
         errln!("Nothing was applied.");
         return Ok(Exit::Error);
     }
-    if definitions.is_empty() {
-        bail!("no definition found: name a YAML or JSON file, or a folder of them");
+    if files.definitions.is_empty() && files.plans.is_empty() {
+        bail!("no definition or plan found: name a YAML or JSON file, or a folder of them");
     }
     let client = args.server.client(invocation)?;
-    let (mut applied, mut exit) = (Vec::new(), Exit::Completed);
-    for (path, definition) in &definitions {
-        let body = serde_json::to_vec(definition)?;
-        match apply(&client, &args, body).await {
+    let (mut definitions, mut plans, mut exit) = (Vec::new(), Vec::new(), Exit::Completed);
+    for (path, file) in files.into_contents() {
+        let (collection, body, applied) = match &file {
+            SagaFile::Definition(definition) => {
+                (Collection::Definitions, serde_json::to_vec(definition)?, &mut definitions)
+            }
+            SagaFile::Plan(plan) => (Collection::Plans, serde_json::to_vec(plan)?, &mut plans),
+        };
+        match apply(&client, &args, collection, body).await {
             Ok(result) => {
                 if args.server.format.output == Format::Table {
-                    print(invocation, &result, args.activate);
+                    print(invocation, &result, collection, args.activate);
                 }
                 applied.push(serde_json::to_value(result)?);
             }
             Err(error) if matches!(error, Error::Problem { .. }) => {
                 exit = Exit::Error;
-                complain(path, &error);
+                complain(&path, &error);
             }
             Err(error) => return Err(error.into()),
         }
     }
     if args.server.format.output == Format::Json {
-        output::json(&json!({ "definitions": Value::Array(applied) }))?;
+        output::json(&json!({ "definitions": definitions, "plans": plans }))?;
     }
     Ok(exit)
 }
@@ -77,19 +76,26 @@ pub async fn run(invocation: &Invocation, args: ApplyArgs) -> Result<Exit> {
 async fn apply(
     client: &Client,
     args: &ApplyArgs,
+    collection: Collection,
     body: Vec<u8>,
 ) -> Result<RegistrationView, Error> {
-    let path = format!("/api/v1/definitions?dryRun={}", args.dry_run);
+    let address = collection.address();
+    let path = format!("{address}?dryRun={}", args.dry_run);
     let mut result: RegistrationView = client.shown(&client.post(&path, body, None).await?)?;
     if args.activate && !result.line.active {
         let DefinitionLine { name, version, .. } = &result.line;
-        let path = format!("/api/v1/definitions/{}/{version}/activate", encoded(name));
+        let path = format!("{address}/{}/{version}/activate", encoded(name));
         result.line = client.shown(&client.post(&path, "", None).await?)?;
     }
     Ok(result)
 }
 
-fn print(invocation: &Invocation, result: &RegistrationView, activates: bool) {
+fn print(
+    invocation: &Invocation,
+    result: &RegistrationView,
+    collection: Collection,
+    activates: bool,
+) {
     let RegistrationView { line, outcome, dry_run } = result;
     let (id, state) = (line.id(), line.state());
     let state = if state.is_empty() { String::new() } else { format!(", {state}") };
@@ -97,7 +103,8 @@ fn print(invocation: &Invocation, result: &RegistrationView, activates: bool) {
     outln!("{id}  {outcome}{state}{note}");
     if !line.active && !activates && !*dry_run && line.retired_at.is_none() {
         let name = invocation.name();
-        errln!("  New sagas run by another version: {name} definitions activate {id}");
+        let instances = collection.instances();
+        errln!("  New {instances} run by another version: {name} {collection} activate {id}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! `dev`: the embedded stack in one process.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use clap::builder::RangedU64ValueParser;
 use sagamore_core::Name;
 
 use super::process::{self, HttpProcess, ListenAddress, Work};
-use super::reload;
+use super::reload::{self, Registries};
 use crate::blueprint::Greeting;
 use crate::config::{SAGAS_MAX, Settings};
 use crate::error::Error;
@@ -112,9 +113,10 @@ pub async fn run(invocation: &Invocation, command: DevCommand) -> Result<Exit> {
     let participants = participants(invocation, &args.http)?;
     let mut stack = Stack::open(program, choreography, &data, args.sagas_max).await?;
     if let Some(handle) = stack.server.handle.clone() {
-        reload::register_all(&handle, files).await?;
+        let registries = Registries { handle, chains: stack.server.chains.clone() };
+        reload::register_all(&registries, files).await?;
         if !paths.is_empty() {
-            stack.spawn("the reload", |stopped| reload::follow(paths, handle, seen, stopped));
+            stack.spawn("the reload", |stopped| reload::follow(paths, registries, seen, stopped));
         }
     }
     let folder = stack::directory(program, choreography, &data);
@@ -126,15 +128,16 @@ pub async fn run(invocation: &Invocation, command: DevCommand) -> Result<Exit> {
     }
     let router = stack.router(program, choreography, Some(metrics));
     let process = HttpProcess::begin(listener, router, invocation.stop()?);
+    let missing = stack.missing_services();
     let definitions = active(&stack).await?;
     let is_ephemeral = ephemeral.is_some();
     let ready = Ready { address, data, is_ephemeral, choreography, definitions };
     greet(invocation, &ready, begun.elapsed())?;
-    announce(&stand_ins);
+    announce(&stand_ins, missing);
     process.until_stopped(stack).await
 }
 
-/// Returns the run with the plans of the files. With files it takes definitions at run time.
+/// Returns the run that takes definitions and plans at run time, if there are files.
 fn with_files(
     invocation: &Invocation,
     choreography: bool,
@@ -144,15 +147,20 @@ fn with_files(
     let mut program = (*invocation.program).clone();
     let story = program.story_mut(choreography);
     let is_bare = story.services.is_empty() && story.plans.is_empty();
-    story.is_open |= !files.definitions.is_empty() || (is_bare && !paths.is_empty());
-    story.add_plans(files.plans.clone()).map_err(anyhow::Error::msg)?;
+    let has_files = !files.definitions.is_empty() || !files.plans.is_empty();
+    story.is_open |= has_files || (is_bare && !paths.is_empty());
+    story.check_plans(&files.plans).map_err(anyhow::Error::msg)?;
+    story.file_plan = files.plans.first().map(|(_, plan)| plan.name.clone());
     Ok(invocation.with_program(program))
 }
 
 /// Returns the active versions, at most a page of them.
 async fn active(stack: &Stack) -> Result<Vec<String>> {
     let Some(handle) = &stack.server.handle else { return Ok(Vec::new()) };
-    let listed = handle.definitions(None, LISTED_MAX).await?;
+    let mut listed = handle.definitions().list(None, LISTED_MAX).await?;
+    if let Some(chains) = &stack.server.chains {
+        listed.extend(chains.plans().list(None, LISTED_MAX).await?);
+    }
     let versions = listed.iter().map(|listed| &listed.version).filter(|version| version.is_active);
     Ok(versions.map(|version| format!("{}@{}", version.name, version.version)).collect())
 }
@@ -184,10 +192,13 @@ impl Work for Stack {
     }
 }
 
-/// Lists the stand-ins.
-fn announce(stand_ins: &[Name]) {
+/// Lists the stand-ins, and the services of plans, which have none.
+fn announce(stand_ins: &[Name], missing: BTreeSet<Name>) {
     for name in stand_ins {
         outln!("  {name}: stand-in (no service, no binding)");
+    }
+    for name in missing {
+        outln!("  {name}: missing (its events wait): --http {name}=URL");
     }
 }
 
@@ -230,7 +241,7 @@ fn greet(invocation: &Invocation, ready: &Ready, took: Duration) -> Result<()> {
         command.replace("{server}", &format!("http://{address}")).replace("{flag}", &flag)
     };
     writeln!(out, "Next steps:")?;
-    if is_empty && definitions.is_empty() && program.story.plans.is_empty() {
+    if is_empty && definitions.is_empty() {
         writeln!(out, "  {} init     # writes a first saga to ./sagas", program.name)?;
         writeln!(out, "  {} dev      # loads ./sagas", program.name)?;
     }

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use sagamore_gateway::Contracts;
+use sagamore_engine::Chains;
+use sagamore_gateway::{Contracts, Plans};
+use sagamore_server::StartupWait;
 use sagamore_transport::Transport;
 
+use super::observe;
 use crate::config::Settings;
 use crate::crew::Crew;
 use crate::error::{Error, STOP_MAX};
-use crate::http_participants::{HttpParticipants, StoredContracts};
+use crate::http_participants::{self, HttpParticipants, StoredContracts};
 use crate::invocation::Invocation;
 use crate::output::Exit;
 use crate::saga_files::SagaFiles;
@@ -36,6 +39,11 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
              [participants.cards]\n  url = \"http://127.0.0.1:8080/sagas\""
         );
     }
+    let plans = observe::all_plans(invocation, &settings)?;
+    if !plans.is_empty() {
+        let chains = observe::chains(&settings, &plans, &StartupWait::default()).await?;
+        spawn_reactors(&settings, chains, &mut crew)?;
+    }
     let mut stop = invocation.stop()?;
     outln!("Sagamore's gateway is ready: {}", names.join(", "));
     let broken = tokio::select! {
@@ -44,6 +52,21 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
     };
     crew.stop(STOP_MAX).await?;
     broken.map_or(Ok(Exit::Completed), |broken| Err(broken.into()))
+}
+
+/// Starts the reactors of the configured participants, which react to the events of the plans that
+/// the observer's database has.
+pub fn spawn_reactors(settings: &Settings, chains: Chains, crew: &mut Crew) -> Result<()> {
+    let participants = settings.http_participants()?;
+    if participants.is_empty() {
+        return Ok(());
+    }
+    let transport: Arc<dyn Transport> = Arc::new(settings.kafka("gateway", None)?);
+    let (plans, database) = (Plans::default(), settings.database("gateway")?);
+    let partitions = settings.observer.partitions;
+    let reactors = participants.reactors(&transport, &plans, &database, partitions)?;
+    http_participants::spawn_reactors(crew, reactors, plans, chains);
+    Ok(())
 }
 
 /// Starts the gateways of these participants on Kafka. Returns their names.

@@ -48,8 +48,7 @@ pub async fn run(invocation: &Invocation, args: ObserveArgs) -> Result<Exit> {
     let instance = settings.topic(&format!("observer-{}-{address}", host()));
     let kafka = settings.kafka("observer", Some(instance))?;
     let plans = all_plans(invocation, &settings)?;
-    let Some(first) = plans.first() else { bail!("{} has no plan to observe", program.name) };
-    let plan = Some(first.name.clone());
+    let plan = plans.first().map(|plan| plan.name.clone());
     let opening = open(&settings, args.group, &plans, &kafka, &waiting);
     let problems = program.all_problems();
     let (listener, opened) =
@@ -69,7 +68,7 @@ pub async fn run(invocation: &Invocation, args: ObserveArgs) -> Result<Exit> {
 }
 
 /// Returns the plans of both stories, and those of the configured files.
-fn all_plans(invocation: &Invocation, settings: &Settings) -> Result<Vec<Plan>> {
+pub fn all_plans(invocation: &Invocation, settings: &Settings) -> Result<Vec<Plan>> {
     let files = SagaFiles::load(&settings.definitions);
     if let Some(mistakes) = files.all_mistakes() {
         bail!("{}: {mistakes}", settings.named("definitions"));

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::bail;
-use sagamore_core::Definition;
-use sagamore_engine::{Handle, RegistrationError, RegistrationMode, RegistrationOutcome};
+use sagamore_engine::{Chains, Handle, RegistrationError, RegistrationMode, RegistrationOutcome};
+use sagamore_inspect::SagaFile;
 
 use crate::crew::StopSignal;
 use crate::error::Error;
@@ -29,43 +29,63 @@ pub fn paths(named: Vec<PathBuf>) -> anyhow::Result<Vec<PathBuf>> {
     }
 }
 
-/// Prints all mistakes, and registers the definitions of the other files.
-pub async fn register_all(handle: &Handle, files: SagaFiles) -> anyhow::Result<()> {
-    for mistake in files.mistakes {
-        errln!("{}", plain::visible(&mistake));
+/// The parts of `dev` that take definitions and plans.
+#[derive(Clone)]
+pub struct Registries {
+    pub handle: Handle,
+    pub chains: Option<Chains>,
+}
+
+/// Prints all mistakes, and registers the contents of the other files.
+pub async fn register_all(registries: &Registries, files: SagaFiles) -> anyhow::Result<()> {
+    for mistake in &files.mistakes {
+        errln!("{}", plain::visible(mistake));
     }
-    for (path, definition) in files.definitions {
-        register(handle, &path, definition).await?;
+    for (path, file) in files.into_contents() {
+        register(registries, &path, file).await?;
     }
     Ok(())
 }
 
-/// Registers the definition of a file, which replaces its version in place, and prints what
-/// changed.
+/// Registers the contents of a file, which replace their version in place, and prints what changed.
 ///
 /// # Errors
 /// A fault of the engine. Other errors are printed, and the last good contents stay.
 pub async fn register(
-    handle: &Handle,
+    registries: &Registries,
     path: &Path,
-    definition: Definition,
+    file: SagaFile,
 ) -> Result<(), RegistrationError> {
-    let registered = handle.register(vec![definition], RegistrationMode::Replace).await;
+    let (running, registered) = match (file, &registries.chains) {
+        (SagaFile::Definition(definition), _) => {
+            let mode = RegistrationMode::Replace;
+            ("sagas", registries.handle.register(vec![definition], mode).await)
+        }
+        (SagaFile::Plan(plan), Some(chains)) => {
+            ("chains", chains.register(vec![plan], RegistrationMode::Replace, false).await)
+        }
+        (SagaFile::Plan(plan), None) => {
+            errln!("{}: restart to load the plan '{}'", path.display(), plan.name);
+            return Ok(());
+        }
+    };
     let registered = match registered {
         Err(error @ RegistrationError::Fault(_)) => return Err(error),
         Err(error) => {
             errln!("{}: {error}", path.display());
             return Ok(());
         }
-        Ok(mut registered) => registered.remove(0), // one for each definition
+        Ok(mut registered) => registered.remove(0), // one for each file
     };
     let version = &registered.version;
     let (file, id) = (path.display(), format!("{}@{}", version.name, version.version));
     let done = match registered.outcome {
-        RegistrationOutcome::Registered => "registered",
-        RegistrationOutcome::Replaced => "replaced (running sagas keep the former contents)",
-        RegistrationOutcome::Restored => "restored",
-        RegistrationOutcome::Unchanged => "unchanged",
+        RegistrationOutcome::Registered => "registered".to_owned(),
+        RegistrationOutcome::Replaced => {
+            format!("replaced (running {running} keep the former contents)")
+        }
+        RegistrationOutcome::Restored => "restored".to_owned(),
+        RegistrationOutcome::Unchanged => "unchanged".to_owned(),
     };
     if registered.outcome != RegistrationOutcome::Unchanged {
         errln!("{file}: {id} {done}");
@@ -73,7 +93,8 @@ pub async fn register(
     if version.retired_at.is_some() {
         errln!("{file}: {id} is retired: `apply` restores it");
     } else if !version.is_active {
-        errln!("{file}: {id} is not active: `definitions activate {id}` changes that");
+        let verb = if running == "chains" { "plans" } else { "definitions" };
+        errln!("{file}: {id} is not active: `{verb} activate {id}` changes that");
     }
     Ok(())
 }
@@ -81,7 +102,7 @@ pub async fn register(
 /// Registers files again when they change, until the stop.
 pub async fn follow(
     paths: Vec<PathBuf>,
-    handle: Handle,
+    registries: Registries,
     mut seen: Snapshot,
     mut stopped: StopSignal,
 ) -> Result<(), Error> {
@@ -97,16 +118,12 @@ pub async fn follow(
             .map(|(path, _)| path.clone())
             .collect();
         for path in changed {
-            let SagaFiles { definitions, plans, mistakes } =
-                SagaFiles::load(std::slice::from_ref(&path));
-            for mistake in mistakes {
-                errln!("{}\n  The last valid contents stay in use.", plain::visible(&mistake));
+            let files = SagaFiles::load(std::slice::from_ref(&path));
+            for mistake in &files.mistakes {
+                errln!("{}\n  The last valid contents stay in use.", plain::visible(mistake));
             }
-            for (path, plan) in plans {
-                errln!("{}: restart to load the changed plan '{}'", path.display(), plan.name);
-            }
-            for (path, definition) in definitions {
-                if let Err(error) = register(&handle, &path, definition).await {
+            for (path, file) in files.into_contents() {
+                if let Err(error) = register(&registries, &path, file).await {
                     errln!("{}: {error}: trying again", path.display());
                     now.remove(&path); // it counts as changed at the next poll
                 }

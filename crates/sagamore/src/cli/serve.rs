@@ -68,7 +68,8 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
         let chains = if plans.is_empty() {
             None
         } else {
-            Some(observe::chains(&settings, &plans, &waiting).await?)
+            let chains = observe::chains(&settings, &plans, &waiting).await?;
+            Some(chains.with_transport(Arc::new(kafka.clone()), settings.observer.partitions))
         };
         Ok((opened, chains))
     };
@@ -85,6 +86,9 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
     let mut crew = Crew::new();
     let contracts = Arc::new(EngineContracts(handle.clone()));
     gateway::spawn(&settings, participants, contracts, &mut crew)?;
+    if let Some(chains) = &chains {
+        gateway::spawn_reactors(&settings, chains.clone(), &mut crew)?;
+    }
     let server =
         Server { handle: Some(handle.clone()), chains: chains.clone(), ..Server::default() };
     let own =

@@ -12,11 +12,13 @@ use serde::Deserialize;
 
 use super::barriers;
 use super::body::{self, Payload, Segment};
+use super::events::{self, Events};
 use super::listing::{self, ListFilter, ListRequest};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
 use super::routes::{READS, READS_TEXT, Routes};
 use super::service::reacting;
 use super::state::ObserverApp;
+use super::versions::{self, Versions};
 use super::{health, ids, index, shape};
 use crate::problem::{Code, Problem};
 use crate::view::{Lines, chain_view};
@@ -41,7 +43,10 @@ pub fn observer_routes(app: ObserverApp) -> Routes {
             .merge(reacting(app.services.clone(), app.plan.clone())),
         false => Routes::new(),
     };
-    chains().with_state(app).merge(services)
+    let plans = versions::routes(Versions::Plans(app.chains.clone())).about(index::PLANS);
+    let (chains_of, services_of) = (app.chains.clone(), app.services.clone());
+    let events = events::routes(Events { chains: chains_of, services: services_of });
+    chains().with_state(app).merge(plans).merge(events).merge(services)
 }
 
 fn chains() -> Routes<ObserverApp> {

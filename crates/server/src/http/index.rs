@@ -13,6 +13,16 @@ POST /api/v1/definitions/{name}/{version}/activate   also: retire; GET without a
 POST /api/v1/replies                    complete a pending command by its Sagamore-Reply-Token\n\
 GET  /api/v1/barriers/{service}         a service's own barrier rows, for the verb `reconcile`\n";
 
+/// The addresses of plans.
+pub const PLANS: &str = "\
+GET  /api/v1/plans                      stored plans: ?limit= &after=NAME@VERSION\n\
+POST /api/v1/plans                      register YAML or JSON: ?dryRun=true checks it\n\
+POST /api/v1/plans/{name}/{version}/activate   also: retire; GET without a verb shows it\n";
+
+/// The address of events.
+pub const EVENTS: &str = "\
+POST /api/v1/events                     begin a chain by its first event, a CloudEvent\n";
+
 /// The addresses of an observer.
 pub const CHAINS: &str = "\
 GET  /api/v1/sagas                      list chains: ?status= &style= &definition= &key= &limit= \

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use sagamore_core::id::check_idempotency_key;
 use sagamore_core::saga::{IgnoreReason, Rescue, Status, Verb};
 use sagamore_core::{Body, Name, SagaId};
-use sagamore_engine::{Handle, Start, Started, Summary, VerbError};
+use sagamore_engine::{Chains, Handle, Start, Started, Summary, VerbError};
 use serde::{Deserialize, Serialize};
 
 use super::body::{self, Payload, Segment, encoded};
@@ -170,7 +170,9 @@ pub async fn show(
     let wait = Wait::of(&headers)?;
     if let Some(wait) = wait {
         match app.handle.wait(ids::id_of(&app, &id).await?, wait.patience()).await {
-            Ok(_) | Err(VerbError::NotFound(_)) => {} // the view below reports a missing saga
+            Ok(_) => {}
+            // the view below reports what is missing
+            Err(VerbError::NotFound(_)) => wait_for_chain(&app, &id, wait).await?,
             Err(error) => return Err(error.into()),
         }
     }
@@ -179,6 +181,22 @@ pub async fn show(
         response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
     }
     Ok(response)
+}
+
+/// Returns the view of chains, if there is one and the text may denote a chain. Without a plan of
+/// the program only a full id does.
+fn chains_for<'a>(app: &'a App, id: &str) -> Option<&'a Chains> {
+    let may_be_chain = app.plan.is_some() || id.parse::<SagaId>().is_ok();
+    app.chains.as_ref().filter(|_| may_be_chain)
+}
+
+async fn wait_for_chain(app: &App, id: &str, wait: Wait) -> Result<(), Problem> {
+    let Some(chains) = chains_for(app, id) else { return Ok(()) };
+    let chain = match ids::chain_of(chains, app.plan.as_ref(), id).await? {
+        Ok(detail) => detail.header.id,
+        Err(chain) => chain,
+    };
+    chains.wait(&chain, wait.patience()).await.map(drop).map_err(ids::unread)
 }
 
 async fn show_now(app: &App, id: &str) -> Result<Response, Problem> {
@@ -191,7 +209,7 @@ async fn show_now(app: &App, id: &str) -> Result<Response, Problem> {
         SagaLookup::Unreadable(row) => return Ok(shown(&SagaView::of_unreadable(&row))),
         SagaLookup::None(saga) => saga,
     };
-    if let Some(chains) = &app.chains
+    if let Some(chains) = chains_for(app, id)
         && let Ok(detail) = ids::chain_of(chains, app.plan.as_ref(), id).await?
     {
         let mut view = chain_view(&detail);
@@ -280,7 +298,7 @@ pub async fn resolve(
     Segment(id): Segment,
     body: Payload,
 ) -> Result<Response, Problem> {
-    if let Some(chains) = &app.chains
+    if let Some(chains) = chains_for(&app, &id)
         && matches!(ids::saga(&app, &id).await?, SagaLookup::None(_))
         && ids::chain_of(chains, app.plan.as_ref(), &id).await?.is_ok()
     {

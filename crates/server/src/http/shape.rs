@@ -66,6 +66,8 @@ pub static START: Shape = Shape::Object(&[
 pub static SAGA_FILE: Shape = Shape::Yaml;
 /// The outcome of a command.
 pub static REPLY: Shape = Shape::Outcome;
+/// The data of an event, or the event in structured mode.
+pub static EVENT: Shape = Shape::Any;
 /// An operator's decision about one step.
 pub static RESCUE: Shape =
     Shape::Object(&[field("step", Shape::Text), field("reason", Shape::Text)]);

@@ -67,6 +67,8 @@ pub enum Code {
     OutputDoesNotFit,
     /// Another version has other schemas of the same messages.
     IncompatibleSchemas,
+    /// No plan begins with the event.
+    NoSuchEvent,
     /// The load limit is reached.
     Busy,
     /// The server cannot store the saga now.
@@ -387,6 +389,16 @@ pub const CATALOGUE: &[Entry] = &[
         "`errors` lists the changed schemas, each with its JSON pointer, line and column. The verb \
          `definitions diff` compares stored versions.",
         "Make new fields optional, give the message another name, or retire the other version.",
+    ),
+    entry(
+        Code::NoSuchEvent,
+        ("SAGA-0218", 422, "Unknown first event"),
+        "No active plan begins with an event of this type, or several plans do. Nothing was \
+         stored.",
+        "`detail` lists the first events of the active plans. The verb `plans list` shows all \
+         versions.",
+        "Correct the type, or register the plan with the verb `apply`. If several plans begin with \
+         the event, name one by the attribute `sagadefinition`.",
     ),
     entry(
         Code::Busy,

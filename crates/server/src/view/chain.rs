@@ -5,11 +5,26 @@ use sagamore_core::message::Refusal;
 use sagamore_core::plan::{Stage, Wait};
 use sagamore_core::saga::{Status, StepStatus};
 use sagamore_engine::{ChainDetail, ChainHeader, ChainStatus};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::journal::CauseView;
 use super::saga::{EventView, Line, SagaView, StepView, Style, WaitView};
 use crate::clock::rfc3339;
+
+/// A chain that an event has begun.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BegunView {
+    /// The chain's id.
+    pub id: String,
+    /// The name of its plan.
+    pub definition: String,
+    /// The version of its plan.
+    pub version: u32,
+    /// Its business key.
+    pub key: String,
+    /// Its status, as far as the observer has read.
+    pub status: ChainStatus,
+}
 
 /// The only verb for a chain.
 pub const RESOLVE: &str = "resolve";

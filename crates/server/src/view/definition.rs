@@ -1,7 +1,7 @@
-//! The stored definitions in the API's JSON.
+//! The stored versions of definitions and plans in the API's JSON.
 
 use sagamore_core::Body;
-use sagamore_engine::{ListedDefinition, Registered, RegistrationOutcome};
+use sagamore_engine::{ListedVersion, Registered, RegistrationOutcome, StoredVersion};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::rfc3339;
@@ -30,7 +30,8 @@ pub struct DefinitionLine {
 /// A page of stored versions, by name and version.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DefinitionLines {
-    /// The versions.
+    /// The versions. Those of plans have the key `plans`.
+    #[serde(alias = "plans")]
     pub definitions: Vec<DefinitionLine>,
     /// The value of `after` for the next page; `None` on the last page.
     pub next: Option<String>,
@@ -43,6 +44,7 @@ pub struct DefinitionView {
     #[serde(flatten)]
     pub line: DefinitionLine,
     /// The contents as JSON. `None`: the version was retired, and no saga needed it.
+    #[serde(alias = "plan")]
     pub definition: Option<Body>,
 }
 
@@ -81,7 +83,7 @@ pub struct RegistrationView {
 
 impl DefinitionLine {
     /// The line of a stored version.
-    pub fn of(version: &sagamore_engine::DefinitionVersion) -> DefinitionLine {
+    pub fn of(version: &StoredVersion) -> DefinitionLine {
         DefinitionLine {
             name: version.name.to_string(),
             version: version.version,
@@ -94,7 +96,7 @@ impl DefinitionLine {
     }
 
     /// The line of a stored version with its sagas.
-    pub fn of_listed(listed: &ListedDefinition) -> DefinitionLine {
+    pub fn of_listed(listed: &ListedVersion) -> DefinitionLine {
         let running = Some(listed.running);
         DefinitionLine { running, ..DefinitionLine::of(&listed.version) }
     }

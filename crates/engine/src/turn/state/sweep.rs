@@ -5,7 +5,7 @@ use std::time::Duration;
 use sagamore_core::{Saga, Timestamp};
 use sagamore_database::lifetime::{Lifetime, Readings};
 
-use crate::turn::unused::UnusedBodies;
+use crate::versions::UnusedBodies;
 
 /// The pause after a sweep that reached the end.
 pub const PAUSE: Duration = Duration::from_secs(60);

@@ -1,16 +1,16 @@
-//! Removes the bodies of retired and replaced definitions that no saga's row refers to. Every
-//! orchestrator searches for itself, and continues where its last round ended.
+//! Removes the bodies of retired and replaced versions that no row of a saga or chain refers to.
+//! Every process searches for itself, and continues where its last round ended.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sagamore_core::Timestamp;
 
+use super::store::VersionStore;
 use crate::error::Error;
-use crate::store::Store;
 
 /// The time after the retirement in which a start that was accepted before may still be stored.
-pub(super) const LATE_STARTS: Duration = Duration::from_secs(3600);
+pub(crate) const LATE_STARTS: Duration = Duration::from_secs(3600);
 /// Maximum bodies that a round considers.
 const CANDIDATES_MAX: u32 = 100;
 /// Maximum row numbers that one statement covers, and maximum statements of a round.
@@ -20,19 +20,19 @@ const STATEMENTS_MAX: usize = 20;
 /// The progress of the search for unused bodies.
 #[derive(Default)]
 pub(crate) struct UnusedBodies {
-    /// The row number before which no saga has this hash.
+    /// The row number before which nothing has this hash.
     unused_before: BTreeMap<String, i64>,
 }
 
 impl UnusedBodies {
     /// Continues the search among the bodies that were retired or replaced before `before`.
-    pub async fn sweep(&mut self, store: &Store, before: Timestamp) -> Result<(), Error> {
+    pub async fn sweep(&mut self, store: &VersionStore, before: Timestamp) -> Result<(), Error> {
         let candidates = store.unused_candidates(before, CANDIDATES_MAX).await?;
         self.unused_before.retain(|hash, _| candidates.contains(hash));
         if candidates.is_empty() {
             return Ok(());
         }
-        let (first, last) = store.saga_numbers().await?;
+        let (first, last) = store.row_numbers().await?;
         let mut statements = 0;
         for hash in candidates {
             let mut from = self.unused_before.get(&hash).map_or(first, |from| first.max(*from));
@@ -45,7 +45,7 @@ impl UnusedBodies {
             }
             if from > last {
                 store.remove_body(&hash, before).await?;
-                tracing::info!(hash, "removed a retired definition without sagas");
+                tracing::info!(hash, "removed a retired version that nothing runs by");
             }
             self.unused_before.insert(hash, from);
         }

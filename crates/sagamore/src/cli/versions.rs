@@ -1,42 +1,77 @@
-//! `definitions`: the versions that a server stores.
+//! `definitions` and `plans`: the versions that a server stores.
 
+use std::fmt;
 use std::str::FromStr;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use sagamore_core::Name;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::args::{Format, ServerArgs};
 use crate::client::{Client, Error};
 use crate::http::encoded;
 use crate::invocation::Invocation;
 use crate::output::{self, Exit};
-use crate::view::{DefinitionLine, DefinitionLines, DiffView, DifferenceView};
+use crate::view::{DefinitionLine, DefinitionLines, DefinitionView, DiffView, DifferenceView};
 
 /// Versions per request of a list.
 const PAGE: u32 = 500;
 
-/// The commands of `definitions`.
+/// A collection of versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Collection {
+    Definitions,
+    Plans,
+}
+
+impl Collection {
+    /// Returns the path of its addresses.
+    pub fn address(self) -> &'static str {
+        match self {
+            Collection::Definitions => "/api/v1/definitions",
+            Collection::Plans => "/api/v1/plans",
+        }
+    }
+
+    /// Returns the word for what runs by its versions.
+    pub fn instances(self) -> &'static str {
+        match self {
+            Collection::Definitions => "sagas",
+            Collection::Plans => "chains",
+        }
+    }
+}
+
+impl fmt::Display for Collection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Collection::Definitions => "definitions",
+            Collection::Plans => "plans",
+        })
+    }
+}
+
+/// The commands of `definitions` and `plans`.
 #[derive(Debug, Subcommand)]
-pub enum DefinitionsCommand {
-    /// List stored versions with their unfinished sagas
+pub enum VersionsCommand {
+    /// List stored versions with their unfinished sagas or chains
     List(ListArgs),
     /// Print the stored contents of a version
     Show(VersionArgs),
     /// Compare two versions, in words
     Diff(DiffArgs),
-    /// Make new sagas run by a version, also an earlier one
+    /// Make new sagas or chains run by a version, also an earlier one
     Activate(VersionArgs),
-    /// Stop starts by a version; its running sagas continue
+    /// Stop starts by a version; its running sagas or chains continue
     Retire(RetireArgs),
 }
 
-/// The arguments of `definitions list`.
+/// The arguments of `list`.
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    /// List only versions of this definition
+    /// List only versions of this name
     name: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
@@ -45,17 +80,17 @@ pub struct ListArgs {
 /// A version and the server.
 #[derive(Debug, Args)]
 pub struct VersionArgs {
-    /// Definition and version
+    /// Name and version
     #[arg(value_name = "NAME@VERSION")]
     version: VersionId,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// The arguments of `definitions diff`.
+/// The arguments of `diff`.
 #[derive(Debug, Args)]
 pub struct DiffArgs {
-    /// Definition
+    /// Name of the definition or plan
     name: String,
     /// Older version
     from: u32,
@@ -65,7 +100,7 @@ pub struct DiffArgs {
     server: ServerArgs,
 }
 
-/// The arguments of `definitions retire`.
+/// The arguments of `retire`.
 #[derive(Debug, Args)]
 pub struct RetireArgs {
     #[command(flatten)]
@@ -93,48 +128,56 @@ impl FromStr for VersionId {
 }
 
 impl VersionId {
-    fn path(&self) -> String {
-        format!("/api/v1/definitions/{}/{}", encoded(self.name.as_str()), self.version)
+    fn path(&self, collection: Collection) -> String {
+        format!("{}/{}/{}", collection.address(), encoded(self.name.as_str()), self.version)
     }
 }
 
 /// Runs one of the commands.
-pub async fn run(invocation: &Invocation, command: DefinitionsCommand) -> Result<Exit> {
+pub async fn run(
+    invocation: &Invocation,
+    collection: Collection,
+    command: VersionsCommand,
+) -> Result<Exit> {
     match command {
-        DefinitionsCommand::List(args) => list(invocation, args).await,
-        DefinitionsCommand::Show(args) => show(invocation, args).await,
-        DefinitionsCommand::Diff(args) => diff(invocation, args).await,
-        DefinitionsCommand::Activate(args) => activate(invocation, args).await,
-        DefinitionsCommand::Retire(args) => retire(invocation, args).await,
+        VersionsCommand::List(args) => list(invocation, collection, args).await,
+        VersionsCommand::Show(args) => show(invocation, collection, args).await,
+        VersionsCommand::Diff(args) => diff(invocation, collection, args).await,
+        VersionsCommand::Activate(args) => activate(invocation, collection, args).await,
+        VersionsCommand::Retire(args) => retire(invocation, collection, args).await,
     }
 }
 
-async fn list(invocation: &Invocation, args: ListArgs) -> Result<Exit> {
+async fn list(invocation: &Invocation, collection: Collection, args: ListArgs) -> Result<Exit> {
     let client = args.server.client(invocation)?;
     let definitions = match &args.name {
         Some(name) => {
-            let path = format!("/api/v1/definitions/{}", encoded(name));
+            let path = format!("{}/{}", collection.address(), encoded(name));
             client.shown::<DefinitionLines>(&client.get(&path).await?)?.definitions
         }
-        None => all(&client).await?,
+        None => all(&client, collection).await?,
     };
     match args.server.format.output {
-        Format::Json => output::json(&DefinitionLines { definitions, next: None })?,
-        Format::Table if definitions.is_empty() => {
-            errln!("no definitions; register one with: {} apply FILE", invocation.name());
+        Format::Json => {
+            let mut page = json!({ "next": null });
+            page[collection.to_string()] = serde_json::to_value(&definitions)?;
+            output::json(&page)?;
         }
-        Format::Table => print(&definitions),
+        Format::Table if definitions.is_empty() => {
+            errln!("no {collection}; register one with: {} apply FILE", invocation.name());
+        }
+        Format::Table => print(collection, &definitions),
     }
     Ok(Exit::Completed)
 }
 
 /// Reads all pages.
-async fn all(client: &Client) -> Result<Vec<DefinitionLine>, Error> {
-    let (mut all, mut after) = (Vec::new(), String::new());
+async fn all(client: &Client, collection: Collection) -> Result<Vec<DefinitionLine>, Error> {
+    let (mut all, mut after, address) = (Vec::new(), String::new(), collection.address());
     loop {
         let path = match after.as_str() {
-            "" => format!("/api/v1/definitions?limit={PAGE}"),
-            after => format!("/api/v1/definitions?limit={PAGE}&after={}", encoded(after)),
+            "" => format!("{address}?limit={PAGE}"),
+            after => format!("{address}?limit={PAGE}&after={}", encoded(after)),
         };
         let page: DefinitionLines = client.shown(&client.get(&path).await?)?;
         all.extend(page.definitions);
@@ -145,10 +188,14 @@ async fn all(client: &Client) -> Result<Vec<DefinitionLine>, Error> {
     }
 }
 
-fn print(definitions: &[DefinitionLine]) {
+fn print(collection: Collection, definitions: &[DefinitionLine]) {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    table.set_header(["DEFINITION", "STATE", "RUNNING", "REGISTERED", "RETIRED"]);
+    let name = match collection {
+        Collection::Definitions => "DEFINITION",
+        Collection::Plans => "PLAN",
+    };
+    table.set_header([name, "STATE", "RUNNING", "REGISTERED", "RETIRED"]);
     for line in definitions {
         let state = line.state();
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
@@ -164,27 +211,27 @@ fn print(definitions: &[DefinitionLine]) {
 }
 
 /// Prints the contents as JSON, which is a valid file for `apply`.
-async fn show(invocation: &Invocation, args: VersionArgs) -> Result<Exit> {
+async fn show(invocation: &Invocation, collection: Collection, args: VersionArgs) -> Result<Exit> {
     let client = args.server.client(invocation)?;
-    let answer = client.get(&args.version.path()).await?;
+    let answer = client.get(&args.version.path(collection)).await?;
     if args.server.format.output == Format::Json {
         output::raw(&answer);
         return Ok(Exit::Completed);
     }
-    let stored: Value = client.shown(&answer)?;
-    if stored["definition"].is_null() {
+    let stored: DefinitionView = client.shown(&answer)?;
+    let Some(contents) = stored.definition else {
         let VersionId { name, version } = &args.version;
         errln!("{name}@{version} is retired, and its contents were removed");
         return Ok(Exit::Error);
-    }
-    outln!("{}", serde_json::to_string_pretty(&stored["definition"])?);
+    };
+    outln!("{}", serde_json::to_string_pretty(&contents.read::<Value>()?)?);
     Ok(Exit::Completed)
 }
 
-async fn diff(invocation: &Invocation, args: DiffArgs) -> Result<Exit> {
+async fn diff(invocation: &Invocation, collection: Collection, args: DiffArgs) -> Result<Exit> {
     let client = args.server.client(invocation)?;
     let DiffArgs { name, from, to, server } = args;
-    let path = format!("/api/v1/definitions/{}/diff?from={from}&to={to}", encoded(&name));
+    let path = format!("{}/{}/diff?from={from}&to={to}", collection.address(), encoded(&name));
     let answer = client.get(&path).await?;
     if server.format.output == Format::Json {
         output::raw(&answer);
@@ -193,7 +240,8 @@ async fn diff(invocation: &Invocation, args: DiffArgs) -> Result<Exit> {
     let DiffView { from, to, differences } = client.shown(&answer)?;
     for line in [&from, &to] {
         let state = if line.state().is_empty() { "not active" } else { line.state() };
-        outln!("{}  {state}, unfinished sagas: {}", line.id(), line.running.unwrap_or(0));
+        let (id, running) = (line.id(), line.running.unwrap_or(0));
+        outln!("{id}  {state}, unfinished {}: {running}", collection.instances());
     }
     for DifferenceView { detail, incompatible } in &differences {
         outln!("{} {detail}", if *incompatible { "!" } else { "-" });
@@ -206,9 +254,13 @@ async fn diff(invocation: &Invocation, args: DiffArgs) -> Result<Exit> {
     Ok(Exit::Completed)
 }
 
-async fn activate(invocation: &Invocation, args: VersionArgs) -> Result<Exit> {
+async fn activate(
+    invocation: &Invocation,
+    collection: Collection,
+    args: VersionArgs,
+) -> Result<Exit> {
     let client = args.server.client(invocation)?;
-    let path = format!("{}/activate", args.version.path());
+    let path = format!("{}/activate", args.version.path(collection));
     let answer = client.post(&path, "", None).await?;
     let line: DefinitionLine = client.shown(&answer)?;
     match args.server.format.output {
@@ -218,14 +270,14 @@ async fn activate(invocation: &Invocation, args: VersionArgs) -> Result<Exit> {
     Ok(Exit::Completed)
 }
 
-async fn retire(invocation: &Invocation, args: RetireArgs) -> Result<Exit> {
+async fn retire(invocation: &Invocation, collection: Collection, args: RetireArgs) -> Result<Exit> {
     let RetireArgs { version: VersionArgs { version, server }, yes } = args;
     let client = server.client(invocation)?;
-    let line: DefinitionLine = client.shown(&client.get(&version.path()).await?)?;
-    if !yes && !output::confirmed(&effect(&line), "Retire it?")? {
+    let line: DefinitionLine = client.shown(&client.get(&version.path(collection)).await?)?;
+    if !yes && !output::confirmed(&effect(collection, &line), "Retire it?")? {
         return Ok(Exit::Usage);
     }
-    let answer = client.post(&format!("{}/retire", version.path()), "", None).await?;
+    let answer = client.post(&format!("{}/retire", version.path(collection)), "", None).await?;
     match server.format.output {
         Format::Json => output::raw(&answer),
         Format::Table => outln!("{}  retired", line.id()),
@@ -233,10 +285,11 @@ async fn retire(invocation: &Invocation, args: RetireArgs) -> Result<Exit> {
     Ok(Exit::Completed)
 }
 
-fn effect(line: &DefinitionLine) -> String {
+fn effect(collection: Collection, line: &DefinitionLine) -> String {
     let (id, name, running) = (line.id(), &line.name, line.running.unwrap_or(0));
+    let instances = collection.instances();
     let mut effect =
-        format!("This stops starts by {id}. Its unfinished sagas ({running}) continue.");
+        format!("This stops starts by {id}. Its unfinished {instances} ({running}) continue.");
     if line.active {
         effect.push_str(&format!(
             " No version of {name} is active afterwards: a start must name a version."

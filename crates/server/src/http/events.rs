@@ -1,0 +1,242 @@
+//! `/api/v1/events`: a CloudEvent of a client begins a chain.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use sagamore_core::{Body, Name};
+use sagamore_engine::{BeginError, BegunChain, ChainBeginning, ChainStatus, Chains};
+use serde::Deserialize;
+
+use super::body::{Payload, encoded};
+use super::prefer::{PREFERENCE_APPLIED, Wait};
+use super::routes::{READS, Routes};
+use super::shape;
+use super::{ids, index, trace};
+use crate::parts::Services;
+use crate::problem::{Code, Problem};
+use crate::view::BegunView;
+
+/// The media type of a CloudEvent in structured mode.
+const STRUCTURED: &str = "application/cloudevents+json";
+
+/// The state of the handler.
+#[derive(Clone)]
+pub struct Events {
+    pub chains: Chains,
+    pub services: Services,
+}
+
+/// A CloudEvent 1.0 in structured mode. Other attributes are extensions, which the server ignores.
+#[derive(Deserialize)]
+struct StructuredEvent {
+    specversion: String,
+    id: String,
+    source: String,
+    #[serde(rename = "type")]
+    event: String,
+    subject: Option<String>,
+    sagadefinition: Option<String>,
+    sagaversion: Option<u32>,
+    data: Option<Body>,
+}
+
+/// Returns the route.
+pub fn routes(events: Events) -> Routes {
+    let begins = READS.body(&shape::EVENT).waits();
+    let routes = Routes::new().post("/api/v1/events", begins, begin);
+    routes.with_state(events).about(index::EVENTS)
+}
+
+/// Begins a chain, and waits for its outcome if the client prefers to. A repeat with the same id
+/// returns the same chain.
+async fn begin(State(app): State<Events>, request: Request) -> Result<Response, Problem> {
+    let wait = Wait::preferred(&request)?;
+    let headers = request.headers().clone();
+    let payload = Payload::from_request(request, &()).await?;
+    let is_structured = headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+        let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
+        text.split(';').next().unwrap_or_default().trim() == STRUCTURED
+    });
+    let beginning =
+        if is_structured { structured(&headers, &payload)? } else { binary(&headers, &payload)? };
+    check_owner(&app, &beginning)?;
+    let begun = app.chains.begin(beginning).await?;
+    let BegunChain { id, version, .. } = &begun;
+    let patience = wait.map(Wait::patience).unwrap_or_default();
+    let status = app.chains.wait(id, patience).await.map_err(ids::unread)?;
+    let status = status.unwrap_or(ChainStatus::Running);
+    let view = BegunView {
+        id: id.to_string(),
+        definition: id.definition().to_owned(),
+        version: *version,
+        key: id.key().to_owned(),
+        status,
+    };
+    let code = if status.is_at_rest() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let location = format!("/api/v1/sagas/{}", encoded(id.as_str()));
+    let mut response = (code, [(header::LOCATION, location)], Json(view)).into_response();
+    if let Some(wait) = wait {
+        response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
+    }
+    Ok(response)
+}
+
+/// Rejects the event of a service in this process: only its own transaction may begin the chain.
+fn check_owner(app: &Events, beginning: &ChainBeginning) -> Result<(), Problem> {
+    let Ok(plan) = app.chains.plan_of(beginning) else { return Ok(()) }; // reported later
+    match app.services.host(plan.begins.service.as_str()) {
+        Some(host) if host.reacts => {
+            let why = format!(
+                "service {} begins the chains of {} in its own transaction: send the request to it",
+                host.name, plan.name
+            );
+            Err(Problem::new(Code::NotOrchestrated, why))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Reads an event in binary mode: attributes in headers, data in the body.
+fn binary(headers: &HeaderMap, payload: &Payload) -> Result<ChainBeginning, Problem> {
+    check_version(&required(headers, "ce-specversion")?)?;
+    let version = attribute(headers, "ce-sagaversion")?;
+    let bad = |text: &str| bad("ce-sagaversion", format_args!("'{text}' is no version"));
+    let version = version.map(|text| text.parse().map_err(|_| bad(&text))).transpose()?;
+    let body: Body = payload.json(&shape::EVENT)?;
+    Ok(ChainBeginning {
+        id: required(headers, "ce-id")?,
+        source: required(headers, "ce-source")?,
+        event: name("ce-type", &required(headers, "ce-type")?)?,
+        key: attribute(headers, "ce-subject")?,
+        plan: plan("ce-sagadefinition", attribute(headers, "ce-sagadefinition")?)?,
+        version,
+        body,
+        trace: trace::of(headers),
+    })
+}
+
+/// Reads an event in structured mode: everything in the body.
+fn structured(headers: &HeaderMap, payload: &Payload) -> Result<ChainBeginning, Problem> {
+    shape::EVENT.check(&payload.0)?;
+    let event: StructuredEvent = serde_json::from_slice(&payload.0).map_err(|error| {
+        let why = format!("the body is no CloudEvent in structured mode: {error}");
+        Problem::new(Code::BodyDoesNotFit, why)
+    })?;
+    check_version(&event.specversion)?;
+    Ok(ChainBeginning {
+        id: event.id,
+        source: event.source,
+        event: name("type", &event.event)?,
+        key: event.subject,
+        plan: plan("sagadefinition", event.sagadefinition)?,
+        version: event.sagaversion,
+        body: event.data.ok_or_else(|| {
+            Problem::new(Code::BodyDoesNotFit, "data is missing: send it as JSON, not as base64")
+        })?,
+        trace: trace::of(headers),
+    })
+}
+
+fn check_version(version: &str) -> Result<(), Problem> {
+    match version {
+        "1.0" => Ok(()),
+        other => Err(bad("specversion", format_args!("'{other}' is not supported, send 1.0"))),
+    }
+}
+
+fn required(headers: &HeaderMap, header: &'static str) -> Result<String, Problem> {
+    attribute(headers, header)?.ok_or_else(|| {
+        let why = match header {
+            "ce-id" => "add the event's id, which stays the same in every repeat",
+            "ce-source" => "add the name of the client, such as /webshop",
+            "ce-type" => "add the event's type, such as order.created",
+            _ => "add the header; binary mode of CloudEvents 1.0 needs it",
+        };
+        bad(header, format_args!("{why} (or send Content-Type: {STRUCTURED})"))
+    })
+}
+
+/// Reads an attribute, whose value is percent-encoded (HTTP binding of CloudEvents, 3.1.3.2).
+fn attribute(headers: &HeaderMap, header: &'static str) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all(header).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(bad(header, format_args!("the header is given twice")));
+    }
+    let text = decoded(value.as_bytes());
+    let text = String::from_utf8(text.into_owned());
+    text.map(Some).map_err(|_| bad(header, format_args!("the value is not valid UTF-8")))
+}
+
+fn decoded(value: &[u8]) -> Cow<'_, [u8]> {
+    if !value.contains(&b'%') {
+        return Cow::Borrowed(value);
+    }
+    let (mut bytes, mut rest) = (Vec::with_capacity(value.len()), value);
+    while let Some((first, tail)) = rest.split_first() {
+        let hex = (*first == b'%').then(|| tail.get(..2)).flatten();
+        let byte = hex.and_then(|hex| std::str::from_utf8(hex).ok());
+        match byte.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    Cow::Owned(bytes)
+}
+
+fn name(attribute: &str, text: &str) -> Result<Name, Problem> {
+    Name::new(text).map_err(|why| Problem::new(Code::BadName, format!("{attribute}: {why}")))
+}
+
+fn plan(attribute: &str, text: Option<String>) -> Result<Option<Name>, Problem> {
+    text.map(|text| name(attribute, &text)).transpose()
+}
+
+fn bad(header: &str, why: std::fmt::Arguments<'_>) -> Problem {
+    Problem::new(Code::BadParameter, format!("{header}: {why}"))
+}
+
+impl From<BeginError> for Problem {
+    fn from(error: BeginError) -> Problem {
+        let detail = error.to_string();
+        match error {
+            BeginError::UnknownEvent { .. } | BeginError::SeveralPlans { .. } => {
+                Problem::new(Code::NoSuchEvent, detail)
+            }
+            BeginError::BadEvent(_) => Problem::new(Code::BodyDoesNotFit, detail),
+            BeginError::Malformed(_) => Problem::new(Code::BadName, detail),
+            BeginError::TooLarge { .. } => Problem::new(Code::BodyTooLarge, detail),
+            BeginError::OtherEvent { .. } | BeginError::OtherBeginning(_) => {
+                Problem::new(Code::OtherInput, detail)
+            }
+            BeginError::Busy => Problem::new(Code::Busy, detail).retry_after(1),
+            BeginError::NoTransport => Problem::new(Code::NotOrchestrated, detail),
+            BeginError::Fault(error) => Problem::broke(&error, "begin the chain"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_is_percent_decoded() {
+        let check = |value: &str, expected: &str| {
+            assert_eq!(decoded(value.as_bytes()), expected.as_bytes(), "{value}");
+        };
+        check("10248", "10248");
+        check("Euro%20%E2%82%AC%20%F0%9F%98%80", "Euro € 😀");
+        check("100%", "100%");
+        check("%zz%41", "%zzA");
+    }
+}
