@@ -78,10 +78,7 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
         process::while_opening(listener, ("orchestrator", &waiting), &problems, opening).await?;
     let ((orchestrator, handle), chains) = opened;
     if settings.choreography && program.choreography.is_some() {
-        errln!(
-            "choreography is set: services that are started with it consume no commands, and sagas \
-             that are started here wait for services that are started without it"
-        );
+        warn_of_choreography();
     }
     let mut crew = Crew::new();
     let contracts = Arc::new(EngineContracts(handle.clone()));
@@ -113,6 +110,13 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
     });
     outln!("Sagamore's orchestrator {owner} is ready: http://{address}");
     process.until_stopped(crew).await
+}
+
+fn warn_of_choreography() {
+    errln!(
+        "choreography is set: services that are started with it consume no commands, and sagas \
+         that are started here wait for services that are started without it"
+    );
 }
 
 /// Runs everything in this process, with the data in a directory.
