@@ -193,6 +193,14 @@ impl ReactionStore {
         Ok(reactions)
     }
 
+    /// Ends the lease of a reaction, which is due again at `due_at`.
+    pub async fn release(&self, key: &ReactionKey, due_at: Timestamp) -> Result<(), Error> {
+        let sql = "UPDATE gateway_reaction SET due_at = $3 WHERE chain = $1 AND step = $2";
+        let open = self.database.begin().await?;
+        open.tx().execute(sql, (key.chain.as_str(), key.step.as_str(), due_at.0)).await?;
+        open.commit().await
+    }
+
     /// Removes one page of the rows that a horizon covers. Returns whether there may be more.
     pub async fn sweep(&self, removal: &mut ReactionRemoval) -> Result<bool, Error> {
         let sql = "SELECT chain, begun_at FROM gateway_reaction

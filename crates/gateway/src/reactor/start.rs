@@ -36,7 +36,9 @@ impl Reactor {
                 continue;
             };
             if !self.running.insert(key.clone()) {
-                continue; // its task sees the change
+                // its task has just put it at rest, and ends: another one does the new work
+                store.release(&key, now).await?;
+                continue;
             }
             let work = Work {
                 caller: self.caller.clone(),
