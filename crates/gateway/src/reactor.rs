@@ -9,7 +9,7 @@ mod receive;
 mod start;
 mod work;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use sagamore_core::{Name, Timestamp};
 use sagamore_database::{Clock, Database};
 use sagamore_transport::wire::{HORIZON_TOPIC, dead_letter_topic};
 use sagamore_transport::{Consumer, Error as TransportError, Subscription, Transport};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 use crate::binding::{Binding, Egress};
 use crate::error::Error;
 use crate::gateway::Options;
 use crate::plans::Plans;
 use crate::reaction_store::{ReactionKey, ReactionRemoval, ReactionStore};
-use work::{Caller, WorkEnd};
+use work::Caller;
 
 /// The pause after a first failure.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -53,9 +53,9 @@ pub struct Reactor {
     consumer: Option<Box<dyn Consumer>>,
     /// The horizons of observers.
     horizons: Option<Box<dyn Consumer>>,
-    tasks: JoinSet<WorkEnd>,
+    tasks: JoinSet<()>,
     /// The reactions of the tasks.
-    running: HashSet<ReactionKey>,
+    running: HashMap<ReactionKey, Id>,
     removal: Option<ReactionRemoval>,
     /// The time since which events have versions of plans that are unknown.
     unknown_since: Option<Timestamp>,
@@ -94,7 +94,7 @@ impl Reactor {
             consumer: None,
             horizons: None,
             tasks: JoinSet::new(),
-            running: HashSet::new(),
+            running: HashMap::new(),
             removal: None,
             unknown_since: None,
             failures: 0,
@@ -151,11 +151,7 @@ impl Reactor {
         let has_room = self.running.len() < self.concurrency;
         tokio::select! {
             () = ready(&mut self.consumer), if has_room => {}
-            Some(ended) = self.tasks.join_next() => {
-                if let Ok(WorkEnd(key)) = ended {
-                    self.running.remove(&key);
-                }
-            }
+            Some(ended) = self.tasks.join_next_with_id() => self.ended(ended.map(|(id, _)| id)),
             () = self.plans.changed() => {}
             () = tokio::time::sleep(POLL) => {}
         }

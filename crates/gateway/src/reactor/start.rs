@@ -1,21 +1,24 @@
 //! Starting: a task for each reaction that is due.
 
+use tokio::task::{Id, JoinError};
+
 use super::Reactor;
-use super::work::{Work, WorkEnd};
+use super::work::Work;
 use crate::error::Error;
 use crate::reaction_store::DueReaction;
 
 impl Reactor {
     /// Removes the tasks that have ended.
     pub(super) fn collect(&mut self) {
-        while let Some(ended) = self.tasks.try_join_next() {
-            if let Ok(WorkEnd(key)) = ended {
-                self.running.remove(&key);
-            }
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.ended(ended.map(|(id, _)| id));
         }
-        if self.tasks.is_empty() {
-            self.running.clear(); // a task that panicked left its key
-        }
+    }
+
+    /// Forgets a task that has ended, by a panic too.
+    pub(super) fn ended(&mut self, task: Result<Id, JoinError>) {
+        let ended = task.unwrap_or_else(|panicked| panicked.id());
+        self.running.retain(|_, running| *running != ended);
     }
 
     /// Starts the work that is due.
@@ -35,7 +38,7 @@ impl Reactor {
                 tracing::warn!(%chain, version, "the plan of a reaction is unknown, retrying");
                 continue;
             };
-            if !self.running.insert(key.clone()) {
+            if self.running.contains_key(&key) {
                 // its task has just put it at rest, and ends: another one does the new work
                 store.release(&key, now).await?;
                 continue;
@@ -45,10 +48,10 @@ impl Reactor {
                 store: store.clone(),
                 participant: self.participant.clone(),
                 plan,
-                key,
+                key: key.clone(),
                 lease: self.lease,
             };
-            self.tasks.spawn(work.run(reaction));
+            self.running.insert(key, self.tasks.spawn(work.run(reaction)).id());
         }
         Ok(())
     }

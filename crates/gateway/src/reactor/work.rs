@@ -25,9 +25,6 @@ const DIRECTION: HeaderName = HeaderName::from_static("sagamore-direction");
 /// The media type of several events.
 const BATCH: &str = "application/cloudevents-batch+json";
 
-/// The end of a task.
-pub(super) struct WorkEnd(pub ReactionKey);
-
 /// The client of a participant with its settings, shared by the tasks.
 #[derive(Clone)]
 pub(super) struct Caller {
@@ -63,7 +60,7 @@ impl Caller {
 }
 
 impl Work {
-    pub async fn run(self, reaction: Reaction) -> WorkEnd {
+    pub async fn run(self, reaction: Reaction) {
         if let Err(error) = self.drive(reaction).await {
             // the lease ends, and the work is repeated
             let postponed =
@@ -72,7 +69,6 @@ impl Work {
             let is_stored = postponed.is_ok();
             tracing::warn!(%chain, %step, %error, is_stored, "reaction failed, retrying");
         }
-        WorkEnd(self.key)
     }
 
     async fn drive(&self, mut reaction: Reaction) -> Result<(), Error> {
