@@ -22,6 +22,7 @@ const MEASURE: &[(&str, &str)] = &[
         "idle time of a handler, because the database ends idle transactions",
     ),
     ("crates/gateway/src/gateway/call.rs", "duration of a call, for metrics"),
+    ("crates/gateway/src/reactor/work.rs", "duration of a call, for metrics"),
     ("crates/engine/src/handle.rs", "time limit of a wait for a saga"),
     ("crates/engine/src/observer/chains.rs", "time limit of a wait for a chain"),
     ("shop/src/http/service.rs", "time limit of a request's wait"),
