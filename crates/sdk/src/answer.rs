@@ -4,6 +4,7 @@ use sagamore_core::StepKey;
 use sagamore_core::message::{Event, Outcome};
 
 use crate::inbox::InboxRemoval;
+use crate::work::{ReactionEnd, ReactionWork};
 
 /// Estimated bytes of an answer beside its content: keys and headers.
 const ANSWER_BYTES: usize = 256;
@@ -21,12 +22,14 @@ pub(crate) struct Answer {
     pub event: Option<Event>,
     /// Whether the reaction still waits for other events.
     pub waits: bool,
+    /// The inbox entries to remove once the outcome is published.
+    pub removal: Option<InboxRemoval>,
 }
 
 impl Answer {
     /// Creates an answer that is not stored yet and has no event.
     pub(crate) fn fresh(outcome: Outcome) -> Answer {
-        Answer { outcome, poison: None, fresh: true, event: None, waits: false }
+        Answer { outcome, poison: None, fresh: true, event: None, waits: false, removal: None }
     }
 
     /// Returns the answer's estimated share of a chunk's bytes.
@@ -47,12 +50,13 @@ impl Answer {
         }
     }
 
-    /// Returns the inbox entries that this answer to an event removes.
-    pub(crate) fn removal(&self, key: &StepKey, event: &Event) -> InboxRemoval {
-        let given_up = match &self.outcome {
-            Outcome::Fault(_) => Some(event.name.clone()),
-            Outcome::Done(_) | Outcome::Refused(_) => None,
-        };
-        InboxRemoval { key: key.clone(), event: given_up }
+    /// Returns the inbox entries that this answer to a reaction removes: all entries of the step, or
+    /// only the event at hand while the others may still have a result to publish.
+    pub(crate) fn removal_of(&self, key: &StepKey, reaction: &ReactionWork) -> InboxRemoval {
+        let is_given_up = matches!(self.outcome, Outcome::Fault(_));
+        // the end of a chain emits nothing, so it says nothing about the step's own event
+        let is_late_end = reaction.end == Some(ReactionEnd::ChainEnded) && !self.fresh;
+        let event = (is_given_up || is_late_end).then(|| reaction.event.name.clone());
+        InboxRemoval { key: key.clone(), event }
     }
 }

@@ -1,7 +1,7 @@
 //! Events that cannot be handled yet: another awaited event is missing, or the handler met a fault.
 //! They are stored in the service's database and retried, so that they block no other event.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use sagamore_core::message::Event;
@@ -76,6 +76,16 @@ given_row! {
     }
 }
 
+impl<'a> WaitingStep<'a> {
+    fn of(key: &'a StepKey) -> WaitingStep<'a> {
+        WaitingStep {
+            waiting_saga: key.saga.as_str(),
+            waiting_step: key.step.as_str(),
+            waiting_direction: key.direction.as_str(),
+        }
+    }
+}
+
 given_row! {
     /// The key of an entry. Without an event: of all entries of the step.
     struct EntryKey<'a> {
@@ -135,6 +145,12 @@ static WAITING: Statement<WaitingStep<'_>> = Statement::built(|| {
             AND direction = given.waiting_direction"
     )
 });
+
+static STORED: Statement<WaitingStep<'_>> = Statement::new(
+    "SELECT DISTINCT saga, step, direction FROM given, inbox
+     WHERE saga = given.waiting_saga AND step = given.waiting_step
+        AND direction = given.waiting_direction",
+);
 
 /// Selects the due rows before which the total of bodies is below the bound.
 fn select_due() -> String {
@@ -236,12 +252,7 @@ pub(crate) async fn waiting(
     keys: &[&StepKey],
 ) -> Result<Vec<Vec<(Event, Timestamp)>>, Error> {
     let mut waiting: HashMap<[String; 3], Vec<(Event, Timestamp)>> = HashMap::new();
-    let steps = keys.iter().map(|key| WaitingStep {
-        waiting_saga: key.saga.as_str(),
-        waiting_step: key.step.as_str(),
-        waiting_direction: key.direction.as_str(),
-    });
-    for row in tx.query_rows(&WAITING, steps).await? {
+    for row in tx.query_rows(&WAITING, keys.iter().map(|key| WaitingStep::of(key))).await? {
         let place = [row.get("saga")?, row.get("step")?, row.get("direction")?];
         let since = Timestamp(row.get("since")?);
         match read(&row, &SOURCE) {
@@ -252,12 +263,21 @@ pub(crate) async fn waiting(
             }
         }
     }
-    let of_key = |key: &&StepKey| {
-        let place =
-            [key.saga.as_str(), key.step.as_str(), key.direction.as_str()].map(str::to_owned);
-        waiting.remove(&place).unwrap_or_default()
-    };
-    Ok(keys.iter().map(of_key).collect())
+    Ok(keys.iter().map(|key| waiting.remove(&place_of(key)).unwrap_or_default()).collect())
+}
+
+/// Returns the key of a step's rows.
+fn place_of(key: &StepKey) -> [String; 3] {
+    [key.saga.as_str(), key.step.as_str(), key.direction.as_str()].map(str::to_owned)
+}
+
+/// Returns whether each step has an entry. Takes one round trip.
+pub(crate) async fn are_stored(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<bool>, Error> {
+    let mut stored: HashSet<[String; 3]> = HashSet::new();
+    for row in tx.query_rows(&STORED, keys.iter().map(|key| WaitingStep::of(key))).await? {
+        stored.insert([row.get("saga")?, row.get("step")?, row.get("direction")?]);
+    }
+    Ok(keys.iter().map(|key| stored.contains(&place_of(key))).collect())
 }
 
 /// Removes entries.

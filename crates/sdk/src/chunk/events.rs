@@ -24,18 +24,10 @@ impl ChunkContext<'_> {
         inputs: &[Inputs],
         answers: &mut [Option<Answer>],
     ) -> Result<(), Error> {
-        let (mut faulted, mut removals, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut faulted, mut repeated) = (Vec::new(), Vec::new());
         for ((item, inputs), answer) in chunk.iter().zip(inputs).zip(answers.iter_mut()) {
             let (Work::Reaction(reaction), Some(answer)) = (&item.work, answer) else { continue };
             let is_chain_ended = reaction.end == Some(ReactionEnd::ChainEnded);
-            // An event from the inbox stays there until its result is published, so that a crash
-            // repeats it. The end of a chain emits nothing, so it only removes entries without a
-            // result.
-            let may_remove = answer.fresh || !is_chain_ended;
-            let stays = reaction.from_inbox && !planted(Bug::InboxLeftEarly);
-            if answer.is_final() && may_remove && !stays {
-                removals.push(answer.removal(&item.key, &reaction.event));
-            }
             match &answer.outcome {
                 Outcome::Fault(_) if answer.waits => {}
                 Outcome::Done(_) | Outcome::Refused(_) if is_chain_ended => {}
@@ -61,7 +53,6 @@ impl ChunkContext<'_> {
                     // a newer program wrote it, or it is damaged: its cause waits in the inbox
                     Some(Err(error)) => {
                         let why = format!("cannot read the stored event of this reaction: {error}");
-                        removals.retain(|removal| removal.key != item.key);
                         answer.outcome = Outcome::Fault(cut(&why));
                         faulted.push((item, why));
                     }
@@ -84,7 +75,39 @@ impl ChunkContext<'_> {
         let faulted =
             faulted.iter().filter_map(|(item, why)| entry(item, inbox::AFTER_FAULT, Some(why)));
         inbox::store(tx, &faulted.collect::<Vec<_>>(), self.now).await?;
-        inbox::remove(tx, &removals).await
+        self.attach_removals(tx, chunk, answers).await
+    }
+
+    /// Attaches the inbox entries to remove once the results are published. Until then they stay,
+    /// because an entry may be the only record of an event that was not published yet: its offset
+    /// is committed, and the copy at hand may belong to a process that lost the partition.
+    async fn attach_removals(
+        &self,
+        tx: &Tx,
+        chunk: &[WorkItem],
+        answers: &mut [Option<Answer>],
+    ) -> Result<(), Error> {
+        let finals: Vec<(&WorkItem, &ReactionWork, &mut Answer)> = chunk
+            .iter()
+            .zip(answers)
+            .filter_map(|(item, answer)| match (&item.work, answer) {
+                (Work::Reaction(reaction), Some(answer)) if answer.is_final() => {
+                    Some((item, reaction, answer))
+                }
+                _ => None,
+            })
+            .collect();
+        let delivered = finals.iter().filter(|(_, reaction, _)| !reaction.from_inbox);
+        let keys: Vec<&StepKey> = delivered.map(|(item, ..)| &item.key).collect();
+        let mut stored = inbox::are_stored(tx, &keys).await?.into_iter();
+        let mut early = Vec::new();
+        for (item, reaction, answer) in finals {
+            if reaction.from_inbox || stored.next().unwrap_or_default() {
+                answer.removal = Some(answer.removal_of(&item.key, reaction));
+            }
+            early.extend(answer.removal.clone().filter(|_| planted(Bug::InboxLeftEarly)));
+        }
+        inbox::remove(tx, &early).await
     }
 
     /// Returns the event that reports the result of a reaction or an undo.

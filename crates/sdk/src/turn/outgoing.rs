@@ -117,9 +117,7 @@ impl<'a> Outgoing<'a> {
                 self.owed.push(OwedRecord { place, message: OwedMessage::Reply(reply, reply_to) });
             }
             Work::Reaction(reaction) => {
-                if reaction.from_inbox && answer.is_final() {
-                    self.removals.push(answer.removal(&key, &reaction.event));
-                }
+                self.removals.extend(answer.removal);
                 if let Some(event) = answer.event {
                     let message = OwedMessage::Event { event, key, cause: reaction.event };
                     self.owed.push(OwedRecord { place, message });

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sagamore_database::Database;
+use sagamore_transport::wire::encode_event;
 
-use crate::toy::{Mood, Toy};
+use crate::toy::{Mood, Toy, made};
 use crate::{names, told};
 
 const MINUTE: Duration = Duration::from_secs(61);
@@ -48,6 +49,28 @@ async fn a_rejected_event_is_sent_once_its_topic_accepts_it() {
     let told: BTreeSet<String> =
         toy.events().await.iter().map(|event| event.name.to_string()).collect();
     assert_eq!(told, BTreeSet::from(["print.done".to_owned(), "shelf.filled".to_owned()]));
+    assert_eq!((toy.prints().await, toy.waiting().await), (1, 0), "printed once");
+}
+
+/// A process that lost its partition may hold a copy of the cause. If it dies before it publishes,
+/// nobody delivers that copy again, because the cause's offset was committed long ago.
+#[tokio::test]
+async fn the_cause_of_an_unsent_event_outlives_a_repeat_that_is_not_published() {
+    let mut toy = Toy::new().await;
+    toy.transport.knows_no_topic("print.done", true);
+    toy.begin("1", Mood::Calm).await;
+    toy.settle().await;
+    let waiting = toy.waiting().await;
+    assert_eq!(waiting, 2, "the printer's cause, and the shelf's first input");
+    let writer = "writer".parse().expect("a name");
+    toy.publish(vec![encode_event(&made("1", Mood::Calm), &writer)]).await;
+    toy.transport.falls_silent(true);
+    toy.try_turns().await;
+    assert_eq!(toy.waiting().await, waiting, "the cause left before its event was published");
+    toy.transport.falls_silent(false);
+    toy.transport.knows_no_topic("print.done", false);
+    toy.passes(MINUTE);
+    toy.settle().await;
     assert_eq!((toy.prints().await, toy.waiting().await), (1, 0), "printed once");
 }
 
