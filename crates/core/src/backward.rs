@@ -27,7 +27,7 @@ pub(crate) fn cancel(
 /// Finds the next steps to undo. A step is ready when it is done or unknown and no later step owes
 /// an undo. An unknown step of a participant without a barrier is resolved first.
 ///
-/// Siblings are therefore undone side by side. A refused undo blocks only the steps before it.
+/// Siblings are therefore undone in parallel. A refused undo blocks only the steps before it.
 pub(crate) fn outlook(saga: &Saga) -> Outlook {
     let (mut owed, mut undoable) = (StepSet::EMPTY, StepSet::EMPTY);
     let mut flying = false;

@@ -217,7 +217,8 @@ impl Builder {
         self.write(name, Kind::Compensatable)
     }
 
-    /// Adds the pivot. Once its command is sent, the saga only goes forward.
+    /// Adds the pivot. After its command is sent, the saga compensates only if the pivot is
+    /// refused.
     pub fn pivot(&mut self, name: &str) -> Named<'_> {
         self.write(name, Kind::Pivot)
     }

@@ -113,8 +113,8 @@ impl Definition {
 
     /// Checks a start by business key and input. Call it before every start.
     ///
-    /// It runs [`Definition::check_input`], compares the key with the input's key field, checks the
-    /// input against its schema, and reads it as its message type if that type is known.
+    /// Runs [`Definition::check_input`], compares the key with the input's key field, and checks
+    /// the input against its schema. If the message type is known, the input is also deserialized.
     ///
     /// # Errors
     /// Names the violated rule.

@@ -182,8 +182,8 @@ impl<'a> DecisionBuilder<'a> {
         }
     }
 
-    /// Turns the saga back when an action gets no further attempt: the action is compensated like a
-    /// done one. Without a barrier it is resolved first.
+    /// Starts compensation if the action has no attempts left. The action is compensated like a
+    /// done one. Without a barrier its outcome is resolved first.
     fn given_up(&mut self, index: usize, due: Option<Timestamp>) {
         let is_used_up = due.is_none() || self.is_used_up(index);
         if is_used_up && self.saga.status == Status::Running {

@@ -25,9 +25,9 @@ impl StorageFault {
 /// The faults of one step in its current direction, since its last reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenFault<'a> {
-    /// The text of the last fault, for people.
+    /// The text of the last fault.
     pub text: Cow<'a, str>,
-    /// The number of attempts that met a fault. A missing reply counts.
+    /// The number of failed attempts. A missing reply counts.
     pub count: u32,
     /// The time of the first fault.
     pub since: Timestamp,
@@ -88,8 +88,8 @@ impl Saga {
 }
 
 impl StepState {
-    /// Counts the faults: each attempt meets at most one, and the last may still be on its way.
-    /// Attempts are stored, so the count survives a crash.
+    /// Counts the faults: each attempt has at most one, and the last attempt may still be
+    /// outstanding. Attempts are stored, so the count survives a crash.
     fn faults(&self) -> u32 {
         let is_out = u32::from(self.wait.expects_reply());
         self.attempts.saturating_sub(is_out)

@@ -145,7 +145,7 @@ pub(crate) fn queried(
     }
 }
 
-/// Returns why an output cannot be used, for people.
+/// Returns the human-readable reason why an output cannot be used.
 fn misfit(saga: &Saga, index: usize, output: &Body) -> Option<String> {
     let misfits = saga.definition.check_output(index, output).err()?;
     let plan = &saga.definition.steps[index];

@@ -9,7 +9,7 @@ use crate::saga::{Cause, Rescue, Verb};
 use crate::time::Timestamp;
 use crate::trace::TraceContext;
 
-/// One line of a saga's journal: the changes that one input made.
+/// One entry of a saga's journal: the changes that one input caused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// The saga's revision after this entry; the first is 1.
@@ -52,7 +52,7 @@ pub enum StepChange {
     Done { output: Body },
     /// The participant refused the action.
     Refused { refusal: Refusal },
-    /// The participant met a fault.
+    /// The participant reported a fault.
     Faulted {
         /// The participant's description of the fault.
         fault: String,
@@ -79,7 +79,7 @@ pub enum StepChange {
     /// The step's result cannot be stored. The step waits for an operator or a late reply.
     SetAside {
         direction: Direction,
-        /// The reason, for people.
+        /// The human-readable reason.
         reason: String,
     },
     /// The compensation succeeded.

@@ -16,7 +16,7 @@ pub struct Command {
     pub key: StepKey,
     /// The version of the saga's definition.
     pub version: u32,
-    /// The attempt's number, from 1, for people. No code depends on it.
+    /// The number of the attempt, from 1, for display. No decision depends on it.
     pub attempt: u32,
     /// The participant whose command topic receives the command.
     pub participant: Name,
@@ -52,26 +52,28 @@ pub struct Reply {
     pub key: StepKey,
     /// The result of the command, so far.
     pub outcome: ReplyOutcome,
-    /// The trace of the reply.
+    /// The trace that the saga continues after this reply.
     pub trace: Option<TraceContext>,
 }
 
-/// The statement of a reply about its command: the result, or why there is none yet.
+/// The content of a reply: the result of its command, or the reason why the result is not known
+/// yet.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReplyOutcome {
     /// The command's result.
     Final(Outcome),
-    /// The participant works on the command and replies again. No resend happens before this time
-    /// has passed, at most [`PENDING_MAX`]. It is relative, because clocks differ.
+    /// The participant is still executing the command and replies again later. The command is not
+    /// resent before this time has passed, at most [`PENDING_MAX`]. It is a duration, because
+    /// clocks differ.
     Pending(Duration),
-    /// The command may have taken effect. The text is the reason, for people. Participants with a
-    /// barrier never send it.
+    /// The command may have taken effect. The text is the human-readable reason. Participants with
+    /// a barrier never send it.
     Unknown(String),
-    /// The queried action did not run, and its command will never run. Only a query is answered so.
+    /// The queried action did not run, and its command never will. Only a query has this answer.
     Absent,
 }
 
-/// The longest time that a reply may ask to wait for the next one.
+/// The longest delay that a pending reply may request.
 pub const PENDING_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The result of a command.
@@ -92,7 +94,7 @@ pub enum Outcome {
 pub struct Refusal {
     /// A stable code for programs, such as `not-enough-money`.
     pub code: String,
-    /// A message for people.
+    /// The human-readable reason.
     pub message: String,
 }
 
@@ -232,7 +234,7 @@ impl Event {
 }
 
 impl Refusal {
-    /// Builds a refusal with a stable `code` and a `message` for people.
+    /// Builds a refusal with a stable `code` and a human-readable `message`.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Refusal {
         Refusal { code: code.into(), message: message.into() }
     }

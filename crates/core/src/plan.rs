@@ -85,8 +85,8 @@ pub struct Plan {
     pub schemas: EventSchemas,
 }
 
-/// JSON Schemas (2020-12) of a plan's events. They are part of the plan's content, and exported for
-/// people and tools. Nothing is checked at run time.
+/// JSON Schemas (2020-12) of a plan's events. They are part of the plan's contents and are
+/// exported. Events are not checked against them at run time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct EventSchemas {

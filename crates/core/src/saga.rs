@@ -103,8 +103,8 @@ pub struct StepState {
     pub output: Option<Body>,
     /// The last refusal in either direction.
     pub refusal: Option<Refusal>,
-    /// The last fault, for people. Also names a field that the output lacks, or the reason for
-    /// setting the step aside.
+    /// A text: the last fault, the field that the output lacks, or the reason for setting the step
+    /// aside.
     pub fault: Option<String>,
 }
 
@@ -112,7 +112,7 @@ pub struct StepState {
 /// awaits a reply shows it as its own fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageFault {
-    /// The text of the last failure, for people.
+    /// The text of the last failure.
     pub text: String,
     /// The number of consecutive failed attempts.
     pub count: u32,
@@ -157,7 +157,7 @@ pub enum Input {
         key: StepKey,
         /// The number of the rejected attempt.
         attempt: u32,
-        /// The reason, for people.
+        /// The human-readable reason.
         reason: String,
         /// Whether the transport rejects every attempt, because the command is too large.
         lasts: bool,
@@ -168,7 +168,7 @@ pub enum Input {
     SetAside {
         step: Name,
         direction: Direction,
-        /// The reason, for people.
+        /// The human-readable reason.
         reason: String,
     },
 }
@@ -272,8 +272,8 @@ impl Saga {
         }
     }
 
-    /// Returns whether the pivot's command was sent and not refused. From then on the saga only
-    /// goes forward.
+    /// Returns whether the pivot's command was sent and not refused. From then on the saga cannot
+    /// compensate.
     pub fn is_past_return(&self) -> bool {
         self.definition.steps.iter().zip(&self.steps).any(|(plan, step)| match step.status {
             StepStatus::Waiting | StepStatus::Refused => false,

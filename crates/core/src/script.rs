@@ -1,9 +1,8 @@
-//! A test of a definition, written as a story. It drives `decide` with its own clock; nothing else
-//! runs. [`Script`] has message types; a [`Player`] knows messages by name.
+//! Tests of a definition, written as a sequence of lines. A test drives `decide` with a simulated
+//! clock; no other code runs. [`Script`] uses message types; a [`Player`] uses names of messages.
 //!
 //! Each line states a command and its reply, and asserts that no other command is outstanding. A
-//! line that does not hold panics with the expected and the outstanding commands and the journal so
-//! far.
+//! failed line panics with the expected commands, the outstanding commands and the journal.
 //!
 //! ```
 //! # extern crate sagamore_core as sagamore;

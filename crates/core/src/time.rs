@@ -32,7 +32,7 @@ impl Timestamp {
 }
 
 impl fmt::Display for Timestamp {
-    /// Writes the number of milliseconds. The outer layers format it for people.
+    /// Writes the number of milliseconds. The outer layers format it as a date.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }

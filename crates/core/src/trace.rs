@@ -36,8 +36,8 @@ pub struct TraceContext {
 pub struct NoTraceContext;
 
 impl TraceContext {
-    /// Parses the two headers. Returns `None` for a malformed `traceparent`, which W3C tells
-    /// receivers to ignore with its `tracestate`. A malformed `tracestate` alone is dropped.
+    /// Parses the two headers. Returns `None` for a malformed `traceparent`, which receivers ignore
+    /// together with its `tracestate` (W3C). A malformed `tracestate` alone is dropped.
     pub fn of(traceparent: &str, tracestate: Option<&str>) -> Option<TraceContext> {
         is_parent(traceparent).then(|| TraceContext {
             parent: traceparent.to_owned(),

@@ -16,9 +16,9 @@ use crate::port::Dialect;
 
 /// The interval between two samples of a server's clock.
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
-/// Maximum round trip of a sample that replaces an earlier one. A slower one is too inexact.
+/// Maximum round trip of a sample that replaces an earlier one. A slower sample is too inaccurate.
 const ROUND_TRIP_MAX: Duration = Duration::from_millis(500);
-/// Difference from which two clocks disagree.
+/// Minimum difference at which two clocks count as different.
 const APART_MAX: Duration = Duration::from_secs(600);
 /// Selects the server's time in milliseconds since 1970.
 pub const SERVER_TIME: &str = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";

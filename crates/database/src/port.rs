@@ -127,8 +127,8 @@ pub trait Transaction: Send + Sync {
     /// their commit and fails with it.
     fn rollback(&self) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Rolls back without waiting, because the opener is gone. Other handles return [`Error::Over`]
-    /// from then on.
+    /// Rolls back without waiting, because the opener was dropped. Other handles return
+    /// [`Error::Over`] from then on.
     ///
     /// It does nothing after the end of the transaction. By default the rollback happens when the
     /// last handle is dropped.

@@ -70,7 +70,8 @@ pub enum Error {
     Contended,
 }
 
-/// The reason why a start was not accepted. Nothing was stored, unless the variant says otherwise.
+/// The reason why a start was not accepted. Nothing was stored, unless the variant states
+/// otherwise.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StartError {
     /// No definition of this name is registered.
@@ -118,7 +119,7 @@ pub enum StartError {
     /// The input does not fit the definition. The pointers are relative to the input.
     #[error("the input does not fit the definition: {detail}")]
     BadInput {
-        /// The reason, for people.
+        /// The human-readable reason.
         detail: String,
         /// The parts that do not fit.
         misfits: Misfits,
@@ -149,7 +150,7 @@ pub enum StartError {
 }
 
 /// The reason why a definition or plan was not registered, activated or retired. Nothing was
-/// stored, unless the variant says otherwise.
+/// stored, unless the variant states otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistrationError {
     /// The version is stored with other contents.
@@ -279,7 +280,8 @@ impl From<RegistrationError> for Error {
     }
 }
 
-/// The reason why an event began no chain. Nothing was stored, unless the variant says otherwise.
+/// The reason why an event started no chain. Nothing was stored, unless the variant states
+/// otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum BeginError {
     /// No plan begins with the event, or the named version is unknown or retired.
@@ -329,7 +331,7 @@ pub enum BeginError {
     /// This process only reads chains.
     #[error("this process has no transport for events: begin chains at the observer")]
     NoTransport,
-    /// The chain may have begun, and a repeat with the same id is safe.
+    /// The chain may have been started. A repeated request with the same id is safe.
     #[error("the event could not be stored and sent: {0}; a repeat with the same id is safe")]
     Fault(#[from] Error),
 }

@@ -186,7 +186,7 @@ impl Pulse {
         self.state().era
     }
 
-    /// Voids every survey begun before.
+    /// Invalidates every survey that began earlier.
     pub fn new_era(&self) {
         let mut state = self.state();
         state.era += 1;

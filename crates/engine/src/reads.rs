@@ -27,8 +27,8 @@ impl Reads {
         self.failed_at = Some(now);
     }
 
-    /// Records a poll without error. An empty one proves little, because a client library reports a
-    /// missing right late: the failures are forgotten two leases after the last one.
+    /// Records a poll without error. An empty poll proves little, because a client library reports
+    /// a missing permission late. The failures are therefore cleared two leases after the last one.
     pub fn succeeded(&mut self, has_records: bool, now: Timestamp, lease: Duration) {
         if has_records || self.failed_at.is_none_or(|at| now.since(at) > lease * 2) {
             *self = Reads::default();

@@ -140,7 +140,7 @@ async fn complete(body: Incoming) -> Result<Option<Bytes>, Failure> {
     }
 }
 
-/// Returns the causes of an error. The outermost one only says that an attempt failed.
+/// Returns the causes of an error. The outermost error only states that an attempt failed.
 fn causes(error: &dyn std::error::Error) -> String {
     let error = error.source().unwrap_or(error);
     let mut text = error.to_string();

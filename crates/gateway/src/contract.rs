@@ -11,7 +11,7 @@ use sagamore_core::definition::{ParticipantContract, Repeat};
 /// The contracts of the participants of one version of a definition.
 pub type Participants = BTreeMap<Name, ParticipantContract>;
 
-/// The result of a search: `None` if the version is unknown. The error is a text for people.
+/// The result of a search: `None` if the version is unknown. The error is a human-readable text.
 pub type ContractResult = Result<Option<Arc<ParticipantContract>>, String>;
 
 /// The contracts by definition, version and participant.

@@ -9,7 +9,7 @@ use crate::text::clean;
 /// Maximum bytes of a refusal's code.
 const CODE_BYTES_MAX: usize = 200;
 
-/// An outcome that is not of its form. The text says what to fix in the participant.
+/// A malformed outcome. The text names the fix in the participant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Defect {
     /// The name is none of the outcomes.
@@ -50,7 +50,7 @@ struct RefusalBody {
 /// Reads the outcome `name` with its body.
 ///
 /// # Errors
-/// The name is none of done, refused and fault, or the body is not of its form.
+/// The name is not done, refused or fault, or the body is malformed.
 pub(crate) fn read(name: &str, body: &[u8]) -> Result<Outcome, Defect> {
     match name {
         "done" => output(body).map(Outcome::Done),

@@ -22,13 +22,13 @@ pub struct LateReplies {
 /// The reason why a late reply was not published.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplyError {
-    /// The token permits nothing.
+    /// The token is missing, forged or expired.
     #[error(transparent)]
     Token(#[from] BadToken),
-    /// The outcome is not of its form.
+    /// The outcome is malformed.
     #[error(transparent)]
     Outcome(#[from] Defect),
-    /// The transport failed. A repeat of the request may succeed.
+    /// The transport failed. A repeated request may succeed.
     #[error("publish the reply: {0}")]
     Transport(#[from] sagamore_transport::Error),
 }

@@ -30,7 +30,7 @@ pub enum SagaFile {
     Definition(Definition),
 }
 
-/// The content of a saga file whose shape is right and whose meaning has not been checked.
+/// The content of a saga file with a valid shape, whose meaning has not been checked.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
     /// The plan of a choreography.
@@ -39,7 +39,7 @@ pub enum Content {
     Definition(Draft),
 }
 
-/// A saga file whose shape is right, with the place of each value.
+/// A saga file with a valid shape, with the position of each value.
 #[derive(Clone, Debug)]
 pub struct Parsed<'a> {
     /// The content as written.

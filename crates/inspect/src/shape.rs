@@ -150,7 +150,7 @@ impl Reader<'_> {
     }
 
     fn report(&mut self, finding: Finding) {
-        // one more than are reported, so that the report says that there are more
+        // one more than is reported, so that the report can mention further violations
         if self.findings.len() <= VIOLATIONS_MAX {
             self.findings.push(finding);
         }

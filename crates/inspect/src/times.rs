@@ -1,4 +1,4 @@
-//! Durations as people write them, on command lines and in test files.
+//! Durations such as `30s`, on command lines and in test files.
 
 use std::time::Duration;
 

@@ -38,7 +38,7 @@ pub(crate) struct Intake {
     pub regrouped: bool,
     /// The error that ended the consumer.
     pub dead: Option<Error>,
-    /// A missing right, until records arrive again.
+    /// A missing permission, until records arrive again.
     pub denied: Option<Error>,
     /// The partitions that do not advance, as of the thread's last check.
     pub stalled: Vec<Stall>,

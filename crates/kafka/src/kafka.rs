@@ -81,7 +81,7 @@ impl Kafka {
         self.inner.consumers().iter().flat_map(|shared| shared.intake().stalled.clone()).collect()
     }
 
-    /// Returns the rights that this client's consumers lack.
+    /// Returns the permissions that this client's consumers lack.
     pub fn denials(&self) -> Vec<Error> {
         let denied = |shared: &Arc<Shared>| {
             let intake = shared.intake();

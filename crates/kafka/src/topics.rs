@@ -124,8 +124,8 @@ impl Topics {
         self.known.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Creates a topic if missing, and waits until it is usable. Without the right to create
-    /// topics, existing ones can be used.
+    /// Creates a topic if missing, and waits until it is usable. Without the permission to create
+    /// topics, existing topics can be used.
     pub async fn create(&self, topic: &str, partitions: u32) -> Result<(), Error> {
         let name = self.names.there(topic);
         match self.find(&name).await? {

@@ -122,7 +122,7 @@ impl Doubts {
 }
 
 impl Probe {
-    /// Creates a client that reads by assignment. The group is only named for its rights.
+    /// Creates a client that reads by assignment. The group is set only for its permissions.
     fn open(options: &Options, group: &str) -> Result<Probe, Error> {
         let mut config = config::consumer(options, group)?;
         config.set("enable.partition.eof", "true").set("statistics.interval.ms", "0");

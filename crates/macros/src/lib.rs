@@ -40,9 +40,9 @@ pub fn message(input: TokenStream) -> TokenStream {
 ///   never determines it.
 /// - `#[refusal(code = "not-free", message = "seat {0} is taken")]`: also implements `Display` and
 ///   `Error`. Placeholders name fields: `{0}`, `{seat}`, `{seat:?}`. Without a `message` on any
-///   variant, `Display` comes from elsewhere (thiserror, or by hand), and is the message.
-/// - `#[refusal(crate = money::sagamore)]` on the type: where the crate `sagamore` is, if not at
-///   `::sagamore`.
+///   variant, the type must implement `Display` (thiserror, or manually), which is the message.
+/// - `#[refusal(crate = money::sagamore)]` on the type: the path of the crate `sagamore`, by
+///   default `::sagamore`.
 #[proc_macro_derive(Refusal, attributes(refusal))]
 pub fn refusal(input: TokenStream) -> TokenStream {
     refusal::expand(syn::parse_macro_input!(input))

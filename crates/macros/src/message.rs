@@ -138,8 +138,8 @@ fn member(field: &Field) -> Option<Member<'_>> {
     })
 }
 
-/// Derives serde on a hidden struct of the same shape. `remote` makes it read and write the message
-/// itself.
+/// Derives serde on a hidden struct with the same fields. With `remote` the derived code reads and
+/// writes the message type.
 fn serde(message: &Ident, members: &[Member<'_>], root: &Root) -> TokenStream {
     let serde = quote!(#root::serde).to_string();
     let remote = message.to_string();

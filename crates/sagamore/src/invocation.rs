@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::error::ProgramError;
 use crate::story::Story;
 
-/// A future that ends when the process has to stop.
+/// A future that completes when the process must stop.
 pub(crate) type StopFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The source of the stop of a serving process.
@@ -76,8 +76,8 @@ impl Invocation {
         self.program.story(settings.choreography)
     }
 
-    /// Returns the future that ends when the process has to stop. From this call on, signals end it
-    /// in order.
+    /// Returns the future that completes when the process must stop. After this call, signals shut
+    /// the process down gracefully.
     pub(crate) fn stop(&self) -> anyhow::Result<StopFuture> {
         match self.stop.as_ref() {
             StopSource::Signals => {

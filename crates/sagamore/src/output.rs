@@ -24,7 +24,7 @@ pub enum Exit {
     Compensated,
     /// The saga is stuck.
     Stuck,
-    /// The saga did not come to rest within the time to wait.
+    /// The saga was not at rest at the end of the wait.
     Timeout,
 }
 

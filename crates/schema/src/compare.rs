@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use sagamore_core::definition::{SchemaPlace, Schemas};
 use serde_json::{Map, Value};
 
-/// Keywords without an effect on what is valid, and those that are compared by their members.
+/// Keywords without an effect on validity, and keywords that are compared by their members.
 const SKIPPED: [&str; 13] = [
     "$schema",
     "$id",

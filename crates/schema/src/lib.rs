@@ -1,7 +1,7 @@
 //! Checks of a saga's data against the JSON Schemas (2020-12) of its definition.
 //!
-//! Schemas are compiled once per definition. Nothing is fetched: a reference outside of its schema
-//! is an error. Patterns run in linear time, and the nesting of a schema's references is bounded.
+//! Schemas are compiled once per definition. Nothing is fetched: a reference outside its schema is
+//! an error. Patterns run in linear time, and the nesting of a schema's references is bounded.
 
 mod compare;
 mod weight;
@@ -18,11 +18,11 @@ use serde_json::Value;
 pub use compare::{SchemaChange, compare, incompatible};
 pub use weight::WEIGHT_MAX;
 
-/// Maximum misfits that are reported for one value.
+/// Maximum violations that are reported for one value.
 pub const MISFITS_MAX: usize = 20;
 /// Maximum bytes of a compiled pattern.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
-/// Maximum bytes of a misfit's pointer, and of its detail.
+/// Maximum bytes of a violation's pointer, and of its detail.
 const TEXT_BYTES_MAX: usize = 300;
 
 /// A schema that cannot be used.
@@ -43,7 +43,7 @@ impl CompiledSchema {
     /// Compiles a schema.
     ///
     /// # Errors
-    /// Returns why it is invalid, refers to another document, or is too complex.
+    /// Returns the reason if the schema is invalid, refers to another document, or is too complex.
     pub fn new(schema: &Value) -> Result<CompiledSchema, String> {
         compile(schema).map(CompiledSchema)
     }

@@ -1,5 +1,5 @@
-//! The bound on a schema's references. References that lead back to the same value would never end,
-//! and references to references multiply.
+//! The bound on a schema's references. Cyclic references to the same value would never end, and
+//! nested references multiply.
 
 use std::collections::HashMap;
 
@@ -7,21 +7,21 @@ use serde_json::Value;
 
 /// Maximum subschemas, with each reference counted as the schema that it refers to.
 pub const WEIGHT_MAX: usize = 20_000;
-/// Maximum references that lead from one to the next.
+/// Maximum length of a chain of references.
 const CHAIN_MAX: usize = 64;
 
 /// A walk through a schema.
 struct Walk<'a> {
     document: &'a Value,
     targets: HashMap<&'a str, Target>,
-    /// The references that lead to the current schema.
+    /// The number of references that lead to the current schema.
     chain: usize,
 }
 
-/// The knowledge of the target of a reference.
+/// The state of the target of a reference.
 #[derive(Clone, Copy)]
 enum Target {
-    /// It is being walked, from this level of the checked value on.
+    /// The walk of the target is in progress. It began at this level of the checked value.
     Open(usize),
     Weight(usize),
 }

@@ -54,7 +54,7 @@ impl Answer {
     /// only the event at hand while the others may still have a result to publish.
     pub(crate) fn removal_of(&self, key: &StepKey, reaction: &ReactionWork) -> InboxRemoval {
         let is_given_up = matches!(self.outcome, Outcome::Fault(_));
-        // the end of a chain emits nothing, so it says nothing about the step's own event
+        // the end of a chain emits no event, so the step's own event may still be unpublished
         let is_late_end = reaction.end == Some(ReactionEnd::ChainEnded) && !self.fresh;
         let event = (is_given_up || is_late_end).then(|| reaction.event.name.clone());
         InboxRemoval { key: key.clone(), event }

@@ -186,8 +186,8 @@ impl StepHistory {
         self.judge(key).1
     }
 
-    /// Decides by the table of all cases. The rows tell whether a message is a repeat, never its
-    /// id.
+    /// Decides by the table of all cases. Only the rows determine whether a message is a repeat,
+    /// never its id.
     pub(crate) fn judge(&self, key: &StepKey) -> (Case, Verdict) {
         use Direction::{Action, Compensation, Query};
         if let Some(damage) = &self.damaged {

@@ -1,5 +1,5 @@
-//! Events that cannot be handled yet: another awaited event is missing, or the handler met a fault.
-//! They are stored in the service's database and retried, so that they block no other event.
+//! Events that cannot be handled yet: another awaited event is missing, or the handler failed. They
+//! are stored in the service's database and retried, so that they block no other event.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

@@ -131,7 +131,7 @@ mod tests {
         }
     }
 
-    /// A failed turn of three messages says nothing about a turn of fifty.
+    /// The next size is half of the messages that the failed turn took, not half of the limit.
     #[test]
     fn the_next_turn_is_half_as_large_and_an_empty_turn_changes_nothing() {
         let mut load = load(100);

@@ -156,7 +156,7 @@ impl TestService {
         self.state.lock().await.submit(reply.command.clone(), read).await
     }
 
-    /// Sends the compensation of a command. Repeated, it is redelivered.
+    /// Sends the compensation of a command. A repeated call redelivers the compensation.
     pub async fn undo<U: Undoes>(
         &self,
         reply: &TestReply<U::Action, <U::Action as Action>::Output>,
@@ -166,8 +166,8 @@ impl TestService {
         self.state.lock().await.submit(command, |_| Ok(())).await
     }
 
-    /// Sends the compensation before its action, as if one had overtaken the other. Returns the
-    /// reply to the action, a refusal: the barrier never runs an action that was undone.
+    /// Sends the compensation before its action, as if the compensation had overtaken it. Returns
+    /// the reply to the action, a refusal: the barrier never runs an action that was undone.
     pub async fn undo_first<U: Undoes>(
         &self,
         action: U::Action,

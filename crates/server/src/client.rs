@@ -1,4 +1,4 @@
-//! The CLI's HTTP client: one request per connection, and errors that say what to do.
+//! The CLI's HTTP client: one request per connection, and errors that name the fix.
 
 use std::io::ErrorKind;
 use std::time::Duration;

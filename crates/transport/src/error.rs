@@ -14,9 +14,9 @@ pub enum Error {
         "the brokers deny this program {operation} on {resource}: grant it to the program's user"
     )]
     Denied {
-        /// The missing right, as named by an ACL: `WRITE`, `READ`, `DESCRIBE`, `CREATE`.
+        /// The missing permission, as named by an ACL: `WRITE`, `READ`, `DESCRIBE`, `CREATE`.
         operation: &'static str,
-        /// The resource of the missing right.
+        /// The resource of the missing permission.
         resource: Resource,
     },
     /// The record exceeds the transport's size limit.
@@ -44,7 +44,7 @@ pub enum Error {
     Damaged(String),
 }
 
-/// The resource of a right.
+/// The resource of a permission.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Resource {
     /// A topic.
@@ -91,12 +91,13 @@ impl Error {
         Error::UnknownTopic(Unknown::Topic(topic.to_owned()))
     }
 
-    /// Returns the error of a missing right on a topic.
+    /// Returns the error of a missing permission on a topic.
     pub fn denied_topic(operation: &'static str, topic: &str) -> Error {
         Error::Denied { operation, resource: Resource::Topic(topic.to_owned()) }
     }
 
-    /// Returns whether a later retry may succeed. A missing right may be granted.
+    /// Returns whether a later retry may succeed. A missing permission may be granted in the
+    /// meantime.
     pub fn is_transient(&self) -> bool {
         match self {
             Error::Unavailable(_) | Error::Full(_) | Error::Denied { .. } => true,

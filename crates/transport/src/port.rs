@@ -25,9 +25,10 @@ pub trait Transport: Send + Sync {
     /// `Ok` acknowledges the record: it is delivered at least once to every group. Each adapter
     /// states what a power loss means.
     ///
-    /// A rejected record does not block the others. [`Error::scope`] tells what its error means for
-    /// them. With [`Scope::Transport`](crate::error::Scope::Transport) the record may nevertheless
-    /// have been published: the caller publishes it again, or consumes its cause again.
+    /// A rejected record does not block the others. [`Error::scope`] returns the effect of its
+    /// error on them. With [`Scope::Transport`](crate::error::Scope::Transport) the record may
+    /// nevertheless have been published: the caller publishes it again, or consumes its cause
+    /// again.
     fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), Error>>>;
 
     /// Returns the error with which this record's size would be rejected, without publishing it. A

@@ -9,7 +9,7 @@ use super::fit::{Misfit, Misfits};
 use crate::body::Body;
 use crate::id::Name;
 
-/// A business key or input with which no saga starts.
+/// The reason why a business key or an input is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages name the fields")]
 pub enum InputError {

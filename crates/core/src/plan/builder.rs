@@ -114,7 +114,7 @@ impl<Last> Builder<Last> {
         self.write(Written::new(service, name))
     }
 
-    /// Adds the pivot: once it acts, the chain only goes forward.
+    /// Adds the pivot: after it has acted, no step of the chain is undone.
     pub fn pivot(self, service: &str, name: &str) -> Builder<Reaction> {
         self.write(Written { pivot: true, ..Written::new(service, name) })
     }

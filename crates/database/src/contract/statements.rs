@@ -131,7 +131,7 @@ pub async fn changed_rows_are_counted(fresh: Fresh<'_>) -> Checked {
     open.commit().await
 }
 
-/// With `ON CONFLICT DO NOTHING` the count tells whether the row is new. `DO UPDATE` sees both
+/// With `ON CONFLICT DO NOTHING` the count shows whether the row is new. `DO UPDATE` sees both
 /// rows.
 pub async fn a_conflict_updates_or_does_nothing(fresh: Fresh<'_>) -> Checked {
     let db = fresh();

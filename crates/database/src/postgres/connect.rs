@@ -16,10 +16,10 @@ use crate::error::Error;
 /// The settings of every connection.
 ///
 /// Plans are generic and use only indexes. They are made while tables are small or empty, and must
-/// be right for large ones.
+/// suit large tables.
 ///
-/// With sequential scans off the estimated costs look enormous and would start the JIT compiler, so
-/// that is off, too. The barrier depends on READ COMMITTED.
+/// Without sequential scans the estimated costs are very high and would start the JIT compiler, so
+/// it is off too. The barrier depends on READ COMMITTED.
 const SETTINGS: &[(&str, &str)] = &[
     ("default_transaction_isolation", "read committed"),
     ("plan_cache_mode", "force_generic_plan"),
@@ -102,8 +102,8 @@ fn settings(options: &Options) -> String {
         .join(" ")
 }
 
-/// Creates the schema on the first connection, if missing. A user without the right to create it
-/// can use an existing one.
+/// Creates the schema on the first connection, if missing. A user without the privilege to create
+/// it can use an existing one.
 fn creating(schema: &str) -> Hook {
     let there = format!("SELECT FROM pg_namespace WHERE nspname = {}", literal(schema));
     let create: Arc<str> =

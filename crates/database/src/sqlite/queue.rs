@@ -39,7 +39,8 @@ struct Line {
     waiting: VecDeque<oneshot::Sender<WriterGuard>>,
 }
 
-/// The right to write. Dropping it rolls back the open transaction and passes the writer on.
+/// Exclusive access to the writer. Dropping it rolls back the open transaction and passes the
+/// writer to the next waiter.
 pub(super) struct WriterGuard {
     writer: Option<Box<Writer>>,
     queue: Arc<WriterQueue>,
@@ -83,8 +84,8 @@ impl WriterQueue {
         }
     }
 
-    /// Waits in the queue. A dropped future leaves it, and a guard granted meanwhile goes to the
-    /// next one.
+    /// Waits in the queue. A dropped future leaves the queue, and a guard granted in the meantime
+    /// passes to the next waiter.
     pub(super) async fn acquire(self: &Arc<WriterQueue>) -> Result<WriterGuard, Error> {
         let waiting = {
             let mut line = self.line();

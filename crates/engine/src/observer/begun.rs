@@ -57,7 +57,7 @@ pub struct ChainBeginning {
     pub source: String,
     /// The type of the event: the first event of a plan.
     pub event: Name,
-    /// The chain's business key. `None`: the id.
+    /// The chain's business key. If `None`, the id is the key.
     pub key: Option<String>,
     /// The plan. `None`: the only one that begins with the event.
     pub plan: Option<Name>,
@@ -98,11 +98,11 @@ impl Chains {
         self.store.plans.table().select(event, plan.as_ref(), *version)
     }
 
-    /// Begins a chain with this event. A repeat returns the chain of the first request. The event
-    /// is published and durable when this returns.
+    /// Starts a chain with this event. A repeated request returns the chain of the first one. The
+    /// event is published and durable when this method returns.
     ///
     /// # Errors
-    /// Nothing was begun, unless the variant says otherwise.
+    /// No chain was started, unless the variant states otherwise.
     pub async fn begin(&self, beginning: ChainBeginning) -> Result<BegunChain, BeginError> {
         let Ok(_permit) = self.begins.try_acquire() else { return Err(BeginError::Busy) };
         let Some(topics) = &self.topics else { return Err(BeginError::NoTransport) };

@@ -1,4 +1,5 @@
-//! Resolving a chain by hand: it is over, whatever its events say, until another one is seen.
+//! Manual resolution of a chain: the chain counts as over, regardless of its events, until another
+//! event is read.
 
 use sagamore_core::{SagaId, Timestamp};
 

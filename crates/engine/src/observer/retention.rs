@@ -34,7 +34,7 @@ const PAGE: u32 = 500;
 /// Maximum difference between the clocks of event publishers.
 const SKEW_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// Selects the chains that a horizon may have to name, like the engine's query. A chain whose first
+/// Selects the chains that a horizon may need to name, like the engine's query. A chain whose first
 /// event was not seen has an unknown age and is named too, unless all its events precede the
 /// observer's records.
 pub const NAMES: &str = concat!(

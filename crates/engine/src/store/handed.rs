@@ -245,8 +245,8 @@ impl Answer {
     }
 }
 
-/// Reads an answer. An unreadable one, from a newer program, becomes an error that says that the
-/// verb was taken.
+/// Reads an answer. An unreadable answer of a newer program becomes an error which states that the
+/// verb was accepted.
 fn read_answer(row: &Row) -> Result<(String, Result<Status, VerbError>), Error> {
     let id: String = row.get("id")?;
     let answer = match try_answer(row) {

@@ -14,8 +14,8 @@ use super::Store;
 use super::schema::{LASTING, lasting_ms};
 use crate::error::Error;
 
-/// Selects the sagas that a horizon may have to name: open ones, and long ones that ended at `$2`
-/// or later.
+/// Selects the sagas that a horizon may need to name: open sagas, and long-running sagas that ended
+/// at `$2` or later.
 const NAMES: &str = concat!(
     "SELECT id, started_at FROM saga WHERE ended_at IS NULL AND started_at < $1
     UNION ALL

@@ -78,7 +78,7 @@ pub struct Detail {
     pub header: Header,
     /// The saga's state.
     pub saga: Saga,
-    /// The journal, oldest entry first. Empty when it was removed after the retention.
+    /// The journal, oldest entry first. Empty if the journal has been removed after its retention.
     pub entries: Vec<Entry>,
 }
 

@@ -2,7 +2,7 @@
 //! several orchestrators share them.
 //!
 //! **Invariant:** leases only decide which orchestrator may claim a partition. The epoch alone
-//! decides which may write, whatever a clock says.
+//! decides which may write, independently of clocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

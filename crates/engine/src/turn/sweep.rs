@@ -1,5 +1,5 @@
-//! Retention: removes journals and idempotency keys of sagas that ended long ago, and their rows
-//! once no participant has rows of them.
+//! Retention: removes the journals and idempotency keys of sagas that ended long ago. Removes a
+//! saga's row when no participant has barrier rows of the saga.
 //!
 //! Publishes the horizons by which participants remove their rows. No turn fails because of
 //! retention: failed work is retried a minute later.

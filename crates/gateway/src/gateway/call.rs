@@ -109,8 +109,8 @@ impl Caller {
         end
     }
 
-    /// Queries an action. From here on it is not sent again. While its call may be open, an answer
-    /// that it is absent is not final.
+    /// Queries an action, which is never sent again afterwards. While its call may be open, the
+    /// answer `absent` is not final.
     async fn query(&self, call: Call<'_>) -> CallEnd {
         let Some(sent) = &self.sent else { return CallEnd::without_database() };
         let action = StepKey { direction: Direction::Action, ..call.key.clone() };

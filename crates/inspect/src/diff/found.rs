@@ -11,7 +11,8 @@ use serde_json::Value;
 pub struct Difference {
     /// The difference in one sentence.
     pub detail: String,
-    /// Whether a participant cannot handle the message of both versions. The sentence says why.
+    /// Whether a participant cannot handle the message of both versions. `detail` states the
+    /// reason.
     pub incompatible: bool,
 }
 

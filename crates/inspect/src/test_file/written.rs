@@ -41,7 +41,7 @@ struct WrittenStart {
     input: Value,
 }
 
-/// The keys of a line. One says what happens; the others belong to it.
+/// The keys of a line. One key is the assertion or input; the others qualify it.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 struct Keys {

@@ -92,7 +92,7 @@ impl<'a> Reader<'a> {
     }
 
     fn reject(&mut self, at: usize, pointer: Pointer, detail: String) {
-        // one more than are reported, so that the report says that there are more
+        // one more than is reported, so that the report can mention further violations
         if self.violations.len() <= crate::violation::VIOLATIONS_MAX {
             let position = position(self.source, at);
             self.violations.push(Violation::new(Finding::new(pointer, detail), position));

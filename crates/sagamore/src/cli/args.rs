@@ -79,7 +79,7 @@ pub struct FormatArgs {
 /// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// Text for people.
+    /// Human-readable text.
     #[value(help = None)]
     Table,
     /// One JSON document for programs.

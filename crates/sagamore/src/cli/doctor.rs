@@ -18,8 +18,8 @@ use crate::invocation::Invocation;
 use crate::output::Exit;
 use crate::story::Story;
 
-/// Maximum difference to a database server's clock. Leases use the server's clock only, but people
-/// compare both.
+/// Maximum difference to a database server's clock. Leases use the server's clock only, but
+/// operators compare both.
 const SKEW_MAX: Duration = Duration::from_secs(2);
 
 /// The hint when the brokers accept connections but send no response.

@@ -141,7 +141,7 @@ impl StandIn {
     }
 
     /// Returns an example of the output. While `dev` replaces a version, its old and new contents
-    /// are both known, and a command does not say which one applies: the output fits both.
+    /// are both known. A command does not name the contents, so the output must fit both.
     fn done(&self, command: &Command) -> Outcome {
         let (name, version) = (command.key.saga.definition(), command.version);
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
 //! The removal of barrier rows. All rows of a step are removed together: with only some of them, a
-//! repeat would look new.
+//! repeated command would run again.
 
 use std::collections::BTreeSet;
 

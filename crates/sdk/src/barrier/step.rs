@@ -1,4 +1,4 @@
-//! A step whose rows are removed, and the tables to look in.
+//! A step whose rows are removed, and the tables that may contain them.
 
 /// A step, as saga id and step name.
 pub(crate) type Step = (String, String);

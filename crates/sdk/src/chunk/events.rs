@@ -15,8 +15,8 @@ use crate::text::cut;
 use crate::work::{ReactionEnd, ReactionWork, Work, WorkItem};
 
 impl ChunkContext<'_> {
-    /// Attaches the events to the answers: a new one, which is stored, or the stored one. Stores
-    /// events that met a fault for a retry. Takes at most four round trips.
+    /// Attaches the events to the answers: a new event, which is stored, or the stored one. Stores
+    /// an event whose handler failed for a retry. Takes at most four round trips.
     pub(super) async fn attach_events(
         &self,
         tx: &Tx,

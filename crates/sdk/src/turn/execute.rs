@@ -15,7 +15,8 @@ impl TurnState {
     /// A single item whose result the database rejects is answered with a fault.
     ///
     /// # Errors
-    /// No item was answered, but the chunk may have been committed. A repeat meets its rows.
+    /// No item was answered, but the chunk may have been committed. A redelivery then finds its
+    /// rows.
     pub(super) async fn execute(
         &mut self,
         chunk: &[WorkItem],

@@ -13,7 +13,7 @@ use crate::inbox::InboxRemoval;
 use crate::text::cut;
 use crate::work::{CommandWork, Work, WorkItem};
 
-/// The messages that a turn still has to publish.
+/// The messages that a turn has not published yet.
 pub(super) struct Outgoing<'a> {
     pub(super) service: Name,
     pub(super) now: Timestamp,

@@ -164,7 +164,7 @@ mod tests {
         '{}', 61000, 1000,
             'the door is jammed')";
 
-    /// Returns the host, whose reaction has met a fault.
+    /// Returns a host whose reaction has failed.
     async fn a_fault() -> ServiceHost {
         let host = host().await;
         let open = host.database.begin().await.unwrap();

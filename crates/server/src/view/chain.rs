@@ -11,7 +11,7 @@ use super::journal::CauseView;
 use super::saga::{EventView, Line, SagaView, StepView, Style, WaitView};
 use crate::clock::rfc3339;
 
-/// A chain that an event has begun.
+/// A chain that an event has started.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct BegunView {
     /// The chain's id.

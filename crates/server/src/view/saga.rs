@@ -117,7 +117,7 @@ pub struct SagaView {
 pub struct WaitView {
     /// The participant of the step.
     pub service: String,
-    /// The step that the service has to run or undo.
+    /// The step that the service must run or undo.
     pub step: String,
     /// The expected events, of which one suffices; for an orchestrated saga, the outstanding
     /// command.

@@ -23,7 +23,7 @@ pub trait Disk: Send + Sync {
     /// Removes a file durably. Open handles can still read it.
     fn remove(&self, number: u32) -> io::Result<()>;
 
-    /// Returns the file's name, for people.
+    /// Returns the file's name, for error messages.
     fn name(&self, number: u32) -> String;
 }
 

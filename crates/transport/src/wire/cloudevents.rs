@@ -40,7 +40,7 @@ pub struct Undecodable {
     pub reply_to: Option<ReplyTo>,
     /// The kind of the fault, for metrics.
     pub flaw: Flaw,
-    /// The reason, for people: at most 2,000 bytes.
+    /// The human-readable reason, at most 2,000 bytes.
     pub reason: String,
 }
 
