@@ -205,7 +205,7 @@ impl Reply {
 }
 
 impl ReplyOutcome {
-    /// Returns the command's result; `None` while there is none, or none is known.
+    /// Returns the command's result; `None` while it is pending or unknown.
     pub fn result(self) -> Option<Outcome> {
         match self {
             ReplyOutcome::Final(outcome) => Some(outcome),

@@ -114,7 +114,7 @@ bugs! {
     UndoOfUnresolved = "undo-of-unresolved",
     /// A command that must not be repeated is resent when its reply is missing.
     NeverResent = "never-resent",
-    /// A reply that asks to wait is ignored.
+    /// A pending reply is ignored.
     PendingIgnored = "pending-ignored",
     /// A chain's first event counts as sent when its topic is denied.
     DeniedCountsAsSent = "denied-counts-as-sent",

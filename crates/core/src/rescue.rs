@@ -85,8 +85,8 @@ impl Saga {
         allowed
     }
 
-    /// Checks the output of an operator's decision: only the resolve of an action has one, with
-    /// every field that the step yields, and it fits its schema.
+    /// Checks the output of an operator's decision. Only the resolve of an action has an output. It
+    /// must have every field that the step yields, and fit its schema.
     ///
     /// # Errors
     /// Returns the parts that do not fit.

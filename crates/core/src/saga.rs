@@ -181,7 +181,8 @@ pub struct Rescue {
     pub verb: Verb,
     /// The operator and the reason, recorded in the journal.
     pub reason: String,
-    /// The action's output by hand, for later steps. Only an action's `resolve` has one.
+    /// The action's output as entered by the operator, for later steps. Only an action's `resolve`
+    /// has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Body>,
 }

@@ -248,7 +248,7 @@ impl<M: Action> SentAction<M> {
         self.script.answered(self.command, Outcome::Fault(fault.to_owned()))
     }
 
-    /// Replies that the participant works on the action. Answer it later with [`Script::late`].
+    /// Replies that the action is pending. Answer it later with [`Script::late`].
     #[track_caller]
     pub fn pending(self, delay: Duration) -> Script {
         self.script.answered(self.command, ReplyOutcome::Pending(delay))

@@ -1,8 +1,8 @@
 //! The W3C trace context (level 2) of a message. It is validated on arrival and forwarded
 //! unchanged.
 //!
-//! The engine and the services export no spans and so add none: the parent that a receiver sees is
-//! the last program that exports spans. A parent unknown to every exporter would split the trace.
+//! The engine and the services export no spans, so they add no span ids. A parent that no program
+//! exports would split the trace.
 
 use std::fmt;
 use std::str::FromStr;

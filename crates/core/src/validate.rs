@@ -204,7 +204,7 @@ fn order(draft: &Draft, problems: &mut Vec<Problem>) -> Option<Graph> {
     Some(Graph { before, ancestors, descendants })
 }
 
-/// Walks back from a step that never becomes ready until it meets itself. Returns the cycle in the
+/// Walks back from a step that never becomes ready until a step repeats. Returns the cycle in the
 /// order of waiting.
 fn cycle(before: &[StepSet], settled: StepSet, first: usize) -> Vec<usize> {
     let mut walked = vec![first];

@@ -122,7 +122,7 @@ impl Wait {
         next.map_or(Wait::None, |due| Wait::Retry { due, since, faulty_since })
     }
 
-    /// Returns the wait after the participant replied that it works on the command.
+    /// Returns the wait after a pending reply.
     pub(crate) fn pending(self, at: Timestamp, due: Timestamp) -> Wait {
         Wait::Pending { due, since: self.asked_since().unwrap_or(at) }
     }

@@ -19,10 +19,10 @@ pub const MIGRATIONS: &[Migration] = &[Migration::new(
 )];
 
 const HOUR_MS: i64 = 3_600_000;
-/// Maximum that a gap between two readings counts.
+/// Maximum time that a gap between two readings adds to the age.
 const GAP_MS_MAX: i64 = 24 * HOUR_MS;
-/// Setback up to which two readings are from different clocks. It is also the maximum time between
-/// two readings.
+/// Maximum setback that is attributed to a difference between clocks. It is also the maximum time
+/// between two readings.
 const DIFFERENCE_MS_MAX: i64 = HOUR_MS;
 /// The interval between two stored readings.
 const STORE_EVERY_MS: i64 = 60_000;

@@ -40,9 +40,9 @@
 //!
 //! # Transactions
 //!
-//! - SQLite has one writer: an open transaction holds it, and others wait in line. On PostgreSQL
-//!   transactions run concurrently at READ COMMITTED, so a statement may see a commit of a moment
-//!   ago.
+//! - SQLite has one writer: an open transaction holds it, and others wait in a queue. On PostgreSQL
+//!   transactions run concurrently at READ COMMITTED, so each statement sees the commits before its
+//!   start.
 //! - On SQLite a transaction that waited for the writer is joined to the previous ones, and reads
 //!   their uncommitted rows. Its end, even a rollback, therefore completes only after their commit.
 //!   Do not answer from its reads before that.

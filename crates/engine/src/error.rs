@@ -345,7 +345,7 @@ pub enum VerbError {
     /// The verb is illegal in the saga's current state.
     #[error("{0}")]
     Ignored(IgnoreReason),
-    /// The output by hand does not fit the step.
+    /// The output that the operator entered does not fit the step.
     #[error("the output does not fit the step: {0}")]
     BadOutput(Misfits),
     /// Too many requests are queued.

@@ -238,7 +238,7 @@ impl Observer {
         Ok(taken.len())
     }
 
-    /// Adapts to plans that were registered since the last turn: chains of unknown versions are
+    /// Adapts to plans that were registered since the last turn. Chains of unknown versions are
     /// folded again, and the next subscription includes the new topics.
     fn follow_plans(&mut self) {
         let plans = self.store.plans.table();
@@ -463,7 +463,7 @@ fn overdue(late: &[FoldedChain]) -> Vec<(&SagaId, Record)> {
     stuck.filter_map(|late| Some((&late.id, encode_event(&late.overdue()?, &observer)))).collect()
 }
 
-/// Subscribes to the topics, which exist afterwards. `None` without any.
+/// Creates missing topics and subscribes to all of them. Returns `None` without topics.
 async fn subscribe(
     creator: &TopicCreator,
     topics: &[Arc<str>],

@@ -51,7 +51,7 @@ pub enum Unfit {
     /// This build has no TLS.
     #[error("'{0}': this program was built without TLS: build it with `--features tls`")]
     NoTls(String),
-    /// The files of TLS cannot be used.
+    /// The TLS files cannot be used.
     #[error("TLS to '{url}': {why}")]
     Tls { url: String, why: String },
     /// The text is not an address.

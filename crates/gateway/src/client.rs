@@ -15,8 +15,8 @@ use crate::binding::{Binding, Unfit};
 
 /// Time limit of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
-/// Time after which an unused connection is closed. It is below the 5 s after which Node closes
-/// one, because a request on a connection that is being closed has an unknown outcome.
+/// Time after which an unused connection is closed. Node closes connections after 5 s, and a
+/// request on a connection that is being closed has an unknown outcome.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The client of one participant. Clones share its connections.

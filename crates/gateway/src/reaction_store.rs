@@ -86,7 +86,7 @@ impl ReactionStore {
     }
 
     /// Changes the reactions of events in one transaction, in the order of their keys. A reaction
-    /// with work that was at rest becomes due.
+    /// at rest becomes due if it has work.
     pub async fn receive(
         &self,
         events: BTreeMap<ReactionKey, Vec<Change<'_>>>,

@@ -1,5 +1,5 @@
-//! The reactor of one participant: the events that its plans let it react to become HTTP requests,
-//! and the events of the responses are published. [`Reactor::turn`] lists its phases.
+//! The reactor of one participant: events that trigger its reactions become HTTP requests, and the
+//! events in the responses are published. [`Reactor::turn`] lists its phases.
 //!
 //! **Invariant:** an event's offset is committed after its reactions are stored, and a reaction is
 //! at rest after its event is published and durable. A crash repeats calls with the same key, and

@@ -69,8 +69,8 @@ impl Sent {
         self.database.begin().await
     }
 
-    /// Stores that a command is being sent, by a call that begins within `timeout` and ends within
-    /// another one. `None`: it may have been sent before.
+    /// Stores that a command is being sent. The call begins within `timeout` and ends within
+    /// another `timeout`. Returns `None` if the command may have been sent before.
     pub async fn claim(
         &self,
         command: &str,

@@ -1,5 +1,5 @@
-//! JSON Schemas of the data of a definition or plan: those of the file, and for other messages of a
-//! definition their fields.
+//! JSON Schemas of the data of a definition or plan: the schemas of the file. For a message without
+//! one, the schema lists its fields.
 
 use sagamore_core::Plan;
 use sagamore_core::definition::{CommandTemplate, Definition, Step};

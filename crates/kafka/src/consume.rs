@@ -18,9 +18,9 @@ use crate::watchdog::Watchdog;
 
 /// Time limit of opening a consumer, in time limits of one request.
 const OPEN_LIMITS: u32 = 4;
-/// Time without a round or an answer of the thread after which it hangs. A round may send a dozen
-/// requests. The client's threads wait by the machine's clock: one that was set back may hold them
-/// up for as long.
+/// Time without a round or an answer after which the thread counts as hung. A round may send a
+/// dozen requests. The client's threads wait by the machine's clock, so a clock that is set back
+/// delays them.
 const HUNG_AFTER: Duration = Duration::from_secs(20);
 /// The interval between checks of the thread while a task waits for a record.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
-//! Partitions that no member of a group is assigned, though the topic exists. The client library
-//! misses a topic that is created while the group's leader assigns partitions: the group is then
-//! stable and its members wait indefinitely.
+//! Partitions of existing topics that are assigned to no member of the group. The client library
+//! misses a topic that is created while the group's leader assigns partitions. The group is then
+//! stable, and its members wait indefinitely.
 
 use std::time::{Duration, Instant};
 

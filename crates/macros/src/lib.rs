@@ -1,5 +1,5 @@
-//! The derives: `#[derive(Message)]` for what services exchange, `#[derive(Refusal)]` for reasons
-//! to refuse.
+//! The derives: `#[derive(Message)]` for messages between services, `#[derive(Refusal)]` for
+//! reasons to refuse.
 //!
 //! The generated code names `::sagamore::__private` only. A crate that
 //! `sagamore` depends on declares its own root once (`extern crate sagamore_sdk as sagamore;`). A

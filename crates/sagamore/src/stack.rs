@@ -1,5 +1,5 @@
-//! The embedded stack: a locked data directory with one log and the databases, and in this process
-//! the services, the orchestrator and the observer of a story.
+//! The embedded stack: a locked data directory with one log and the databases. The services, the
+//! orchestrator and the observer of a story run in this process.
 
 mod lock;
 mod roster;

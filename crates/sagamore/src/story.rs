@@ -29,7 +29,7 @@ pub struct Story {
     pub(crate) routes: Vec<ServerRoutes>,
     pub(crate) samples: Vec<SampleData>,
     inputs: Vec<(Name, SampleInput)>,
-    /// Whether the process takes definitions at run time, which needs an orchestrator.
+    /// Whether the process accepts definitions at run time, which requires an orchestrator.
     pub(crate) is_open: bool,
     /// The plan of a file that a business key without a definition refers to, if no plan is
     /// built in.

@@ -1,7 +1,7 @@
 //! The differences between two JSON Schemas of one message.
 //!
-//! A schema may gain optional properties. Everything else that changes what is valid is
-//! incompatible, in whichever direction: one participant reads the messages of both versions.
+//! A schema may gain optional properties. Every other change of validity is incompatible in both
+//! directions, because one participant reads the messages of both versions.
 
 use std::collections::BTreeSet;
 

@@ -50,8 +50,8 @@ impl Answer {
         }
     }
 
-    /// Returns the inbox entries that this answer to a reaction removes: all entries of the step, or
-    /// only the event at hand while the others may still have a result to publish.
+    /// Returns the inbox entries that this answer to a reaction removes: all entries of the step,
+    /// or only this event. The other entries may still have a result to publish.
     pub(crate) fn removal_of(&self, key: &StepKey, reaction: &ReactionWork) -> InboxRemoval {
         let is_given_up = matches!(self.outcome, Outcome::Fault(_));
         // the end of a chain emits no event, so the step's own event may still be unpublished

@@ -169,7 +169,7 @@ static FORGOTTEN: Statement<StepAt<'_>> = Statement::new(
 const BEGINNINGS: &str =
     "SELECT saga, step FROM emitted WHERE forgotten_at < $1 ORDER BY forgotten_at LIMIT $2";
 
-/// Spares a key that has started a new chain meanwhile.
+/// Skips a key that has started a new chain in the meantime.
 static FORGET_BEGINNINGS: Statement<StepAt<'_>> = Statement::new(
     "DELETE FROM emitted USING given
      WHERE emitted.saga = given.saga AND emitted.step = given.step

@@ -47,7 +47,7 @@ pub struct Fact {
     pub direction: Direction,
     /// The generation, raised by an operator's retry.
     pub generation: u32,
-    /// `done`, `refused`, or `tombstone` if the compensation came first.
+    /// `done`, `refused`, or `tombstone` if the compensation arrived first.
     pub status: String,
     /// The time of the row by the service's clock.
     pub stored_at: Timestamp,

@@ -1,4 +1,4 @@
-//! One handler under guard: panics and timeouts become faults.
+//! Execution of one handler: panics and timeouts become faults.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;

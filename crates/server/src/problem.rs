@@ -110,7 +110,7 @@ impl From<Violation> for PointedError {
     }
 }
 
-/// Errors that know whether a retry may succeed.
+/// Errors that report whether a retry may succeed.
 pub trait Transience: std::fmt::Display {
     /// Whether a retry may succeed.
     fn is_transient(&self) -> bool;

@@ -1,6 +1,5 @@
-//! The parts of a definition that describe its participants: what a repeated command does at each,
-//! and the JSON Schemas of the input, the messages and the outputs. Schemas are stored, not
-//! compiled.
+//! The parts of a definition that describe its participants and its data: the effect of a repeated
+//! command, and the JSON Schemas of input, messages and outputs. Schemas are stored, not compiled.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 //! The queue for the single writer: fair, and robust against futures that are dropped anywhere.
 //!
 //! **Invariant:** the writer is in one place: idle, in a [`WriterGuard`], or with the committing
-//! thread. Dropping a guard passes the writer on. No step waits for a group to fill.
+//! thread. Dropping a guard passes the writer to the next waiter. No step waits for a group to
+//! fill.
 
 use std::collections::VecDeque;
 use std::fs::File;

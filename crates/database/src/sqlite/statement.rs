@@ -85,8 +85,7 @@ fn prepare<'a>(connection: &'a Connection, sql: &str) -> Result<CachedStatement<
 /// Rejects statements that begin or end transactions, because a COMMIT in a handler's text would
 /// commit the work of others.
 ///
-/// Among the statements that SQLite calls read-only, these are the ones without columns, as is the
-/// empty text.
+/// SQLite reports such statements, and the empty text, as read-only statements without columns.
 fn refuse_control(statement: &Statement<'_>) -> Result<(), Error> {
     if statement.readonly() && statement.column_count() == 0 {
         return Err(Error::Statement(

@@ -1,5 +1,5 @@
-//! Reports of tests that cannot run on this machine. libtest counts such a test as passed, and has
-//! no result "skipped" that a running test can choose.
+//! Reports of tests that cannot run on this machine. libtest counts such a test as passed, because
+//! a running test cannot report itself as skipped.
 
 use std::collections::BTreeSet;
 use std::fs::File;

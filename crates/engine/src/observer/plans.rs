@@ -1,5 +1,5 @@
-//! The plans in the observer's database: those of this program, of all earlier ones, whose chains
-//! may still run, and those that were registered at run time.
+//! The plans in the observer's database: of this program, of earlier programs with unfinished
+//! chains, and of registrations at run time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};

@@ -1,5 +1,5 @@
-//! The end of a turn: acknowledge replies and answer callers. A crash may lose either, since the
-//! sagas' rows hold the outcome.
+//! The end of a turn: acknowledge replies and answer callers. A crash may lose either, because the
+//! sagas' rows contain the outcome.
 
 use sagamore_core::saga::{Saga, Status};
 use sagamore_transport::Mark;

@@ -1,5 +1,5 @@
-//! Sagas of other orchestrators: verbs reach their owner through the database, and local waiters
-//! are woken when the saga's row shows that it is at rest.
+//! Sagas of other orchestrators. Verbs reach the owner through the database. Local waiters are
+//! woken when the saga's row shows that it is at rest.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -180,7 +180,7 @@ impl Work {
     }
 }
 
-/// Returns the record whose headers and body the request has: the event itself, or a batch of
+/// Returns the record that defines headers and body of the request: the event itself, or a batch of
 /// several events with the trace of the last one.
 fn of_events(events: &[StoredRecord]) -> Record {
     let Some(last) = events.last() else {

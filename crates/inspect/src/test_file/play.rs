@@ -19,7 +19,7 @@ pub struct Failure {
     pub cause: FailureCause,
 }
 
-/// The reason why a case does not hold.
+/// The reason why a case fails.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum FailureCause {
     /// The business key is not legal.
@@ -28,7 +28,7 @@ pub enum FailureCause {
     /// The definition does not accept the start.
     #[error(transparent)]
     Start(#[from] InputError),
-    /// The saga does something else than the line expects.
+    /// The behaviour of the saga differs from the line.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
 }
@@ -36,7 +36,7 @@ pub enum FailureCause {
 /// Plays a case.
 ///
 /// # Errors
-/// The first line that does not hold.
+/// Returns the first line that fails.
 pub fn play(case: &Case, definition: &Arc<Definition>) -> Result<(), Failure> {
     let mut player = begin(case, definition).map_err(|cause| Failure { at: case.given, cause })?;
     case.lines.iter().try_for_each(|line| play_line(&mut player, line))

@@ -17,7 +17,8 @@ use crate::plain;
 use crate::view::Standing;
 use sagamore_inspect::times::duration;
 
-/// Maximum absence of the server during the wait for an outcome, once it has accepted the start.
+/// Maximum time for which the server may be unavailable during the wait, after it has accepted the
+/// start.
 const AWAY_MAX: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
 

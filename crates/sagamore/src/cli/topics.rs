@@ -1,5 +1,5 @@
-//! `topics apply
-//! check`: creates the topics of the processes, or compares them with the brokers' topics.
+//! `topics apply` creates the topics of the processes, and `topics check` compares them with the
+//! brokers' topics.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -67,7 +67,7 @@ macro_rules! forget {
 
 static FORGET: Statement<OldStep<'_>> = Statement::new(forget!(""));
 
-/// Spares steps with an unsent or waiting event.
+/// Skips steps with an unsent or waiting event.
 static FORGET_EMITTED: Statement<OldStep<'_>> = Statement::new(forget!(
     " AND NOT EXISTS (SELECT 1 FROM emitted e
         WHERE e.saga = given.saga AND e.step = given.step AND e.sent = FALSE)

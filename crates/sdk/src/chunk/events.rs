@@ -78,9 +78,9 @@ impl ChunkContext<'_> {
         self.attach_removals(tx, chunk, answers).await
     }
 
-    /// Attaches the inbox entries to remove once the results are published. Until then they stay,
-    /// because an entry may be the only record of an event that was not published yet: its offset
-    /// is committed, and the copy at hand may belong to a process that lost the partition.
+    /// Attaches the inbox entries to remove once the results are published. Until then they remain,
+    /// because an entry may be the only record of an unpublished event. Its offset is committed,
+    /// and this copy may belong to a process that lost the partition.
     async fn attach_removals(
         &self,
         tx: &Tx,

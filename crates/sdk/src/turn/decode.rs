@@ -32,11 +32,11 @@ pub(super) struct Decoded {
     pub expired: usize,
     /// The received horizons, each with the address for its answer.
     pub horizons: Vec<(Horizon, Option<ReplyTo>)>,
-    /// The number of unreadable horizons. Another one follows.
+    /// The number of unreadable horizons. A later horizon replaces them.
     pub unreadable_horizons: usize,
-    /// Events of the inbox without a reaction here. Another version of the program may have it.
+    /// Inbox events whose reaction this program lacks. Another version of the program may have it.
     pub strange: Vec<Due>,
-    /// Events of the inbox that no version has handled in time, and that leave it.
+    /// Inbox events to remove, because no version has handled them in time.
     pub removals: Vec<InboxRemoval>,
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 pub struct Options {
     /// Size at which a file is finished; at most 1 GiB.
     pub segment_bytes: u64,
-    /// Size of the log from which records are rejected that add to a backlog. All are rejected at a
-    /// quarter more.
+    /// Size of the log at which records that add to a backlog are rejected. At 125 % of it all
+    /// records are rejected.
     pub size_bytes_max: u64,
     /// Bytes retained of a topic without any consumer group, such as dead letters. The oldest are
     /// removed first.
