@@ -228,7 +228,7 @@ impl Builder {
         self.write(name, Kind::Retriable)
     }
 
-    /// Describes a participant that has no barrier, or that refuses by HTTP status. Other
+    /// Describes a participant that has no barrier, or whose HTTP statuses mean refusals. Other
     /// participants need no description.
     ///
     /// ```

@@ -141,8 +141,8 @@ impl<'a> DecisionBuilder<'a> {
         direction == Direction::Action && self.saga.awaited(index) == Some(Direction::Query)
     }
 
-    /// Records that a queried action never ran. Forward, it is sent in a new generation. Backward,
-    /// there is nothing to undo.
+    /// Records that a queried action never ran. A running saga sends it in a new generation. A
+    /// compensating saga has nothing to undo.
     pub(crate) fn absent(&mut self, index: usize) {
         let (step, state) = (&self.saga.definition.steps[index], &self.saga.steps[index]);
         let generations = state.generation;

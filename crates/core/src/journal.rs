@@ -91,7 +91,7 @@ pub enum StepChange {
         verb: Verb,
         /// The operator and the reason.
         reason: String,
-        /// The action's output by hand.
+        /// The manually entered output of the action.
         output: Option<Body>,
     },
 }

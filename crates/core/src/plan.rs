@@ -129,8 +129,8 @@ pub struct Reaction {
     /// The undo of the reaction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo: Option<Undo>,
-    /// The reaction never runs after one of these events and emits nothing then. Reactions that
-    /// wait for it need not wait on.
+    /// After one of these events the reaction never runs and emits no event. Reactions that wait
+    /// for its event stop waiting.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub never_after: Vec<Name>,
     /// Marks the point of no return, at most one. Later reactions neither fail nor are undone.

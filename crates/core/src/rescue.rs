@@ -1,10 +1,12 @@
-//! The operators' verbs: which steps need a person, and which verbs the API may offer.
+//! The operators' verbs: which steps need an operator, and which verbs the API may offer.
 //!
-//! Forward, such a step is a refused retriable one, or one whose inputs will never exist. An
-//! earlier step was skipped or resolved and has no output, or its output lacks a promised field.
+//! In a saga that runs forward, it is a refused retriable step, or a step whose inputs will never
+//! exist. An earlier step was skipped or resolved without an output, or its output lacks a promised
+//! field.
 //!
-//! Backward, it is a step whose undo was refused. In both directions, it is also a step that was
-//! set aside or whose faults last. The saga need not be stuck: other branches may continue.
+//! In a saga that compensates, it is a step whose undo was refused. In both directions, it is also
+//! a step that was set aside, or one with persistent faults. The saga need not be stuck: other
+//! branches may continue.
 
 use crate::definition::{Misfit, Misfits, Repeat};
 use crate::drafting::DecisionBuilder;

@@ -196,7 +196,7 @@ pub enum Verb {
     /// Skips the step and leaves its effect as it is. A step of unknown outcome is undone if the
     /// saga turns back.
     Skip,
-    /// Records that a person did the step's action, or its undo, by hand.
+    /// Records that an operator did the step's action, or its undo, manually.
     Resolve,
     /// Gives the step's action up: the saga compensates, and undoes the step like a done one.
     Compensate,
@@ -225,7 +225,7 @@ pub enum IgnoreReason {
     /// A verb on a step that needs no decision.
     #[error("the step needs no decision")]
     NotStuck,
-    /// An output by hand that does not fit, or that the verb does not take.
+    /// A manually entered output that does not fit, or that the verb does not accept.
     #[error("the output does not fit the step")]
     BadOutput,
     /// No timer is due.
@@ -292,7 +292,7 @@ impl Rescue {
         Rescue { step, verb, reason: reason.into(), output: None }
     }
 
-    /// Sets the action's output by hand, or none.
+    /// Sets the manually entered output of the action, or none.
     pub fn output(self, output: impl Into<Option<Body>>) -> Rescue {
         Rescue { output: output.into(), ..self }
     }

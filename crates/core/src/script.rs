@@ -205,7 +205,7 @@ impl Script {
         self.rescue(step, Verb::Skip)
     }
 
-    /// Resolves a step as done or undone by hand, as an operator.
+    /// Resolves a step as done or undone manually, as an operator.
     #[track_caller]
     pub fn resolve(self, step: &str) -> Script {
         self.rescue(step, Verb::Resolve)

@@ -21,8 +21,8 @@
 //! ```
 //! On PostgreSQL, `given` is `UNNEST(CAST($1 AS TEXT[]), CAST($2 AS BIGINT[]))`, and the statement
 //! runs once for all rows. On SQLite it disappears: `given.account` is `$1`, and the statement runs
-//! once per row. Both are the statements that one would write by hand, so both have their plans.
-//! See ADR 0018.
+//! once per row. Both equal hand-written statements, so both have the same query plans. See ADR
+//! 0018.
 //!
 //! # The relation
 //!

@@ -277,7 +277,7 @@ impl Handle {
     /// Applies an operator's decision on a stuck step.
     ///
     /// # Errors
-    /// The verb does not apply to the step, or the output by hand does not fit it.
+    /// The verb does not apply to the step, or the manually entered output does not fit it.
     pub async fn rescue(&self, id: SagaId, rescue: Rescue) -> Result<Status, VerbError> {
         let bytes = rescue.output.as_ref().map_or(0, |output| output.as_str().len());
         let bytes_max = self.options.input_bytes_max;

@@ -1,5 +1,5 @@
-//! Test files: YAML with given/expect scripts of one definition. This module parses them and checks
-//! their shape; `play` runs a case.
+//! Test files: scripts for one definition, as YAML. This module parses them and checks their shape;
+//! `play` runs a case.
 
 mod case;
 mod play;

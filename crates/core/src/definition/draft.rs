@@ -16,8 +16,8 @@ pub struct Draft {
     pub name: Name,
     /// Raised with every change: the same version with other contents is rejected.
     pub version: u32,
-    /// Milliseconds from the saga's start. A saga that passes it before its pivot's command is sent
-    /// compensates.
+    /// Milliseconds from the saga's start. If the pivot's command has not been sent by then, the
+    /// saga compensates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
     /// The field of the input that holds the business key. A start with another key is rejected.

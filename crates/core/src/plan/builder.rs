@@ -63,8 +63,8 @@ impl Plan {
 }
 
 impl Named {
-    /// Sets the version. Every change needs a higher one: the same version with other contents is
-    /// rejected.
+    /// Sets the version. Every change requires a higher version: the same version with other
+    /// contents is rejected.
     pub fn version(self, version: u32) -> Named {
         Named { version, ..self }
     }

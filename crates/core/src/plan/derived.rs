@@ -44,8 +44,8 @@ impl Plan {
 }
 
 impl Derivation {
-    /// Sets the version. Every change needs a higher one: the same version with other contents is
-    /// rejected.
+    /// Sets the version. Every change requires a higher version: the same version with other
+    /// contents is rejected.
     pub fn version(self, version: u32) -> Derivation {
         Derivation { version, ..self }
     }

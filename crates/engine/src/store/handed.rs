@@ -90,7 +90,7 @@ enum Verb {
 enum Answer {
     Status(Status),
     Ignored(IgnoreReason),
-    /// Pointers and details of an output by hand that does not fit.
+    /// Pointers and details of a manually entered output that does not fit.
     BadOutput(Vec<(String, String)>),
     NotFound,
     Unavailable(String),

@@ -53,7 +53,7 @@ struct RescueBody<'a> {
     output: Option<&'a Body>,
 }
 
-/// Marks a step as done by hand, with an output if there is one, or a chain as repaired.
+/// Marks a step as done manually, with an output if given, or a chain as repaired.
 pub async fn resolve(invocation: &Invocation, args: ResolveArgs) -> Result<Exit> {
     let read = |argument: &str| json_argument(argument, "output");
     let output = args.step_output.as_deref().map(read).transpose()?;

@@ -292,7 +292,7 @@ pub async fn skip(
     rescue(&app, &id, &body, Verb::Skip, "step skipped").await
 }
 
-/// Marks a step as done by hand, or a chain as repaired.
+/// Marks a step as done manually, or a chain as repaired.
 pub async fn resolve(
     State(app): State<Arc<App>>,
     Segment(id): Segment,
@@ -307,7 +307,7 @@ pub async fn resolve(
     rescue(&app, &id, &body, Verb::Resolve, "step resolved").await
 }
 
-/// Gives a step up whose outcome only a person knows: the saga compensates, and undoes it.
+/// Gives up a step whose outcome only an operator knows. The saga compensates, and undoes the step.
 pub async fn compensate(
     State(app): State<Arc<App>>,
     Segment(id): Segment,

@@ -63,7 +63,7 @@ pub enum Code {
     InvalidDefinition,
     /// The stored definitions have reached a bound.
     TooManyVersions,
-    /// The output by hand does not fit the step.
+    /// The manually entered output does not fit the step.
     OutputDoesNotFit,
     /// Another version has other schemas of the same messages.
     IncompatibleSchemas,
