@@ -66,8 +66,8 @@ pub struct Plan {
     pub name: Name,
     /// Raised with every change: the same version with other contents is rejected.
     pub version: u32,
-    /// Milliseconds from a chain's start until it is overdue, and from a failure until its undos
-    /// are.
+    /// Milliseconds until a chain is overdue, counted from its start, and until its undos are
+    /// overdue, counted from the failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
     /// The event that is emitted when a chain is overdue. Only the pivot's service reacts to it.

@@ -29,7 +29,7 @@ pub struct ParticipantContract {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Repeat {
-    /// A barrier: each step takes effect at most once, in whatever order its commands arrive.
+    /// A barrier: each step takes effect at most once, in any order of its commands.
     #[default]
     Barrier,
     /// The participant deduplicates by command id, but an undo leaves no tombstone.

@@ -122,7 +122,7 @@ fn accepts_json(accept: &str) -> bool {
     best.is_some_and(|(_, accepted)| accepted)
 }
 
-/// Rejects a body of another type. A body without a type counts as JSON, and so does curl's
+/// Rejects a body of another type. A body without a type counts as JSON. The same holds for curl's
 /// default.
 fn content_type(address: &Address, headers: &HeaderMap) -> Result<(), Problem> {
     let encoding =
