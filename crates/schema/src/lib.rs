@@ -37,7 +37,11 @@ pub struct InvalidSchema {
 
 /// One compiled schema.
 #[derive(Debug)]
-pub struct CompiledSchema(Validator);
+pub struct CompiledSchema {
+    validator: Validator,
+    /// Whether the schema contains itself, as that of a tree does.
+    is_recursive: bool,
+}
 
 impl CompiledSchema {
     /// Compiles a schema.
@@ -45,24 +49,37 @@ impl CompiledSchema {
     /// # Errors
     /// Returns the reason if the schema is invalid, refers to another document, or is too complex.
     pub fn new(schema: &Value) -> Result<CompiledSchema, String> {
-        compile(schema).map(CompiledSchema)
+        let is_recursive = weight::check(schema)?.is_recursive;
+        Ok(CompiledSchema { validator: compile(schema)?, is_recursive })
     }
 
-    /// Checks a value.
+    /// Checks a value. A recursive schema names no part: the validator answers whether a value fits
+    /// in bounded time, but the search for all misfits takes exponential time when two references
+    /// apply to one part.
     ///
     /// # Errors
     /// Returns the parts that do not fit.
     pub fn check(&self, value: &Body) -> Result<(), Misfits> {
-        check(Some(&self.0), value)
+        let value: Value = serde_json::from_str(value.as_str()).map_err(|error| {
+            Misfits(vec![Misfit::of_all(format!("is JSON that cannot be checked: {error}"))])
+        })?;
+        if self.validator.is_valid(&value) {
+            return Ok(());
+        }
+        if self.is_recursive {
+            let detail = "does not fit its schema, which refers to itself".to_owned();
+            return Err(Misfits(vec![Misfit::of_all(detail)]));
+        }
+        Err(Misfits(self.validator.iter_errors(&value).take(MISFITS_MAX).map(misfit).collect()))
     }
 }
 
 /// The compiled schemas of a definition.
 #[derive(Debug, Default)]
 pub struct CompiledSchemas {
-    input: Option<Validator>,
-    messages: BTreeMap<Name, Validator>,
-    outputs: BTreeMap<Name, Validator>,
+    input: Option<CompiledSchema>,
+    messages: BTreeMap<Name, CompiledSchema>,
+    outputs: BTreeMap<Name, CompiledSchema>,
 }
 
 impl CompiledSchemas {
@@ -73,15 +90,15 @@ impl CompiledSchemas {
     pub fn new(schemas: &Schemas) -> Result<CompiledSchemas, Vec<InvalidSchema>> {
         let (mut compiled, mut errors) = (CompiledSchemas::default(), Vec::new());
         for (place, schema) in schemas.all() {
-            match compile(schema) {
+            match CompiledSchema::new(schema) {
                 Err(why) => errors.push(InvalidSchema { place, why }),
-                Ok(validator) => match place {
-                    SchemaPlace::Input => compiled.input = Some(validator),
+                Ok(schema) => match place {
+                    SchemaPlace::Input => compiled.input = Some(schema),
                     SchemaPlace::Message(name) => {
-                        compiled.messages.insert(name, validator);
+                        compiled.messages.insert(name, schema);
                     }
                     SchemaPlace::Output(name) => {
-                        compiled.outputs.insert(name, validator);
+                        compiled.outputs.insert(name, schema);
                     }
                 },
             }
@@ -121,7 +138,6 @@ pub fn attach(definition: Definition) -> Result<Definition, Vec<InvalidSchema>> 
 }
 
 fn compile(schema: &Value) -> Result<Validator, String> {
-    weight::check(schema)?;
     let options = jsonschema::options()
         .with_draft(Draft::Draft202012)
         .offline()
@@ -133,15 +149,9 @@ fn compile(schema: &Value) -> Result<Validator, String> {
     })
 }
 
-fn check(validator: Option<&Validator>, body: &Body) -> Result<(), Misfits> {
-    let Some(validator) = validator else { return Ok(()) };
-    let value: Value = serde_json::from_str(body.as_str()).map_err(|error| {
-        Misfits(vec![Misfit::of_all(format!("is JSON that cannot be checked: {error}"))])
-    })?;
-    if validator.is_valid(&value) {
-        return Ok(());
-    }
-    Err(Misfits(validator.iter_errors(&value).take(MISFITS_MAX).map(misfit).collect()))
+/// Without a schema, every value fits.
+fn check(schema: Option<&CompiledSchema>, value: &Body) -> Result<(), Misfits> {
+    schema.map_or(Ok(()), |schema| schema.check(value))
 }
 
 fn misfit(error: ValidationError<'_>) -> Misfit {

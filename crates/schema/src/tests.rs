@@ -96,6 +96,22 @@ fn references_are_bounded() {
     assert!(rejected(chain).contains("lead from one to the next"));
 }
 
+/// Both references apply to the member `a`, so a search for all misfits would find 2^100.
+#[test]
+fn a_recursive_schema_is_checked_in_bounded_time() {
+    let schema = json!({
+        "properties": { "a": { "$ref": "#" }, "v": { "type": "integer" } },
+        "patternProperties": { "^a$": { "$ref": "#" } },
+    });
+    let schema = CompiledSchema::new(&schema).expect("a schema");
+    let nested =
+        |value: Value| (0..100).fold(json!({ "v": value }), |inner, _| json!({ "a": inner }));
+    assert_eq!(schema.check(&body(&nested(json!(1)))), Ok(()));
+    let misfits = schema.check(&body(&nested(json!("x")))).expect_err("a text");
+    let detail = "does not fit its schema, which refers to itself".to_owned();
+    assert_eq!(misfits, Misfits(vec![Misfit::of_all(detail)]));
+}
+
 #[test]
 fn patterns_run_in_linear_time() {
     let schemas = input(json!({ "pattern": "^(a+)+$" })).expect("a schema");

@@ -16,6 +16,13 @@ struct Walk<'a> {
     targets: HashMap<&'a str, Target>,
     /// The number of references that lead to the current schema.
     chain: usize,
+    is_recursive: bool,
+}
+
+/// What the walk tells about a schema.
+pub(crate) struct References {
+    /// Whether the schema, or a part of it, contains itself.
+    pub is_recursive: bool,
 }
 
 /// The state of the target of a reference.
@@ -30,14 +37,14 @@ enum Target {
 ///
 /// # Errors
 /// Returns the rule that a reference violates.
-pub(crate) fn check(schema: &Value) -> Result<(), String> {
+pub(crate) fn check(schema: &Value) -> Result<References, String> {
     let targets = HashMap::from([("#", Target::Open(0))]);
-    let mut walk = Walk { document: schema, targets, chain: 0 };
+    let mut walk = Walk { document: schema, targets, chain: 0, is_recursive: false };
     match walk.schema(schema, 0)? {
         weight if weight > WEIGHT_MAX => {
             Err(format!("its references expand to more than {WEIGHT_MAX} schemas: refer to fewer"))
         }
-        _ => Ok(()),
+        _ => Ok(References { is_recursive: walk.is_recursive }),
     }
 }
 
@@ -99,7 +106,10 @@ impl<'a> Walk<'a> {
             Some(Target::Open(from)) if *from == level => {
                 return Err(format!("'{target}' refers to itself for the same value"));
             }
-            Some(Target::Open(_)) => return Ok(1),
+            Some(Target::Open(_)) => {
+                self.is_recursive = true;
+                return Ok(1);
+            }
             None => {}
         }
         let Some(schema) = self.document.pointer(pointer) else {

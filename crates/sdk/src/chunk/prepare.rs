@@ -52,7 +52,7 @@ impl ChunkContext<'_> {
                 return never(ReactionEnd::Overdue);
             }
             Verdict::Answered(outcome) => {
-                let poison = self.poison(item);
+                let poison = self.poison(item).or_else(|| undecodable(item, &outcome));
                 return Preparation::Answered(Answer {
                     poison,
                     fresh: false,
@@ -181,7 +181,7 @@ impl ChunkContext<'_> {
     fn poison(&self, item: &WorkItem) -> Option<String> {
         let message = match &item.work {
             Work::Command(command) => &command.message,
-            Work::Reaction(_) => return None, // reported at the first delivery
+            Work::Reaction(_) => return None, // see `undecodable`
         };
         let (name, body) = match message {
             Ok(message) => message,
@@ -211,6 +211,19 @@ impl Preparation {
             Preparation::Answered(answer) => answer.waits || !answer.fresh,
             Preparation::Running(_) => false,
         }
+    }
+}
+
+/// Returns why a repeated event is a dead letter: its reaction refused it as undecodable. A refusal
+/// of a reaction to several events does not tell which of them it was.
+fn undecodable(item: &WorkItem, stored: &Outcome) -> Option<String> {
+    match (&item.work, stored) {
+        (Work::Reaction(reaction), Outcome::Refused(refusal))
+            if refusal.code == code::UNDECODABLE && reaction.declared.inputs.len() == 1 =>
+        {
+            Some(refusal.message.clone())
+        }
+        _ => None,
     }
 }
 

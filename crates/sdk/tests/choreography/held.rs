@@ -74,6 +74,24 @@ async fn the_cause_of_an_unsent_event_outlives_a_repeat_that_is_not_published() 
     assert_eq!((toy.prints().await, toy.waiting().await), (1, 0), "printed once");
 }
 
+/// The process dies after the commit of the refusal and before the dead letter is published.
+#[tokio::test]
+async fn an_undecodable_event_becomes_a_dead_letter_after_a_crash() {
+    let mut toy = Toy::new().await;
+    let writer = "writer".parse().expect("a name");
+    let mut record = encode_event(&made("1", Mood::Calm), &writer);
+    record.body = br#"{"key":"1","mood":"Unheard"}"#.as_slice().into();
+    toy.publish(vec![record]).await;
+    toy.transport.falls_silent(true);
+    toy.try_turns().await;
+    assert_eq!(toy.dead_letters("draft.made").await, 0, "nothing is published");
+    toy.transport.falls_silent(false);
+    toy.restart();
+    toy.settle().await;
+    let reasons = toy.reasons("draft.made").await;
+    assert!(reasons.iter().any(|reason| reason.contains("Unheard")), "{reasons:?}");
+}
+
 #[tokio::test]
 async fn an_unreadable_unsent_event_does_not_block_others() {
     let mut toy = Toy::new().await;
