@@ -50,7 +50,7 @@ pub enum Error {
     #[error(
         "{key} is {configured}, but the live topic {topic} has {live} partitions. Nothing was \
          changed.\n  \
-         Set {key} = {live} (the verb `config` shows the origin of {configured}), and restart"
+         Set {key} = {live} (`config` shows the origin of {configured}), and restart"
     )]
     Partitions { key: String, configured: u32, topic: String, live: u32 },
     /// A task ended or panicked.

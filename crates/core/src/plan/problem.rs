@@ -80,7 +80,7 @@ pub enum Problem {
     TooLarge { reactions: usize, events: usize },
     /// Two reactions of the same name.
     #[error(
-        "{first} and {second} have the same name, but a name keys the effects of one: rename one \
+        "{first} and {second} have the same name: rename one \
          of them"
     )]
     SameName { first: Who, second: Who },

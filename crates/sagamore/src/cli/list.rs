@@ -39,7 +39,7 @@ pub struct ListArgs {
         value_parser = clap::value_parser!(u32).range(1..=500)
     )]
     limit: u32,
-    /// Cursor of a further page, as the page before it prints
+    /// Cursor of the next page, as printed below a page
     #[arg(long)]
     cursor: Option<String>,
     #[command(flatten)]
