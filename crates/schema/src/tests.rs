@@ -93,7 +93,7 @@ fn references_are_bounded() {
     for level in 0..99 {
         chain["$defs"][format!("d{level}")] = json!({ "$ref": format!("#/$defs/d{}", level + 1) });
     }
-    assert!(rejected(chain).contains("lead from one to the next"));
+    assert!(rejected(chain).contains("follow one another"));
 }
 
 #[test]

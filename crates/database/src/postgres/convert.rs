@@ -235,7 +235,7 @@ mod tests {
         let why = fits(Value::Int(7), Type::TEXT).unwrap_err();
         assert_eq!(
             why.to_string(),
-            "the statement is wrong: $3 has type text, but an Int was given: write CAST($3 AS \
+            "invalid statement: $3 has type text, but an Int was given: write CAST($3 AS \
              BIGINT)"
         );
         assert!(matches!(fits(Value::Text("7".into()), Type::INT8), Err(Error::Statement(_))));
