@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::definition::Patience;
 
-/// Returns the pause after this many attempts: doubled by each, capped, half of it random.
+/// Returns the pause after this many attempts: doubled by each up to a maximum, with a random half.
 pub(crate) fn pause(patience: &Patience, attempts: u32, rng: &mut fastrand::Rng) -> Duration {
     let doublings = attempts.saturating_sub(1).min(63);
     let whole = patience.backoff_ms_min.saturating_mul(1 << doublings).min(patience.backoff_ms_max);

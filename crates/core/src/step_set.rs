@@ -1,4 +1,4 @@
-//! Sets of steps, and of other things with small numbers.
+//! Sets of steps, parts or events, each identified by a small number.
 
 use std::fmt;
 

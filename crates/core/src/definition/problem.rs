@@ -285,8 +285,8 @@ impl std::fmt::Display for Error {
 }
 
 impl Problem {
-    /// Returns whether stored definitions of older programs may have this problem. They continue to
-    /// run.
+    /// Returns whether a definition stored by an older program may have this problem. Such a
+    /// definition continues to run.
     pub fn is_of_a_later_rule(&self) -> bool {
         matches!(
             self,
@@ -297,7 +297,7 @@ impl Problem {
         )
     }
 
-    /// Returns whether the order of the steps is meaningless with this problem.
+    /// Returns whether this problem makes the order of the steps meaningless.
     pub(crate) fn hides_the_order(&self) -> bool {
         matches!(
             self,

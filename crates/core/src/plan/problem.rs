@@ -291,7 +291,7 @@ impl Problem {
         }
     }
 
-    /// Returns whether exploring the plan's runs is meaningless with this problem.
+    /// Returns whether this problem makes the exploration of the plan's runs meaningless.
     pub(super) fn hides_the_runs(&self) -> bool {
         !matches!(
             self,

@@ -1,5 +1,5 @@
-//! Lasting faults are shown with verbs, oversized commands are set aside, and rejected ones back
-//! off.
+//! Lasting faults offer verbs to operators, oversized commands are set aside, and rejected commands
+//! back off.
 
 use crate::support::{Play, fault, name, ticket, trip, wide_trip};
 use sagamore_core::decide::{Bound, decide_within};
