@@ -1,5 +1,6 @@
-//! Reply tokens: a command's request has one, and it permits the reply to that command only, after
-//! the response. It has no state: the token itself names command and address, signed by a key.
+//! Reply tokens. A command's request carries a token, which permits the participant to reply to
+//! that command after the response. Tokens have no state: a token names the command and the reply
+//! address, and is signed by a key.
 //!
 //! Form: base64url of JSON, `.`, and base64url of the HMAC-SHA256 over a prefix and that text.
 
@@ -19,7 +20,7 @@ use crate::signature::Secret;
 pub const TOKEN_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Maximum bytes of a token: a business key of 200 characters may be six times as long in JSON.
 pub const TOKEN_BYTES_MAX: usize = 8_192;
-/// The beginning of every signed text, so that no other signature of the key is a token.
+/// The prefix of every signed text. A signature of another kind by the same key is thus no token.
 const PURPOSE: &str = "sagamore-reply-token.1.";
 
 /// The keys of tokens: the first one signs, and all of them are accepted. Its debug form hides

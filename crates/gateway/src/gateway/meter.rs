@@ -15,7 +15,7 @@ impl Gateway {
             .increment(1);
     }
 
-    /// Reports the calls and the records in hand.
+    /// Reports the number of running calls and the consumer's lag.
     pub(super) fn report(&self) {
         let gauge = |name: &'static str, value: f64| {
             gauge!(name, "participant" => self.participant.to_string()).set(value);
