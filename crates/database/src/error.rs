@@ -23,8 +23,8 @@ pub enum Error {
         /// The expected Rust type.
         wanted: &'static str,
     },
-    /// An earlier statement failed with this error. Only a rollback to the savepoint before it can
-    /// succeed now.
+    /// An earlier statement failed with this error. The transaction continues only after a rollback
+    /// to the savepoint before it.
     #[error("the transaction is aborted: an earlier statement failed: {0}")]
     Aborted(Box<Error>),
     /// The transaction was already committed or rolled back.
