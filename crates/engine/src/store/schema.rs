@@ -157,8 +157,8 @@ const FAULT: &str = "ALTER TABLE saga ADD COLUMN fault_shown_from BIGINT";
 const BLOCKED: &str =
     "CREATE TABLE blocked (saga TEXT PRIMARY KEY, fault TEXT NOT NULL, shown_from BIGINT)";
 
-/// All migrations, in order. Columns of a saga's row that change are in no index, except that the
-/// end moves the saga between two.
+/// All migrations, in order. A changing column of a saga's row is in no index, except that the end
+/// of the saga moves it from one index to another.
 pub const MIGRATIONS: &[Migration] = &[
     Migration::new(
         "0001-engine",

@@ -434,8 +434,8 @@ fn handed(arrivals: &Arrivals) -> Vec<&str> {
     verbs.collect()
 }
 
-/// Whether the draft writes nothing, although it ignores a reply or a verb or only resends. No
-/// write then proves ownership, so the caller checks it.
+/// Returns whether the draft writes nothing, but ignores a reply or a verb, or resends. Without a
+/// write, nothing proves ownership, so the caller checks it.
 ///
 /// A check without a lock suffices: an input ignored under our ownership stays ignored under any
 /// later owner.

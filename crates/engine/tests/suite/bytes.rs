@@ -11,7 +11,7 @@ use sagamore_core::{Body, Outcome};
 use sagamore_engine::{Options, StartError};
 
 const KIB: usize = 1024;
-/// The size of a saga, a record or a row besides its texts.
+/// The size of a saga, a record or a row without its texts.
 const BESIDE: usize = 4 * KIB;
 
 fn long(kib: usize) -> String {
@@ -155,7 +155,7 @@ async fn a_failed_turn_is_retried_with_fewer_inputs_until_it_succeeds() {
     }
     knobs.statement_max.store(100 * KIB, Ordering::Relaxed);
     for _ in 0..60 {
-        rig.turn().await; // it shrinks by itself
+        rig.turn().await; // the batch shrinks until it fits
     }
     let print = rig.commands().await;
     let mut sagas: Vec<&str> = print
