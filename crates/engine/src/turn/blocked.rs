@@ -43,7 +43,7 @@ impl Orchestrator {
                 arrivals.push(Arrival::Due);
             } else if let Some(arrivals) = batch.arrivals.remove(&id) {
                 if let Some(block) = self.blocked.sagas.get_mut(&id) {
-                    block.retry_at.get_or_insert(now); // it arrived in a turn without free tries
+                    block.retry_at.get_or_insert(now); // the turn had no tries left
                 }
                 let left = self.hold_replies(&id, arrivals);
                 if !left.is_empty() {

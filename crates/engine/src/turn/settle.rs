@@ -92,7 +92,7 @@ impl Orchestrator {
         }
         if bisection.was_too_much() {
             self.pace.failed(self.options.batch_max);
-            self.pace.failed(self.options.batch_max); // the turn's success reverts one of them
+            self.pace.failed(self.options.batch_max); // the turn's success reverts one of two
         }
         for (arrivals, why) in bisection.end()? {
             for (id, of_saga) in arrivals {

@@ -36,7 +36,7 @@ async fn sagas_beyond_the_byte_limit_are_evicted_and_continue_with_their_next_in
     assert!(rig.handle.live_bytes() > budget / 2, "sagas that fit remain");
     assert_eq!(rig.handle.in_flight(), count, "all are known");
     assert_eq!(rig.commands().await.len(), count);
-    rig.passes(Duration::from_secs(31)); // every answer is overdue, in memory or not
+    rig.passes(Duration::from_secs(31)); // every saga's reply is overdue
     rig.turn().await;
     rig.passes(Duration::from_secs(31));
     rig.turn().await;
