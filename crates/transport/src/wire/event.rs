@@ -90,7 +90,7 @@ pub fn decode_event(record: &Record) -> Result<Event, Malformed> {
     Ok(event)
 }
 
-/// Returns the key of the reaction. Nothing queries a reaction.
+/// Returns the key of the reaction. A reaction has no queries.
 fn key(read: &Read<'_>) -> Result<StepKey, Malformed> {
     let key = read.key()?;
     match key.direction {
