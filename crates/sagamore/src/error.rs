@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Time limit of a stop. After it the process ends like in a crash, which loses nothing.
+/// Time limit of a stop. After it the process ends as in a crash, which loses nothing.
 pub const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// A process cannot start, or has ended unexpectedly.

@@ -23,7 +23,7 @@ const CLIENTS: usize = 64;
 const P99_MAX: Duration = Duration::from_secs(5);
 /// Time limit until a verb is offered, or the saga is listed as set aside.
 const OFFERED_WITHIN: Duration = Duration::from_secs(60);
-/// Minimum time of measurement of the others, from the poison on.
+/// Minimum time for which the other sagas are measured after the poison strikes.
 const MEASURED: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(250);
 

@@ -54,7 +54,7 @@ struct CaseReport {
     failure: Option<FailureReport>,
 }
 
-/// The line that does not hold.
+/// The line of the case whose expectation failed.
 #[derive(Serialize)]
 struct FailureReport {
     line: u64,

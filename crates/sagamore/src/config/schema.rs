@@ -65,7 +65,7 @@ impl Schema {
         }
     }
 
-    /// Sets the names of the program's events, with which no namespace may clash.
+    /// Sets the names of the program's events. No namespace may clash with them.
     pub fn with_events(self, events: Vec<String>) -> Schema {
         Schema { events, ..self }
     }
