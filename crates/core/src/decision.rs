@@ -36,9 +36,9 @@ impl Decision {
     /// An unwritten repeat loses nothing. The command is already in the journal, every resend has
     /// its id, and a takeover resends it at once. Only the attempt count, the last fault and the
     /// current pause are lost.
+    ///
     /// The journal of an indefinitely repeated command therefore grows only with the logarithm of
     /// its attempts.
-    /// logarithm of its attempts.
     pub fn into_parts(mut self) -> (Saga, Option<Entry>) {
         self.changes.retain(|change| !is_repeat(&self.saga, change));
         let Decision { saga, changes, trace } = self;

@@ -190,8 +190,8 @@ impl Tx {
     }
 
     /// Returns the number of rows changed through this transaction, including rows that were rolled
-    /// back. A [`Tx::counting`] handle counts only its own rows, and each row of a query that may
-    /// write as one.
+    /// back. A [`Tx::counting`] handle counts only its own rows, and a query that may write as one
+    /// row.
     pub fn rows_written(&self) -> u64 {
         let all = || self.scope.transaction().rows_written();
         self.own.as_ref().map_or_else(all, |own| own.load(Ordering::Relaxed))

@@ -68,8 +68,7 @@ impl Ledger {
         offsets.get_mut(&place.offset)
     }
 
-    /// Returns the marks to commit: in each partition, the offset before the first unfinished
-    /// record.
+    /// Returns the marks to commit: in each partition, the end of the leading finished records.
     pub fn marks(&self) -> Vec<Mark> {
         let partitions = self.partitions.iter();
         let marks = partitions.filter_map(|((topic, partition), offsets)| {

@@ -125,7 +125,8 @@ impl State {
     }
 
     /// Rejects records that add to a backlog once the log is too large. A topic whose groups keep
-    /// up may exceed the limit by a quarter: a lagging group can only catch up if it may publish.
+    /// up is accepted until the log exceeds its limit by a quarter: a lagging group must publish to
+    /// catch up.
     pub fn make_room(&mut self, slots: &mut [Result<Slot, Error>]) -> Result<(), Error> {
         let size_max = self.options.size_bytes_max;
         if self.bytes() < size_max {
