@@ -1,5 +1,5 @@
-//! The shop's routes: orders, accounts, stock, shipments, and the article's route. They are served
-//! beside the API in one process, and at each service's own listener.
+//! The shop's routes: orders, accounts, stock, shipments, and `/saga/start`. They are served beside
+//! the API in one process, and at each service's own listener.
 
 mod article;
 mod choreography;

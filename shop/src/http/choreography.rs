@@ -79,7 +79,7 @@ pub fn routes() -> Routes<ChoreographyApp> {
         .get("/stock/{sku}", READS, product)
 }
 
-/// The article's route: places a sample order, or follows the existing one.
+/// Serves `/saga/start`: places a sample order, or follows the existing one.
 async fn start(
     State(app): Shared,
     Segment(order_id): Segment,

@@ -160,8 +160,7 @@ async fn place_order(State(app): Orders, request: Request) -> Result<Response, P
     Ok(choreography::placed(&chain, location, status, wait.filter(|_| followed.is_some())))
 }
 
-/// The article's route for an order that was placed here: reports its outcome in the article's
-/// words.
+/// Serves `/saga/start` for an order that was placed here: reports the outcome of its chain.
 async fn follow_order(
     State(app): Orders,
     Segment(id): Segment,

@@ -52,7 +52,7 @@ impl FakeTime {
         let args = [style, &["--data", data.to_str().expect("the path is UTF-8")]].concat();
         let fake =
             [("LD_PRELOAD", self.library.as_str()), ("FAKETIME_NO_CACHE", "1"), (name, value)];
-        // a monotonic clock never jumps on a real machine
+        // only the wall clock: a monotonic clock never jumps on a real machine
         Server::with_env(
             &args,
             &[&fake[..], &[("FAKETIME_DONT_FAKE_MONOTONIC", "1"), ("DONT_FAKE_MONOTONIC", "1")]]

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use crate::replay::{figures, replay, report};
 use crate::support::northwind;
 
-/// Restarts the replay until it is done. Each run is killed after 0.15 to 1 s, later runs after
-/// more, and then `damage` runs.
+/// Restarts the replay until it is done. Each run is killed after 0.15 to 1 s, and the upper bound
+/// grows by 50 ms per round. After each kill, `damage` is called.
 fn killed_until_done(
     folder: &Path,
     data: &Path,
