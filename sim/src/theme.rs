@@ -84,7 +84,7 @@ impl Theme {
         }
     }
 
-    /// Returns the suppressed faults: they would end the theme's situation or hide it.
+    /// Returns the suppressed faults, which would end the theme's situation or hide it.
     pub fn absent(self) -> &'static [Fault] {
         match self {
             Theme::General => &[],

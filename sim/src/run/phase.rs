@@ -11,7 +11,7 @@ pub enum End {
     GivingUp { until: i64 },
 }
 
-/// The phase of such a run.
+/// The phase of a run in which a month passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Month {
     /// The operator is away from the start, and others still have work.
