@@ -1,7 +1,7 @@
 //! Import cycles between the files of a crate.
 //!
-//! A file depends on the file that declares a name, however many re-exports lie between. The
-//! `pub use` of its own submodules is a module's front, not a dependency.
+//! A file depends on the file that declares a name, however many re-exports lie between. If a
+//! module re-exports its own submodules by `pub use`, that is its public face and no dependency.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -246,7 +246,7 @@ mod tests {
         );
         check(&[("a", "mod b; use b::B;"), ("a/b", "use super::A;")], "a -> a::b -> a");
         check(&[("a", "mod b; fn f() { b::f() }"), ("a/b", "use super::A;")], "a -> a::b -> a");
-        // a front is no dependency
+        // a public face is no dependency
         check(&[("a", "mod b; pub use b::B;"), ("a/b", "use super::A;")], "");
         // a name counts where it is declared
         check(
