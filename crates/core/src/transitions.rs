@@ -16,9 +16,9 @@ use crate::time::Timestamp;
 pub struct Cell {
     /// The subject: `saga`, `step` or `held step`.
     pub subject: &'static str,
-    /// The column: the current status.
+    /// The status before the change, a column of the document.
     pub from: &'static str,
-    /// The row: the change.
+    /// The change, a row of the document.
     pub change: &'static str,
     /// The status after the change.
     pub to: &'static str,

@@ -55,7 +55,7 @@ fn faults_are_shown_with_verbs_after_three_of_them_and_half_a_minute() {
     assert_eq!((allowed(&play), play.saga.open_fault(1)), (vec![], None), "answered after all");
 }
 
-/// A participant may be gone permanently, so verbs must appear.
+/// A participant may be gone permanently, so verbs must be offered in this case as well.
 #[test]
 fn a_missed_reply_is_a_fault_too() {
     let mut play = Play::with_done(trip(), &["flight", "hotel", "pay"]);

@@ -509,7 +509,8 @@ impl World {
                 self.effects.iter().filter(|effect| **effect == (index, direction)).count()
             };
             let (actions, undos) = (count(Direction::Action), count(Direction::Compensation));
-            // resolved by hand: without a barrier, the undo cannot tell
+            // resolved by hand: without a barrier, the undo cannot know whether the action took
+            // effect
             let by_hand = self.by_hand.contains(&index);
             assert!(actions <= 1 && undos <= 1, "an effect twice");
             assert!(undos <= actions || by_hand, "an undo of nothing");
