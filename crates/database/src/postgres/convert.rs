@@ -155,7 +155,7 @@ impl<'a> FromSql<'a> for Cell {
             Type::INT8 => Value::Int(i64::from_sql(kind, raw)?),
             Type::INT4 => Value::Int(i32::from_sql(kind, raw)?.into()),
             Type::INT2 => Value::Int(i16::from_sql(kind, raw)?.into()),
-            Type::NUMERIC => numeric(raw).ok_or("not a number of the portable subset")?,
+            Type::NUMERIC => numeric(raw).ok_or("not a whole number in the range of BIGINT")?,
             Type::FLOAT8 => Value::Double(f64::from_sql(kind, raw)?),
             Type::FLOAT4 => Value::Double(f32::from_sql(kind, raw)?.into()),
             Type::BOOL => Value::Bool(bool::from_sql(kind, raw)?),
