@@ -1,5 +1,5 @@
-//! Faults of sagas whose own rows cannot be written, for example because they are locked. They have
-//! rows of their own.
+//! Faults of sagas whose own rows cannot be written, for example because they are locked. The
+//! faults are in a table of their own.
 
 use std::collections::HashSet;
 

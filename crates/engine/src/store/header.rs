@@ -38,7 +38,7 @@ pub struct Header {
     pub unreadable: Option<String>,
     /// The earliest time from which a step's fault is shown to operators. `None` after the end.
     pub fault_shown_from: Option<Timestamp>,
-    /// The reason why nothing that arrives for the saga can be stored.
+    /// The reason why the saga's inputs cannot be stored.
     pub unstored: Option<StorageFault>,
 }
 /// The columns of [`Header`], of the table `saga`.

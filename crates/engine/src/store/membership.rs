@@ -87,7 +87,7 @@ pub enum Standing {
     Joining,
     /// The orchestrator holds its share.
     Member,
-    /// Its publishes fail: the orchestrator claims nothing, and retains what it has.
+    /// Its publishes fail: the orchestrator claims nothing, and keeps its partitions.
     CannotPublish,
     /// Its publishes fail, and another member's are acknowledged: the others claim its partitions.
     Evicted,
@@ -210,7 +210,7 @@ impl Member {
     }
 }
 
-/// Reads every orchestrator's row, those whose leases have ended included.
+/// Reads the rows of all orchestrators, including those whose leases have ended.
 async fn members(tx: &Tx) -> Result<Vec<Member>, Error> {
     let sql = "SELECT owner, seen_until, able_since, failing_since, published_at FROM orchestrator
         ORDER BY owner";

@@ -40,7 +40,7 @@ struct LoadedBatch {
 }
 
 impl Orchestrator {
-    /// Commits the decisions on a batch. Only what the database stored is published and answered.
+    /// Commits the decisions on a batch. Only stored decisions are published and answered.
     ///
     /// # Errors
     /// The outcome is unknown: the next turn reads the batch's sagas again.

@@ -17,7 +17,7 @@ use crate::store::{Epochs, LoadResult};
 
 /// Maximum partitions read per turn.
 const READS_MAX: usize = 16;
-/// Estimated bytes of a command besides its body.
+/// Estimated size of a command in bytes, without its body.
 const COMMAND_BYTES: usize = 512;
 
 impl Orchestrator {
