@@ -71,8 +71,8 @@ pub struct BuildError(pub(crate) Vec<String>);
 
 /// A program cannot be built, configured, started or stopped, or one of its commands failed.
 ///
-/// The text is what failed, and [`source`](StdError::source) leads through the causes. With `{:#}`
-/// the text includes them.
+/// The text names the failed operation, and [`source`](StdError::source) returns the cause. With
+/// `{:#}` the text includes all causes.
 pub struct ProgramError(anyhow::Error);
 
 impl ProgramError {
