@@ -1,5 +1,5 @@
-//! Events of choreographies as CloudEvents 1.0 in binary mode. Each kind of event has a topic named
-//! like it.
+//! Events of choreographies as CloudEvents 1.0 in binary mode. Each kind of event has a topic of
+//! the same name.
 
 use std::sync::Arc;
 
@@ -134,7 +134,8 @@ mod tests {
         assert_eq!(decode_event(&record), Ok(event()));
     }
 
-    /// No database stores a text with NUL, so it would fail its consumer on every redelivery.
+    /// No database stores a text with NUL, so a consumer would fail on every redelivery of such an
+    /// event.
     #[test]
     fn a_header_with_a_nul_counts_as_absent() {
         let with_nul = |header: &str| {
