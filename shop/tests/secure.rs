@@ -9,8 +9,8 @@ use sagamore::database::testing::skipped;
 /// The part of a line without a problem.
 const FINE: &str = ": ";
 
-/// Returns the folder with the certificates and the two configurations. Reports a skipped test
-/// without it.
+/// Returns the folder with the certificates and the two configurations. If it is not set, reports a
+/// skipped test.
 fn folder() -> Option<PathBuf> {
     let folder = std::env::var_os("SAGAMORE_TEST_SECURE").map(PathBuf::from);
     if folder.is_none() {

@@ -1,4 +1,4 @@
-//! The problems of the shop's routes, beside those of the product.
+//! The problems of the shop's routes, in addition to those of the product.
 
 use sagamore::server::Entry;
 

@@ -20,7 +20,8 @@ struct FakeTime {
 }
 
 impl FakeTime {
-    /// Finds the library that the `faketime` program preloads. Reports a skipped test without it.
+    /// Finds the library that the `faketime` program preloads. If it is missing, reports a skipped
+    /// test.
     fn find() -> Option<FakeTime> {
         let output = Command::new("faketime").args(["+1 day", "env"]).output().ok();
         let output = output

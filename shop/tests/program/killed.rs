@@ -73,8 +73,8 @@ fn a_repeatedly_killed_concurrent_replay_balances() {
     assert_balanced(&folder, data.path(), &report(&output));
 }
 
-/// SIGKILL loses no written data, but a crash of the machine may. The databases keep what they
-/// synced.
+/// SIGKILL loses no written data, but a crash of the machine may. The databases keep all synced
+/// data.
 #[test]
 fn a_replay_whose_log_is_damaged_at_each_kill_has_the_same_figures() {
     let Some(folder) = northwind() else { return };
