@@ -308,7 +308,7 @@ impl Checker {
     pub fn rejected(&mut self, world: &World, record: &Record) {
         if let Ok(command) = wire::decode_command(record) {
             self.tick += 1;
-            self.sent.insert(command.id(), self.tick); // as far as possible
+            self.sent.insert(command.id(), self.tick); // sent as far as possible
             self.rejections.rejected(world, &command);
         }
     }
@@ -361,7 +361,7 @@ impl Checker {
         (self.sagas.len() + chains.0, completed + chains.1)
     }
 
-    /// Describes what is not at rest, for the report.
+    /// Describes the sagas and chains that have not ended, for the report.
     pub fn unfinished(&self) -> String {
         let unfinished = self
             .sagas

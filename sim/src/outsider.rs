@@ -109,7 +109,7 @@ impl Outsider {
         Ok(count)
     }
 
-    /// Executes one command, or answers it from what is stored.
+    /// Executes one command, or answers it from the stored results.
     async fn execute(&self, world: &Shared, command: &Command) -> ReplyOutcome {
         let id = command.id();
         if command.key.direction == Direction::Query {

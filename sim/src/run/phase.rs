@@ -3,7 +3,7 @@
 /// The phase of a run's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Not everything is at rest.
+    /// Some sagas or events are not at rest yet.
     Ahead,
     /// Every record was delivered again.
     Encore { until: i64 },
