@@ -96,7 +96,8 @@ impl Crate {
         of_uses.chain(of_paths).filter(|target| target != module).collect()
     }
 
-    /// Returns the module that declares what `module` names by this path; `None` for another crate.
+    /// Returns the module that declares the item at this path of `module`; `None` for another
+    /// crate.
     fn target(&self, module: &[String], path: &[String], in_code: bool) -> Option<ModulePath> {
         if let Some((start, rest)) = self.start(module, path) {
             return Some(self.resolve(start, rest, 0));
