@@ -95,7 +95,7 @@ impl ChainHeader {
     pub(super) fn read(row: &Row) -> Result<ChainHeader, Error> {
         let (id, status): (String, String) = (row.get("id")?, row.get("status")?);
         let failed_at: Option<String> = row.get("failed_at")?;
-        let newer = || format!("its status '{status}' is of a newer program");
+        let newer = || format!("its status '{status}' was written by a newer program");
         Ok(ChainHeader {
             seq: row.get("seq")?,
             version: version(row.get("version")?),

@@ -45,7 +45,7 @@ impl UnusedBodies {
             }
             if from > last {
                 store.remove_body(&hash, before).await?;
-                tracing::info!(hash, "removed a retired version that nothing runs by");
+                tracing::info!(hash, "removed the contents of an unused version");
             }
             self.unused_before.insert(hash, from);
         }
