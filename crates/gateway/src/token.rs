@@ -55,7 +55,7 @@ pub enum BadToken {
     #[error("the token's signature is wrong: send the value of Sagamore-Reply-Token unchanged")]
     Forged,
     /// The token is too old.
-    #[error("the token has expired: a resend of the command brings a new one")]
+    #[error("the token has expired: a resend of the command carries a new one")]
     Expired,
 }
 
