@@ -50,7 +50,7 @@ pub fn run(program: &str, InitArgs { directory }: InitArgs) -> Result<Exit> {
     }
     outln!("  {program} test sagas");
     outln!("  {program} dev");
-    outln!("README.md has the commands after these.");
+    outln!("README.md lists the next commands.");
     Ok(Exit::Completed)
 }
 
