@@ -39,8 +39,8 @@ pub(crate) fn saga_after(
     })
 }
 
-/// Checks that a saga with this status permits a step's change. The saga's own status stays as it
-/// is.
+/// Checks that a saga with this status permits a step's change, which leaves the saga's status as
+/// it is.
 pub(crate) fn permits(status: Status, back: bool, change: &StepChange) -> Result<(), Illegal> {
     use Direction::{Action, Compensation, Query};
     use Status::{Compensating, Running, Stuck};

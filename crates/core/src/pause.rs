@@ -11,7 +11,7 @@ pub(crate) fn pause(patience: &Patience, attempts: u32, rng: &mut fastrand::Rng)
     jittered(whole, rng)
 }
 
-/// Returns a duration of which half is random.
+/// Returns a duration between half of `whole_ms` and all of it.
 pub(crate) fn jittered(whole_ms: u64, rng: &mut fastrand::Rng) -> Duration {
     let half = whole_ms.div_ceil(2);
     Duration::from_millis(half + rng.u64(0..=whole_ms - half))

@@ -225,7 +225,7 @@ pub enum Problem {
          name another message"
     )]
     QueryIsCommand { participant: Name, message: Name },
-    /// A refusal by a status that is no error.
+    /// A refusal by a status that is not an error.
     #[error(
         "participant '{participant}' refuses by the HTTP status {status}: use a status from 400 to \
          599"
@@ -252,7 +252,7 @@ pub enum Problem {
         list(known)
     )]
     SchemaOfNoMessage { message: Name, known: Vec<Name> },
-    /// A schema of the output of a message that is no action.
+    /// A schema of the output of a message that is not an action.
     #[error(
         "schemas.outputs has '{message}', which is the action of no step: use one of {}, or remove \
          the schema",
