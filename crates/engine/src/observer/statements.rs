@@ -6,7 +6,7 @@ use sagamore_database::{Statement, given_row};
 pub(super) const EVENTS_MAX: usize = 200;
 
 given_row! {
-    /// A chain of which an event was seen.
+    /// The row of a newly observed chain.
     pub(super) struct NewChain<'a> {
         id: &'a str,
         version: u32,
@@ -99,7 +99,7 @@ given_row! {
     }
 }
 
-/// Inserts the rows of chains of which an event was seen. Existing rows stay unchanged.
+/// Inserts the rows of newly observed chains. Existing rows stay unchanged.
 pub(super) static BEGIN: Statement<NewChain<'_>> =
     Statement::insert("chain", "ON CONFLICT (id) DO NOTHING");
 
