@@ -220,7 +220,7 @@ mod tests {
         assert!(keys("B").verify(&next, NOW).is_ok());
     }
 
-    /// A webhook's signature by the same key is no token.
+    /// A webhook signature by the same key is not a token.
     #[test]
     fn a_key_of_requests_signs_no_tokens() {
         let token = keys("A").sign(&permit("trip:1"), NOW);
