@@ -54,7 +54,7 @@ pub fn run(program: &str, InitArgs { directory }: InitArgs) -> Result<Exit> {
     Ok(Exit::Completed)
 }
 
-/// A broken link exists, too.
+/// Whether the path exists. A broken link exists as well.
 fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }

@@ -86,8 +86,8 @@ pub async fn run(invocation: &Invocation, args: ListArgs) -> Result<Exit> {
     Ok(Exit::Completed)
 }
 
-/// Returns a hint if the program defines neither a saga nor a plan of this name. The server may be
-/// of another program, so this is no error.
+/// Returns a hint if the program defines neither a saga nor a plan of this name. The server may
+/// belong to another program, so this is not an error.
 fn unknown_definition(invocation: &Invocation, name: &str) -> Option<String> {
     let stories = invocation.program.stories();
     let names: Vec<String> = stories

@@ -32,7 +32,7 @@ pub struct TestArgs {
 struct Report {
     passed: usize,
     failed: usize,
-    /// Files of which no case ran.
+    /// Files without any case that ran.
     unreadable: usize,
     files: Vec<FileReport>,
 }
