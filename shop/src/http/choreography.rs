@@ -170,7 +170,7 @@ async fn begin(
 }
 
 async fn one_order(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {
-    chain_of(&id)?; // an id that is no chain's key has no order
+    chain_of(&id)?; // an id that cannot be a chain's key has no order
     let missing = || {
         Problem::new(&NO_SUCH_ORDER, format!("there is no order {id}; place it with POST /orders"))
     };

@@ -22,6 +22,6 @@ pub enum Month {
     Passing { days: u32, until: i64, rows: i64 },
     /// The month has passed. The operator returns at this time.
     Forgetting { until: i64, rows: i64 },
-    /// There is no month, or it is over.
+    /// The run has no such month, or it is over.
     Over,
 }
