@@ -27,7 +27,7 @@ type ModulePath = Vec<String>;
 #[derive(Default)]
 struct Crate(BTreeMap<ModulePath, Imports>);
 
-/// Returns a line for each cycle that is no exception, and for each exception without a cycle.
+/// Returns a line for each cycle that is not an exception, and for each exception without a cycle.
 pub fn offences(sources: &[Source]) -> Vec<String> {
     offences_besides(sources, EXCEPTIONS)
 }
@@ -247,7 +247,7 @@ mod tests {
         );
         check(&[("a", "mod b; use b::B;"), ("a/b", "use super::A;")], "a -> a::b -> a");
         check(&[("a", "mod b; fn f() { b::f() }"), ("a/b", "use super::A;")], "a -> a::b -> a");
-        // a public face is no dependency
+        // a public face is not a dependency
         check(&[("a", "mod b; pub use b::B;"), ("a/b", "use super::A;")], "");
         // a name counts where it is declared
         check(
