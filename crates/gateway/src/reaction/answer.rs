@@ -15,7 +15,7 @@ use crate::text::clean;
 pub(crate) enum ReactionEnd {
     /// The participant has answered.
     Result(ReactionResult),
-    /// The participant must be called again, for this reason, after the delay.
+    /// The participant is called again, for this reason, and not before the delay is over.
     Retry(String, Option<Duration>),
 }
 
@@ -47,7 +47,7 @@ struct EmittedEvent {
     data: Body,
 }
 
-/// Returns the end of a call. An invalid answer repeats the call under the same key.
+/// Returns the end of a call. Anything but a valid answer repeats the call: its key is the same.
 pub(crate) fn read(response: &Response, part: &Part<'_>, direction: Direction) -> ReactionEnd {
     let (status, delay) = (response.status, delay(&response.headers));
     let retry = |why: String| ReactionEnd::Retry(why, delay);
