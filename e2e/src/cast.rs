@@ -93,7 +93,7 @@ impl<'a> Cast<'a> {
         choreography: bool,
         definition: Option<PathBuf>,
     ) -> Result<Cast<'a>> {
-        let mut free = Vec::new(); // held together, so that all ports differ
+        let mut free = Vec::new(); // all stay open, so that all ports differ
         let mut ports = BTreeMap::new();
         let names: &[&'static str] = if choreography { &Cast::CHOREOGRAPHED } else { &Cast::NAMES };
         let ours = || names.iter().copied().filter(|name| !Cast::is_server(name));
@@ -124,7 +124,7 @@ impl<'a> Cast<'a> {
         Ok(cast)
     }
 
-    /// Starts restart_empty with empty topics and schemas.
+    /// Restarts all processes with empty topics and schemas.
     pub fn restart_empty(self) -> Result<Cast<'a>> {
         let (workspace, services) = (self.workspace, self.services);
         drop(self);
@@ -188,7 +188,7 @@ impl<'a> Cast<'a> {
     }
 
     /// Stops the services, resets the offsets of their groups to the start, and restarts them.
-    /// Returns the number of commands that are consumed restart_empty.
+    /// Returns the number of commands that are consumed again.
     pub fn rewind_services(&mut self) -> Result<u64> {
         let names = ["order", "payment", "inventory", "shipping"];
         for name in names {
@@ -206,8 +206,8 @@ impl<'a> Cast<'a> {
         names.into_iter().map(|name| self.commands_taken(name)).sum()
     }
 
-    /// Returns the number of commands that a service has answered since its start, once it stays
-    /// the same.
+    /// Returns the number of commands that a service has answered since its start, once the number
+    /// stays the same.
     fn commands_taken(&self, name: &str) -> Result<u64> {
         let begun = Instant::now();
         let (mut last, mut steady) = (0, 0);

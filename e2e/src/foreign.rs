@@ -125,7 +125,7 @@ fn customer(number: usize) -> String {
     format!("C-{}", number % CUSTOMERS)
 }
 
-/// One order of each outcome: completed, refused by the payment, refused later and refunded.
+/// Places one order of each outcome: completed, refused by the payment, refused later and refunded.
 fn first_orders(cast: &Cast<'_>) -> Result<()> {
     let port = cast.port("orchestrator")?;
     for (id, sku, quantity, answer) in [
@@ -193,7 +193,8 @@ fn killed(cast: &mut Cast<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Every order has ended, and the barrier, the charges, the accounts and the sagas agree.
+/// Checks that every order has ended, and that the barrier, the charges, the accounts and the sagas
+/// agree.
 fn check_figures(cast: &Cast<'_>) -> Result<()> {
     let number = |owner: &str, sql: &str| -> Result<i64> {
         let text = cast.query(owner, sql)?;

@@ -109,7 +109,7 @@ fn play_choreographed(workspace: &Workspace, services: &Services, orders: &Path)
     frozen_choreographed(&Cast::start_choreographed(workspace, services)?, orders)
 }
 
-/// A concurrent replay while everything is killed, in turn.
+/// Runs a concurrent replay while everything is killed, in turn.
 fn killed(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let begun = Instant::now();
     let (mut kills, mut rounds, mut while_running) = (0, 0, 0);

@@ -1,4 +1,4 @@
-//! `shop bench`: measures the throughput of this machine, with the clients on it too.
+//! `shop bench`: measures the throughput of this machine, on which the clients run as well.
 
 mod load;
 mod machine;
@@ -80,7 +80,7 @@ const RUN: Duration = Duration::from_secs(10);
 const WARM_UP: Duration = Duration::from_secs(2);
 /// Maximum unfinished chains that are counted, per status.
 const UNFINISHED_MAX: u32 = 500;
-/// The share of other processes in the machine's CPU time that makes the figures unreliable.
+/// The share of other processes in the machine's CPU time above which the figures are unreliable.
 const OTHERS_PERCENT_MAX: f64 = 10.0;
 
 /// The results, as printed.

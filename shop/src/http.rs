@@ -1,5 +1,5 @@
-//! The shop's routes: orders, accounts, stock, shipments, and the article's route. They are served
-//! beside the API in one process, and at each service's own listener.
+//! The shop's routes: orders, accounts, stock, shipments, and `/saga/start`. They are served beside
+//! the API in one process, and at each service's own listener.
 
 mod article;
 mod choreography;
@@ -28,7 +28,7 @@ pub use service::{of_inventory, of_order, of_payment, of_shipping};
 use contracts::{PLACES, STARTS};
 use state::Shop;
 
-/// Returns the routes beside the API of an orchestrator.
+/// Returns the routes that are served beside the API of an orchestrator.
 pub fn orchestrated(server: &Server) -> Routes {
     let Some(handle) = server.handle.clone() else { return Routes::new() };
     orchestrated_routes().with_state(Shop { handle, databases: Databases::of(server) })
@@ -59,7 +59,7 @@ fn orchestrated_routes() -> Routes<Shop> {
         .get("/stock/{sku}", READS, stock::product)
 }
 
-/// Returns the routes beside the API of an observer that runs with the services.
+/// Returns the routes that are served beside the API of an observer in the services' process.
 pub fn choreographed(server: &Server) -> Routes {
     choreography::ChoreographyApp::of(server)
         .map_or_else(Routes::new, |app| choreography::routes().with_state(app))

@@ -1,5 +1,5 @@
 //! `shop replay`: runs every order of a folder as a saga, in this process or as a client of running
-//! ones. A repeated run continues.
+//! processes. A repeated run continues where the last one ended.
 
 mod choreographed;
 mod folder;

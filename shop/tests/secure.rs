@@ -9,8 +9,8 @@ use sagamore::database::testing::skipped;
 /// The part of a line without a problem.
 const FINE: &str = ": ";
 
-/// Returns the folder with the certificates and the two configurations. Reports a skipped test
-/// without it.
+/// Returns the folder with the certificates and the two configurations. If it is not set, reports a
+/// skipped test.
 fn folder() -> Option<PathBuf> {
     let folder = std::env::var_os("SAGAMORE_TEST_SECURE").map(PathBuf::from);
     if folder.is_none() {
@@ -30,7 +30,7 @@ fn diagnosis(config: &Path, variables: &[(&str, &str)]) -> (String, String) {
     let output = sagamore(config, variables, &["doctor"]);
     let stdout = String::from_utf8(output.stdout).expect("text");
     let all = format!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(!all.contains("p@ss") && !all.contains("p%40ss"), "the password is stdout: {all}");
+    assert!(!all.contains("p@ss") && !all.contains("p%40ss"), "the password is printed: {all}");
     let line = |what: &str, whose: &str| {
         let found = stdout.lines().find(|line| line.contains(what) && line.contains(whose));
         found.unwrap_or_else(|| panic!("{what} {whose} in {all}")).to_owned()

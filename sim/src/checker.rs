@@ -105,7 +105,7 @@ impl Checker {
     /// Checks records before they are published: a committed entry must have requested every
     /// command among them.
     pub fn publishing(&mut self, world: &World, records: &[Record]) {
-        self.tick += 1; // a deadline's event counts from here on
+        self.tick += 1; // an overdue event exists from this tick on
         for record in records {
             if let Some(chains) = &mut self.chains {
                 chains.publishing(world, record);
@@ -146,10 +146,9 @@ impl Checker {
         }
     }
 
-    /// Counts replies without effect among those that an orchestrator consumed. A fault, or an
-    /// unknown outcome, proves the
-    /// delivery of its command, whatever the publisher's result, and the command backs off without
-    /// a journal entry.
+    /// Counts replies without effect among those that an orchestrator consumed. A fault or an
+    /// unknown outcome proves that its command was delivered, even if the publisher saw an error.
+    /// The command then backs off without a journal entry.
     pub fn delivery(&mut self, world: &World, taken: &[Delivery]) {
         for reply in taken.iter().filter_map(|delivery| wire::decode_reply(&delivery.record).ok()) {
             let proves_delivery = matches!(
@@ -218,7 +217,7 @@ impl Checker {
     /// Checks that the replies behind committed offsets are stored.
     pub fn offsets_committed(&self, world: &World, replies: &[String]) {
         for shadow in self.sagas.values() {
-            // the reply waits in memory with its saga, and a takeover resends the command
+            // the reply waits in memory with its saga, and a takeover would resend the command
             if self.set_aside.get(&world.current()).is_some_and(|at| *at >= shadow.changed_at) {
                 continue;
             }
@@ -309,7 +308,7 @@ impl Checker {
     pub fn rejected(&mut self, world: &World, record: &Record) {
         if let Ok(command) = wire::decode_command(record) {
             self.tick += 1;
-            self.sent.insert(command.id(), self.tick); // as far as possible
+            self.sent.insert(command.id(), self.tick); // sent as far as possible
             self.rejections.rejected(world, &command);
         }
     }
@@ -362,7 +361,7 @@ impl Checker {
         (self.sagas.len() + chains.0, completed + chains.1)
     }
 
-    /// Describes what is not at rest, for the report.
+    /// Describes the sagas and chains that have not ended, for the report.
     pub fn unfinished(&self) -> String {
         let unfinished = self
             .sagas

@@ -124,7 +124,7 @@ async fn start(site: &Site, wish: &Wish) {
                 }
                 return;
             }
-            None => world.count("start given up by its client, and made again"),
+            None => world.count("start abandoned by its client and retried"),
             Some(Err(StartError::Unavailable(_) | StartError::Busy { .. })) => {
                 world.count("start made again")
             }

@@ -141,7 +141,7 @@ pub async fn impatient(site: Arc<Site>) {
         let Some(overdue) = overdue(&plan, event) else { return };
         let record = encode_event(&overdue, &impatient);
         while !insists(&site, transport.as_ref(), &record).await {
-            world.count("deadline perhaps not told");
+            world.count("overdue event perhaps not published");
             world.sleep(world.between(10, 1_000)).await;
         }
     }

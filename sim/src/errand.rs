@@ -1,5 +1,5 @@
-//! A third domain: errands, whose participants have no barrier. A courier deduplicates by command
-//! id. A wrapper and an insurer never do; only the insurer can be queried.
+//! A fourth domain: errands, whose participants have no barrier. A courier deduplicates by command
+//! id. A wrapper and an insurer never do, and only the insurer can be queried.
 
 use std::time::Duration;
 

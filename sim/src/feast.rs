@@ -13,8 +13,8 @@ use crate::theme::Theme;
 /// Lengths of texts. Each fits alone. Of the sums, some fit, some are rejected by the brokers, and
 /// some by the client.
 const LENGTHS: [usize; 4] = [10, 20_000, 44_000, 60_000];
-/// Lengths of menu and speech that need an operator: all fits, the brokers or the client reject
-/// `print-menu`, the brokers or the client reject its undo.
+/// Lengths of menu and speech of feasts that need an operator. In order: all commands fit, the
+/// brokers or the client reject `print-menu`, the brokers or the client reject its undo.
 const TROUBLE: [(usize, usize); 5] =
     [(10, 10), (44_000, 44_000), (60_000, 60_000), (10, 44_000), (10, 60_000)];
 

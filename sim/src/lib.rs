@@ -1,7 +1,7 @@
 //! The whole system under one seed: the real core, orchestrator, SDK and shop on a simulated clock,
 //! with faults.
 //!
-//! The same seed always gives the same trace. The program itself uses nothing in here.
+//! The same seed always gives the same trace. No part of the product depends on this crate.
 
 extern crate sagamore_sdk as sagamore; // for the derives
 

@@ -1,5 +1,5 @@
-//! Other transactions of a service's process. Where transactions share a commit, those of the
-//! service join them, or they join those of the service.
+//! Other transactions of a service's process. Where transactions share a commit, these transactions
+//! and those of the service join each other.
 
 use std::sync::Arc;
 

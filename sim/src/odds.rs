@@ -1,4 +1,5 @@
-//! The odds of each fault, drawn for each seed, so that some worlds have few faults but often.
+//! The odds of each fault, drawn for each seed, so that some worlds have few kinds of faults, but
+//! these often.
 
 use crate::faults::Fault;
 use crate::theme::Theme;

@@ -80,6 +80,6 @@ async fn decide(site: &Site, outside: &Outside, id: &SagaId, step: &str, reason:
             world.count("verb of an old view refused");
             world.checker().verb_refused(world, &reason);
         }
-        Some(Err(_)) | None => world.count("verb perhaps not given"),
+        Some(Err(_)) | None => world.count("verb with an unknown result"),
     }
 }

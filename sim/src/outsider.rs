@@ -16,10 +16,10 @@ use crate::clocks::ProcessClock;
 use crate::faults::Fault;
 use crate::watched::Shared;
 
-/// The longest time that a service asks for.
+/// The longest delay that a service requests by a pending reply.
 const PENDING_MS_MAX: i64 = 20_000;
 
-/// The time limit of a call: it begins no later after its row was stored.
+/// The maximum time between the storage of a call's row and the start of the call.
 const CALL_MS_MAX: i64 = 1_000;
 
 /// The service and the gateway's stored rows.
@@ -109,7 +109,7 @@ impl Outsider {
         Ok(count)
     }
 
-    /// Executes one command, or answers it from what is stored.
+    /// Executes one command, or answers it from the stored results.
     async fn execute(&self, world: &Shared, command: &Command) -> ReplyOutcome {
         let id = command.id();
         if command.key.direction == Direction::Query {
@@ -130,11 +130,11 @@ impl Outsider {
             return result.clone().into();
         }
         if world.strikes(Fault::HandlerFault) {
-            self.state().sent.remove(&id); // nothing was called
+            self.state().sent.remove(&id); // the service was not called
             return Outcome::Fault("injected by the simulator".to_owned()).into();
         }
         let result = self.call(world, command);
-        world.pause().await; // a crash here loses the result on its way
+        world.pause().await; // a crash here loses the result before it is published
         match world.below(if world.is_healed() { 1 } else { 10 }) {
             1 => {
                 world.count("outcome unknown to the gateway");

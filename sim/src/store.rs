@@ -45,7 +45,7 @@ pub struct Store {
     world: Shared,
 }
 
-/// Words of the shop's own statements.
+/// Words that only the shop's own statements contain.
 const SHOP: [&str; 7] =
     ["orders", "account", "charge", "stock", "reservation", "destination", "shipment"];
 

@@ -1,6 +1,7 @@
 //! Themes: a world may concentrate on one subject. Its theme makes some faults frequent, suppresses
-//! those that would hide the subject, and chooses the wishes and habits of persons. Everything else
-//! is drawn as in any other world, and every violation can occur in every theme.
+//! faults that would hide the subject, and chooses the requests and habits of clients and
+//! operators. Everything else is drawn as in any other world, and every violation can occur in
+//! every theme.
 
 use crate::faults::Fault;
 use crate::style::Style;
@@ -84,7 +85,7 @@ impl Theme {
         }
     }
 
-    /// Returns the suppressed faults: they would end the theme's situation or hide it.
+    /// Returns the suppressed faults, which would end the theme's situation or hide it.
     pub fn absent(self) -> &'static [Fault] {
         match self {
             Theme::General => &[],

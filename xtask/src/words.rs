@@ -74,7 +74,7 @@ fn offences(sources: &[Source]) -> Vec<String> {
 }
 
 /// Returns the lines of a source that are too wide. URLs, tables, and hidden lines of examples in
-/// comments may be.
+/// comments may be wider.
 fn too_wide(source: &Source) -> Vec<String> {
     if WIDE.contains(&source.path.as_str()) {
         return Vec::new();

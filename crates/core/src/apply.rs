@@ -39,7 +39,8 @@ pub(crate) fn saga_after(
     })
 }
 
-/// Checks that a saga of this status permits a change of a step. The saga's status stays.
+/// Checks that a saga with this status permits a step's change, which leaves the saga's status as
+/// it is.
 pub(crate) fn permits(status: Status, back: bool, change: &StepChange) -> Result<(), Illegal> {
     use Direction::{Action, Compensation, Query};
     use Status::{Compensating, Running, Stuck};
@@ -286,14 +287,14 @@ fn note(
             step.wait = step.wait.failed(at, *due);
         }
         StepChange::Silent { due } => {
-            // from here on, the attempts are those of the query
+            // from here on, attempts count the queries
             if contract.is_queried() && step.status == StepStatus::Asked {
                 (step.attempts, step.fault) = (0, None);
             }
             step.wait = step.wait.failed(at, *due);
         }
         StepChange::Pending { due, .. } => {
-            // a reply ends the faults before it; limited attempts count on
+            // a reply ends the faults before it, but limited attempts are not reset
             let undoing = step.status == StepStatus::Undoing;
             if undoing || plan.patience.attempts_max.is_none() {
                 step.attempts = step.attempts.min(1);
@@ -348,14 +349,13 @@ fn note_verb(
                 (step.output, step.fault) = (Some(output.clone()), None);
             }
         }
-        // no step takes it: the saga turns back
+        // no step changes: the saga as a whole turns back
         Verb::Compensate => {}
     }
 }
 
-/// Returns whether an operator's retry of a step with this status needs a new generation of the
-/// action, and of the undo. A participant that never repeats a command would not repeat the old
-/// one.
+/// Returns whether an operator's retry of a step with this status needs a new generation: of the
+/// action, and of the undo. A participant that never repeats a command would ignore the old one.
 fn raises_generation(status: StepStatus, contract: &ParticipantContract) -> (bool, bool) {
     let never = contract.repeat == Repeat::Never;
     match status {

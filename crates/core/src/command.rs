@@ -36,10 +36,10 @@ impl Saga {
         };
         let contract = self.contract(step);
         let query = contract.query.as_ref().filter(|_| direction == Direction::Query);
-        // Only the first attempt expires: a participant's clock may be ahead by more than the
-        // timeout, and would skip all. Only unlimited attempts expire: a skipped command would use
-        // up one of a limited number. A participant that never repeats a command gets no second
-        // one.
+        // Only the first attempt expires: a participant whose clock is ahead by more than the
+        // timeout would otherwise skip every attempt. Only unlimited attempts expire, because a
+        // skipped command would use up a limited one. A participant that never repeats a command
+        // receives no second attempt.
         let first = direction == Direction::Action
             && state.attempts <= 1
             && contract.repeat != Repeat::Never;
@@ -92,8 +92,8 @@ impl Saga {
         Body::of(&fields).expect("a map with string keys is JSON")
     }
 
-    /// Returns whether `template` refers to a field that a finished step did not return. References
-    /// to the output of `but` do not count.
+    /// Returns whether `template` refers to a step's field that no output provides. References to
+    /// the output of `but` do not count.
     pub(crate) fn lacks_a_field_of(&self, template: &CommandTemplate, but: Option<&Name>) -> bool {
         template.fields.values().any(|Reference { source, field }| match source {
             Source::Input => false,

@@ -39,8 +39,8 @@ pub fn decide(
     decide_within(saga, input, now, rng, Bound { always: usize::MAX, rejects: &|_| None })
 }
 
-/// Decides like [`decide`] under a size limit. A step whose command is too large is set aside for a
-/// person, with its status unchanged. An action that is never sent has not happened.
+/// Decides like [`decide`] under a size limit. A step whose command is too large is set aside for
+/// an operator, with its status unchanged: an action that is never sent has not happened.
 #[expect(
     clippy::result_large_err,
     reason = "the saga goes in and comes out by value, on success and on error"

@@ -37,8 +37,8 @@ impl Decision {
     /// its id, and a takeover resends it at once. Only the attempt count, the last fault and the
     /// current pause are lost.
     ///
-    /// An indefinitely repeated command therefore writes a number of lines that grows with the
-    /// logarithm of its attempts.
+    /// The journal of an indefinitely repeated command therefore grows only with the logarithm of
+    /// its attempts.
     pub fn into_parts(mut self) -> (Saga, Option<Entry>) {
         self.changes.retain(|change| !is_repeat(&self.saga, change));
         let Decision { saga, changes, trace } = self;

@@ -47,9 +47,10 @@ pub struct StepKey {
     pub saga: SagaId,
     /// The step's name in the definition.
     pub step: Name,
-    /// Whether the key is that of the action, of the compensation or of a query of the action.
+    /// Whether the key belongs to the action, to the compensation or to a query of the action.
     pub direction: Direction,
-    /// 1, plus one for each operator's retry of a stored refusal. A query has that of its action.
+    /// 1, plus one for each operator's retry of a stored refusal. A query has its action's
+    /// generation.
     pub generation: u32,
 }
 

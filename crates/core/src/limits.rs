@@ -59,7 +59,7 @@ impl ExternalName {
             return unfit(format!("it has {bytes} bytes: use at most {most} bytes"));
         }
         if name.chars().any(char::is_control) {
-            return unfit("it holds a control character".to_owned());
+            return unfit("it contains a control character".to_owned());
         }
         let of_topic = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         match self {

@@ -10,7 +10,7 @@ use crate::saga::Saga;
 use crate::time::Timestamp;
 use crate::wait::Wait;
 
-/// The longest time that a participant may ask for, in milliseconds.
+/// The longest delay that a pending reply may request, in milliseconds.
 const PENDING_MS_MAX: u64 = PENDING_MAX.as_millis() as u64;
 
 impl Saga {

@@ -1,4 +1,4 @@
-//! Sets of steps, and of other things with small numbers.
+//! Sets of steps, parts or events, each identified by a small number.
 
 use std::fmt;
 
@@ -41,19 +41,19 @@ impl StepSet {
         self.0 & other.0 == 0
     }
 
-    /// Returns the members of either set.
+    /// Returns the union: the members of either set.
     #[must_use]
     pub fn union(self, other: StepSet) -> StepSet {
         StepSet(self.0 | other.0)
     }
 
-    /// Returns the members of both sets.
+    /// Returns the intersection: the members that both sets have.
     #[must_use]
     pub fn intersection(self, other: StepSet) -> StepSet {
         StepSet(self.0 & other.0)
     }
 
-    /// Returns the members that are not members of `other`.
+    /// Returns the difference: the members that are not members of `other`.
     #[must_use]
     pub fn without(self, other: StepSet) -> StepSet {
         StepSet(self.0 & !other.0)

@@ -102,7 +102,7 @@ impl StepState {
         matches!(self.wait, Wait::Sending { .. })
     }
 
-    /// Ends the sending of a command: its reply is due then.
+    /// Marks the command as sent: its reply is due at `due`.
     fn arm(&mut self, due: Timestamp) {
         let due = if planted(Bug::DeadlineFromDecision) { self.wait.due() } else { Some(due) };
         self.wait = due.map_or(self.wait, |due| self.wait.acknowledged(due));

@@ -16,9 +16,9 @@ use crate::time::Timestamp;
 pub struct Cell {
     /// The subject: `saga`, `step` or `held step`.
     pub subject: &'static str,
-    /// The column: the current status.
+    /// The status before the change, a column of the document.
     pub from: &'static str,
-    /// The row: the change.
+    /// The change, a row of the document.
     pub change: &'static str,
     /// The status after the change.
     pub to: &'static str,
@@ -82,7 +82,7 @@ pub fn document() -> String {
          `cargo run -q -p sagamore-core --example transitions > docs/transitions.md`.\n\n\
          A column is the current status, a row is a change, a cell is the status after it. An \
          empty cell is illegal:\n\
-         such a change is never made, and a journal that holds it is rejected.\n",
+         such a change is never made, and a journal with it is rejected.\n",
     );
     let saga_columns = SAGA_COLUMNS.map(|(status, back)| saga_name(status, back));
     let saga_row = |change: &Change| {
@@ -117,7 +117,7 @@ const NOTES: &str = "
   step. The step is resolved first, in both directions of the saga. With `by-key` its command is
   resent. With `never` it is *queried*, or held without a query. *absent* is the answer to a query
   of an action that never ran: the step waits again, in a new generation.
-- *done* while a step is being undone only stores the output, for people. The undo's own reply
+- *done* while a step is being undone only stores the output, for operators. The undo's own reply
   decides.
 - *set aside*: the step's result cannot be stored, its command cannot be sent, or an operator
   decides a step whose faults last. The step is held: no reply is awaited, and nothing is sent,

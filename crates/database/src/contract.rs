@@ -16,8 +16,8 @@ pub use transactions::*;
 /// Generates one test per promise. `$fresh` is evaluated for every test and returns an `impl Fn()
 /// -> Database`.
 ///
-/// With `if there $fresh` it returns an `Option` of that, and `None` skips the suite, for example
-/// without a server.
+/// With `if there $fresh`, the expression returns an `Option` of that function. `None` skips the
+/// suite, for example without a server.
 #[macro_export]
 macro_rules! contract_suite {
     (if there $fresh:expr) => {

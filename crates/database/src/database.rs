@@ -22,13 +22,14 @@ pub struct Database {
 pub struct Tx {
     scope: Arc<Scope>,
     dialect: Dialect,
-    /// The rows written through this handle and its clones; `None` for handles that share the
-    /// transaction's count.
+    /// The rows written through this handle and its clones. `None` for a handle that uses the
+    /// transaction's own count.
     own: Option<Arc<AtomicU64>>,
 }
 
 /// An open transaction, owned by its opener. Dropping it without a commit rolls it back, even if a
-/// [`Tx`] is alive. It is then unknown whether the rows that it read were committed.
+/// [`Tx`] is alive. A caller that drops it does not learn whether the rows that it read were
+/// committed.
 #[must_use = "a transaction that is not committed is rolled back"]
 pub struct Open {
     tx: Tx,
@@ -46,8 +47,8 @@ impl Database {
         self.backend.dialect()
     }
 
-    /// Returns the same database with two connections of its own: its work waits for none of the
-    /// connections that others hold. On SQLite it is the database itself.
+    /// Returns the same database with two connections of its own, so that its work never waits for
+    /// a connection that others hold. On SQLite it is the database itself.
     pub fn apart(&self) -> Database {
         self.backend.apart().map_or_else(|| self.clone(), Database::new)
     }
@@ -96,7 +97,8 @@ impl Open {
     /// Rolls the transaction back.
     ///
     /// A joined transaction may read rows that are not committed yet. A caller that answers from
-    /// its reads must therefore end it first, with this or a commit, and answer only after `Ok`.
+    /// such reads must first end the transaction, by this function or a commit, and answer only
+    /// after `Ok`.
     pub async fn rollback(mut self) -> Result<(), Error> {
         let undone = self.tx.scope.transaction().rollback().await;
         self.ended = true;
@@ -111,7 +113,8 @@ impl Open {
     /// Releases the innermost savepoint and keeps the work since.
     ///
     /// # Errors
-    /// The error of a statement that failed since. Only [`Open::rollback_to`] is possible then.
+    /// Returns the error of a statement that failed since the savepoint. Only [`Open::rollback_to`]
+    /// is possible then.
     pub async fn release(&self) -> Result<(), Error> {
         self.tx.scope.release().await
     }
@@ -186,8 +189,9 @@ impl Tx {
         self.scope.run(|transaction| transaction.server_time()).await
     }
 
-    /// Returns the number of rows changed through this transaction, including rolled back ones. A
-    /// [`Tx::counting`] handle counts only its own rows, and each possible write as one.
+    /// Returns the number of rows changed through this transaction, including rows that were rolled
+    /// back. A [`Tx::counting`] handle counts only its own rows, and a query that may write as one
+    /// row.
     pub fn rows_written(&self) -> u64 {
         let all = || self.scope.transaction().rows_written();
         self.own.as_ref().map_or_else(all, |own| own.load(Ordering::Relaxed))

@@ -12,8 +12,8 @@ pub enum Error {
     /// The data violates a constraint and cannot be stored.
     #[error("the data violates a constraint: {0}")]
     Constraint(String),
-    /// The statement is wrong: syntax, an unknown table, or a missing or mistyped parameter.
-    #[error("the statement is wrong: {0}")]
+    /// The statement is invalid: syntax, an unknown table, or a missing or mistyped parameter.
+    #[error("invalid statement: {0}")]
     Statement(String),
     /// A column has an unexpected type or content.
     #[error("column {column} does not hold {wanted}")]
@@ -23,8 +23,8 @@ pub enum Error {
         /// The expected Rust type.
         wanted: &'static str,
     },
-    /// An earlier statement failed with this error. Only a rollback to the savepoint before it can
-    /// succeed now.
+    /// An earlier statement failed with this error. The transaction continues only after a rollback
+    /// to the savepoint before it.
     #[error("the transaction is aborted: an earlier statement failed: {0}")]
     Aborted(Box<Error>),
     /// The transaction was already committed or rolled back.

@@ -111,7 +111,10 @@ async fn store(
         Some(Ok(stored)) => stored.read_by(now_ms, counts),
         None => Lifetime::begun(now_ms),
         Some(Err(Unreadable)) => {
-            tracing::warn!(id = counts.row(), "cannot read the stored lifetime: rows stay longer");
+            tracing::warn!(
+                id = counts.row(),
+                "cannot read the stored lifetime: rows are removed later"
+            );
             open.rollback().await?;
             let fresh = || Lifetime::begun(now_ms);
             return Ok(before.map_or_else(fresh, |before| before.read_by(now_ms, counts)));

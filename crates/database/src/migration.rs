@@ -14,7 +14,8 @@ pub struct Migration {
     needs: Option<u32>,
 }
 
-/// The migrations that each owner has run, and the minimum program version of each owner's schema.
+/// The tables with each owner's completed migrations and with the minimum program version of its
+/// schema.
 const BOOKS: &str = "
     CREATE TABLE IF NOT EXISTS schema_migration (owner TEXT NOT NULL, id TEXT NOT NULL, PRIMARY \
     KEY (owner, id));
@@ -44,7 +45,7 @@ impl Migration {
     }
 
     /// Sets the minimum program version that works with the schema after this migration. By default
-    /// any does.
+    /// any version works.
     pub const fn needs(self, program: u32) -> Migration {
         Migration { needs: Some(program), ..self }
     }
@@ -95,8 +96,8 @@ fn fits(have: u32, needed: u32) -> Result<(), Error> {
     if have < needed { Err(Error::ProgramTooOld { needed, have }) } else { Ok(()) }
 }
 
-/// Serializes migrations. On SQLite the open transaction is the only one; on PostgreSQL even the
-/// creation of tables could collide.
+/// Serializes migrations. On SQLite the open transaction is the only one. On PostgreSQL even
+/// concurrent creations of a table can collide.
 async fn one_at_a_time(tx: &Tx) -> Result<(), Error> {
     match tx.dialect() {
         Dialect::Sqlite => Ok(()),

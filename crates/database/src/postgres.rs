@@ -102,7 +102,7 @@ impl Backend for Postgres {
 
     fn apart(&self) -> Option<Arc<dyn Backend>> {
         let options = Options { connections_max: CONNECTIONS_APART, ..(*self.options).clone() };
-        let pool = connect::pool(&options).ok()?; // the same options have made a pool before
+        let pool = connect::pool(&options).ok()?; // a pool was already created with these options
         let committed = Arc::clone(&self.committed);
         Some(Arc::new(Postgres { pool, options: Arc::new(options), committed }))
     }

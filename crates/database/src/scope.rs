@@ -1,5 +1,5 @@
-//! The rule about failed statements above every backend. As on PostgreSQL, an error aborts the
-//! transaction up to a rollback to the savepoint before it.
+//! The rule for failed statements on every backend. As on PostgreSQL, an error aborts the
+//! transaction until a rollback to an earlier savepoint.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,7 +33,7 @@ impl Scope {
             return Err(Error::Aborted(Box::new(cause)));
         }
         match statement(self.transaction()).await {
-            // another task may have read the failure before it, and then has the cause
+            // another task may have read the failure first, and recorded the cause
             Err(Error::Aborted(unseen)) => {
                 Err(Error::Aborted(self.aborted().map_or(unseen, Box::new)))
             }
@@ -44,7 +44,7 @@ impl Scope {
     /// Releases the innermost savepoint.
     ///
     /// # Errors
-    /// The error that aborted the transaction since.
+    /// Returns the error that aborted the transaction since the savepoint.
     pub async fn release(&self) -> Result<(), Error> {
         match self.aborted() {
             Some(cause) => Err(cause),
@@ -52,7 +52,7 @@ impl Scope {
         }
     }
 
-    /// Rolls back to the innermost savepoint, which also reverts the abort.
+    /// Rolls back to the innermost savepoint, after which the transaction is not aborted any more.
     pub async fn rollback_to(&self) -> Result<(), Error> {
         self.transaction.rollback_to().await?;
         *self.state() = None;
@@ -62,7 +62,7 @@ impl Scope {
     /// Commits, or rolls an aborted transaction back and returns its error.
     pub async fn commit(&self) -> Result<(), Error> {
         let Some(cause) = self.aborted() else { return self.transaction.commit().await };
-        // the cause is more useful than a lost connection
+        // the original error is more useful than that of a lost connection
         let _ = self.transaction.rollback().await;
         Err(cause)
     }

@@ -45,11 +45,11 @@ impl Database {
         Ok(Database::new(Arc::new(Sqlite { readers, queue: WriterQueue::on_disk(writer, lock)? })))
     }
 
-    /// Creates a database in memory that lives as long as its handles. It has no thread: all work
-    /// happens inside polls, so that equal polls have equal outcomes.
+    /// Creates a database in memory that lives as long as its handles. It has no thread. All work
+    /// happens inside polls, so that equal sequences of polls have equal outcomes.
     ///
-    /// Its only connection makes [`Database::query`] wait for the open transaction. A task that
-    /// awaits it while holding a transaction of the same database deadlocks.
+    /// It has only one connection, so [`Database::query`] waits for the open transaction. A task
+    /// that awaits a query while holding a transaction of the same database deadlocks.
     pub fn memory() -> Database {
         let writer = connection::memory().expect("an in-memory database only needs memory");
         Database::new(Arc::new(Sqlite { readers: None, queue: WriterQueue::in_memory(writer) }))

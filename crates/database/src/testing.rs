@@ -13,7 +13,7 @@ pub use skipped::skipped;
 
 /// The variable with the URL of the server.
 const VARIABLE: &str = "SAGAMORE_TEST_POSTGRES";
-/// The reason why a test that needs a server is skipped.
+/// The reason that skipped tests report when they need a server.
 pub const NO_SERVER: &str = "SAGAMORE_TEST_POSTGRES is not set (cargo xtask services env)";
 
 /// The schemas of one test, removed when its thread ends.

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use crate::value::Value;
 
-/// A text without the character U+0000. PostgreSQL cannot store that character, and SQLite must
-/// not.
+/// A text without the character U+0000. PostgreSQL cannot store that character, so SQLite must not
+/// store it either.
 ///
 /// Functions that look up rows by an untrusted text take this type: no row contains such a text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,8 +23,8 @@ impl Text {
         if text.contains('\0') { Err(Unstorable) } else { Ok(Text(text.to_owned())) }
     }
 
-    /// Returns the longest storable prefix of `text`. The same stored texts sort after it, in byte
-    /// order, as after `text`.
+    /// Returns the longest storable prefix of `text`. In byte order, exactly the same stored texts
+    /// sort after the prefix as after `text`.
     pub fn beginning(text: &str) -> Text {
         Text(text.split('\0').next().unwrap_or_default().to_owned())
     }

@@ -39,7 +39,7 @@ pub struct ColumnNames {
 
 /// Identifies a column: by its name, or by its place in the statement, from 0.
 pub trait ColumnKey {
-    /// Finds the place of the column; of several with one name, the first.
+    /// Finds the index of the column. If several columns have the same name, the first one counts.
     fn place(&self, names: &ColumnNames) -> Option<usize>;
     /// Returns the name or number, for error messages.
     fn label(&self) -> String;

@@ -1,5 +1,5 @@
-//! Acknowledged rows survive a killed process. The kernel survives as well, so this does not test
-//! the sync.
+//! Acknowledged rows survive a killed process. The operating system keeps running, so the sync
+//! itself is not tested.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -51,7 +51,7 @@ fn acknowledged_until_killed(file: &Path, limit: usize) -> Vec<i64> {
         acknowledged.extend(line.strip_prefix("stored ").and_then(|id| id.parse::<i64>().ok()));
         if acknowledged.len() == limit {
             child.kill().unwrap();
-        } // up to the end of its output
+        } // read until the process closes its output
     }
     child.wait().unwrap();
     assert!(acknowledged.len() >= limit, "it ended early, after {}", acknowledged.len());

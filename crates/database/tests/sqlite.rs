@@ -121,7 +121,8 @@ async fn a_failed_commit_fails_all_members_and_the_next_one_starts_clean() {
     }
 }
 
-/// Its reads are not committed before the outer commit, so its end must wait.
+/// The reads of a joined transaction are not committed before the outer commit, so its end must
+/// wait.
 #[tokio::test]
 async fn commits_and_rollbacks_of_joined_transactions_wait_for_the_outer_commit() {
     let db = with_table(Database::memory()).await;

@@ -202,7 +202,7 @@ impl DefinitionWatch {
                 Ok(()) => fails = false,
                 Err(error) if !fails => {
                     fails = true;
-                    tracing::warn!(%error, "cannot poll the definitions: the known ones stay");
+                    tracing::warn!(%error, "cannot poll the definitions: the known ones remain in use");
                 }
                 Err(_) => {}
             }

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::error::VerbError;
 use crate::request::Summary;
 
-/// Estimated bytes of a saga besides its texts.
+/// Estimated size of a saga in bytes, without its texts.
 const SAGA_BYTES: usize = 512;
 
 /// A caller that waits until a saga is at rest.
@@ -39,7 +39,7 @@ pub(crate) struct MemoryLimits {
 pub(crate) struct LiveSagas {
     limits: MemoryLimits,
     sagas: HashMap<SagaId, CachedSaga>,
-    /// The sagas in memory, oldest put first.
+    /// The sagas in memory, in the order in which they were last put there.
     by_age: BTreeMap<u64, SagaId>,
     puts: u64,
     bytes: usize,
@@ -105,12 +105,12 @@ impl LiveSagas {
         Some(held.known)
     }
 
-    /// Whether this unfinished saga was put here and not removed since. It may have been evicted.
+    /// Returns whether the saga is unfinished and known here, in memory or evicted.
     pub fn knows(&self, id: &SagaId) -> bool {
         self.unended.contains_key(id)
     }
 
-    /// Stores a saga as just read or committed. An ended one is removed.
+    /// Stores a saga that was just read or committed. A saga that has ended is removed instead.
     pub fn put(&mut self, known: StoredSaga) {
         let id = known.saga.id.clone();
         let status = known.saga.status;
@@ -184,7 +184,7 @@ impl LiveSagas {
         self.unended.get(id).map(|unended| unended.bytes)
     }
 
-    /// Recomputes times beyond any pause after the clock was set back to `now`. An evicted saga
+    /// Recomputes implausibly late times after the clock was set back to `now`. An evicted saga
     /// becomes due at once, and is corrected when it is read.
     pub fn redraw(&mut self, now: Timestamp) {
         let ahead = |moments: &BTreeSet<(Timestamp, SagaId)>| {
@@ -212,8 +212,8 @@ impl LiveSagas {
         self.due.insert((now, id.clone()));
     }
 
-    /// Removes the saga's timers until it is inserted again. Its next reading starts the deadlines
-    /// of all outstanding commands, even of one that was rejected and is no longer in flight.
+    /// Removes the saga's timers until it is put again. The next read of the saga starts the
+    /// deadlines of all outstanding commands, even of a rejected one that is no longer in flight.
     pub fn unschedule(&mut self, id: &SagaId) {
         self.remove(id);
         let Some(unended) = self.unended.get_mut(id) else { return };
@@ -242,7 +242,7 @@ impl LiveSagas {
         }
     }
 
-    /// Returns at most `max` sagas with local waiters that another orchestrator drives.
+    /// Returns at most `max` sagas that have local waiters and are driven by another orchestrator.
     pub fn remote_waits(&mut self, max: usize) -> Vec<SagaId> {
         self.waiters.retain(|_, waiters| {
             waiters.retain(|waiter| !waiter.is_closed());

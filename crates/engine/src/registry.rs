@@ -21,7 +21,8 @@ pub(crate) struct Registry {
 
 #[derive(Default)]
 struct Tables {
-    /// The definitions in memory. Those that nothing else holds leave it: the store has them.
+    /// The definitions in memory. A definition that nothing else holds is dropped, because the
+    /// store has a copy.
     by_hash: HashMap<String, Weak<Definition>>,
     /// The definitions that stay in memory: those of active versions, and those added since the
     /// last refresh.
@@ -69,8 +70,8 @@ impl Registry {
         self.write().ready.insert(hash.to_owned());
     }
 
-    /// Replaces the known versions. Definitions of inactive versions leave the memory with the last
-    /// saga or caller that holds them.
+    /// Replaces the known versions. A definition without an active version is dropped with the last
+    /// saga or caller that holds it.
     pub fn set_versions(&self, versions: Vec<StoredVersion>) {
         let mut tables = self.write();
         let active: HashSet<&str> = versions
@@ -113,8 +114,8 @@ impl Registry {
         known
     }
 
-    /// Returns the contents of a version that are in memory: more than one after it was replaced in
-    /// place.
+    /// Returns the definitions in memory of one version. There are several if the version was
+    /// replaced in place.
     pub fn contents(&self, name: &Name, version: u32) -> Vec<Arc<Definition>> {
         let tables = self.read();
         let is_wanted = |definition: &Arc<Definition>| {

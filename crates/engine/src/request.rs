@@ -95,7 +95,7 @@ fn hash(id: &SagaId, input: &str) -> String {
 /// A request that changes a saga.
 pub(crate) struct VerbRequest {
     pub id: SagaId,
-    /// The definition to create a missing saga by: a cancel before the start.
+    /// The definition by which a cancel before the start creates the missing saga.
     pub absent: Option<Arc<Definition>>,
     pub input: Input,
     pub recipient: Recipient,

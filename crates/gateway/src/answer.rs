@@ -28,7 +28,7 @@ pub(crate) struct Response {
     pub body: Option<Bytes>,
 }
 
-/// The terms of the command that a response answers.
+/// The direction and the contract of the command that a response answers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms<'a> {
     pub direction: Direction,
@@ -66,13 +66,13 @@ pub(crate) fn trace(headers: &HeaderMap) -> Option<TraceContext> {
 }
 
 impl Terms<'_> {
-    /// Whether another send of the command is harmless.
+    /// Returns whether the command may be sent again without harm.
     fn may_repeat(self) -> bool {
         self.direction == Direction::Query || self.contract.repeat != Repeat::Never
     }
 
-    /// A command that had no effect. It waits for `Retry-After`, unless only a fault lets it be
-    /// sent again.
+    /// Returns the outcome of a command that had no effect: pending for the time of `Retry-After`.
+    /// Without that header, or if the command must not be repeated, a fault.
     fn faulted(self, reason: String, headers: &HeaderMap) -> ReplyOutcome {
         match delay(headers).filter(|_| self.may_repeat()) {
             Some(delay) => ReplyOutcome::Pending(delay),
@@ -80,7 +80,8 @@ impl Terms<'_> {
         }
     }
 
-    /// A response without the header. Only a listed status is a refusal: any proxy may send a 404.
+    /// Maps a response without the outcome header. Only a listed status is a refusal, because any
+    /// proxy may send a 404.
     fn unstated(self, response: &Response) -> ReplyOutcome {
         let Response { status, headers, .. } = response;
         if self.direction == Direction::Query {
@@ -101,8 +102,8 @@ impl Terms<'_> {
         }
     }
 
-    /// A malformed outcome is a fault, which is resent. A command that must not be sent twice is
-    /// unknown, because the call may have had its effect.
+    /// Maps a malformed outcome to a fault, so that the command is resent. If the command must not
+    /// be sent twice, the outcome is unknown: the call may have had its effect.
     fn malformed(self, defect: &Defect) -> ReplyOutcome {
         match self.may_repeat() {
             true => Outcome::Fault(defect.to_string()).into(),

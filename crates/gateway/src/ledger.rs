@@ -37,8 +37,8 @@ impl Ledger {
         self.len
     }
 
-    /// Adds a record. Returns false if it is already here: another subscription has redelivered
-    /// it, and the first delivery will finish it.
+    /// Adds a record. Returns false if the ledger already has it: another subscription has
+    /// redelivered it, and the first delivery will finish it.
     pub fn take(&mut self, place: &Place) -> bool {
         let offsets = self.partitions.entry((place.topic.clone(), place.partition)).or_default();
         if offsets.contains_key(&place.offset) {
@@ -68,7 +68,7 @@ impl Ledger {
         offsets.get_mut(&place.offset)
     }
 
-    /// Returns the marks to commit: in each partition before the first unfinished record.
+    /// Returns the marks to commit: in each partition, the end of the leading finished records.
     pub fn marks(&self) -> Vec<Mark> {
         let partitions = self.partitions.iter();
         let marks = partitions.filter_map(|((topic, partition), offsets)| {

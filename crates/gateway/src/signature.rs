@@ -72,7 +72,7 @@ pub fn sign(secrets: &[Secret], id: &str, seconds: i64, body: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// The example of the libraries of Standard Webhooks.
+    /// The example that the libraries of Standard Webhooks publish.
     #[test]
     fn a_signature_is_that_of_the_published_example() {
         let secret = Secret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("a secret");

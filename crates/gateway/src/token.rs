@@ -1,5 +1,6 @@
-//! Reply tokens: a command's request has one, and it permits the reply to that command only, after
-//! the response. It has no state: the token itself names command and address, signed by a key.
+//! Reply tokens. A command's request carries a token, which permits the participant to reply to
+//! that command after the response. Tokens have no state: a token names the command and the reply
+//! address, and is signed by a key.
 //!
 //! Form: base64url of JSON, `.`, and base64url of the HMAC-SHA256 over a prefix and that text.
 
@@ -19,7 +20,7 @@ use crate::signature::Secret;
 pub const TOKEN_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Maximum bytes of a token: a business key of 200 characters may be six times as long in JSON.
 pub const TOKEN_BYTES_MAX: usize = 8_192;
-/// The beginning of every signed text, so that no other signature of the key is a token.
+/// The prefix of every signed text. A signature of another kind by the same key is thus no token.
 const PURPOSE: &str = "sagamore-reply-token.1.";
 
 /// The keys of tokens: the first one signs, and all of them are accepted. Its debug form hides
@@ -54,7 +55,7 @@ pub enum BadToken {
     #[error("the token's signature is wrong: send the value of Sagamore-Reply-Token unchanged")]
     Forged,
     /// The token is too old.
-    #[error("the token has expired: a resend of the command brings a new one")]
+    #[error("the token has expired: a resend of the command carries a new one")]
     Expired,
 }
 
@@ -219,7 +220,7 @@ mod tests {
         assert!(keys("B").verify(&next, NOW).is_ok());
     }
 
-    /// A webhook's signature by the same key is no token.
+    /// A webhook signature by the same key is not a token.
     #[test]
     fn a_key_of_requests_signs_no_tokens() {
         let token = keys("A").sign(&permit("trip:1"), NOW);

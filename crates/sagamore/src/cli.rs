@@ -209,7 +209,7 @@ enum Command {
     Doctor,
     /// Register definitions and plans of files at a running server
     ///
-    /// The first version of a name becomes active; later ones do with --activate. Exit codes:
+    /// The first version of a name becomes active, a later one only with --activate. Exit codes:
     /// 0 if all are registered, otherwise 1.
     Apply(ApplyArgs),
     /// List and change the stored versions of definitions
@@ -244,9 +244,9 @@ enum Command {
     Retry(RescueArgs),
     /// Skip a step that waits for an operator
     Skip(RescueArgs),
-    /// Mark a step as done by hand, or a chain as repaired
+    /// Mark a step as done manually, or a chain as repaired
     Resolve(ResolveArgs),
-    /// Give up a step whose outcome only a person knows: the saga compensates, and undoes it
+    /// Give up a step whose outcome is unknown: the saga compensates, and undoes it too
     Compensate(RescueArgs),
     /// Compare the services' barriers with the sagas, and list contradictions
     Reconcile(ReconcileArgs),
@@ -254,7 +254,7 @@ enum Command {
     Check(CheckArgs),
     /// Run the cases of test files against their definitions, without services
     ///
-    /// A test file is YAML with given/expect scripts. Exit codes: 0 if all cases pass, otherwise 1.
+    /// A test file is YAML with given/then scripts. Exit codes: 0 if all cases pass, otherwise 1.
     Test(TestArgs),
     /// Draw a plan or a definition in YAML, or describe its messages
     Graph(GraphArgs),

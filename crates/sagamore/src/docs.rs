@@ -9,7 +9,7 @@ pub fn cli_markdown(name: &str, command: clap::Command) -> String {
          Data goes to stdout, everything else to stderr.\n\n\
          Exit codes: 0 success, 1 error, 2 usage or not confirmed.\n\
          `watch` and `start --wait` return the outcome: 0 completed, 3 compensated, 4 stuck.\n\
-         `start --wait` returns 5 without an outcome in time.\n\
+         `start --wait` returns 5 if there is no outcome in time.\n\
          `show` returns 4 for a saga that needs an operator, and otherwise 0.\n",
     );
     let mut root = command.term_width(100).disable_help_subcommand(true);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Time limit of a stop. After it the process ends like in a crash, which loses nothing.
+/// Time limit of a stop. After it the process ends as in a crash, which loses nothing.
 pub const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// A process cannot start, or has ended unexpectedly.
@@ -50,7 +50,7 @@ pub enum Error {
     #[error(
         "{key} is {configured}, but the live topic {topic} has {live} partitions. Nothing was \
          changed.\n  \
-         Set {key} = {live} (the verb `config` shows the origin of {configured}), and restart"
+         Set {key} = {live} (`config` shows the origin of {configured}), and restart"
     )]
     Partitions { key: String, configured: u32, topic: String, live: u32 },
     /// A task ended or panicked.
@@ -71,8 +71,8 @@ pub struct BuildError(pub(crate) Vec<String>);
 
 /// A program cannot be built, configured, started or stopped, or one of its commands failed.
 ///
-/// The text is what failed, and [`source`](StdError::source) leads through the causes. With `{:#}`
-/// the text includes them.
+/// The text names the failed operation, and [`source`](StdError::source) returns the cause. With
+/// `{:#}` the text includes all causes.
 pub struct ProgramError(anyhow::Error);
 
 impl ProgramError {

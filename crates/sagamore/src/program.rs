@@ -140,7 +140,7 @@ impl Program {
         self
     }
 
-    /// Adds a verb. `A` has its arguments, and the documentation of `A` is the verb's help.
+    /// Adds a verb. The fields of `A` are its arguments, and the doc comment of `A` is its help.
     pub fn command<A: Args + FromArgMatches, F, E>(
         mut self,
         name: &'static str,

@@ -22,7 +22,7 @@ pub struct ProgramVerb {
 }
 
 impl ProgramVerb {
-    /// Creates a verb. `A` has its arguments, and the documentation of `A` is its help.
+    /// Creates a verb. The fields of `A` are its arguments, and the doc comment of `A` is its help.
     pub fn of<A: Args + FromArgMatches, F, E>(
         name: &'static str,
         run: impl Fn(Invocation, A) -> F + Send + Sync + 'static,

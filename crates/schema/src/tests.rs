@@ -76,7 +76,7 @@ fn references_are_bounded() {
     let circle = json!({ "$ref": "#/$defs/a", "$defs": {
         "a": { "anyOf": [{ "$ref": "#/$defs/b" }] }, "b": { "not": { "$ref": "#/$defs/a" } } } });
     assert!(rejected(circle).contains("refers to itself"));
-    // a list of lists is a tree
+    // lists of lists: a cycle of references is allowed if each round descends into the value
     let tree = json!({ "$ref": "#/$defs/a", "$defs": {
         "a": { "items": { "$ref": "#/$defs/b" } }, "b": { "allOf": [{ "$ref": "#/$defs/a" }] } } });
     let tree = input(tree).expect("a schema of trees");
@@ -84,7 +84,7 @@ fn references_are_bounded() {
     let mut doubled = json!({ "$ref": "#/$defs/d0", "$defs": { "d40": {} } });
     for level in 0..40 {
         let next = json!({ "$ref": format!("#/$defs/d{}", level + 1) });
-        // `default` is the name of a property here
+        // here, `default` is the name of a property and no keyword
         doubled["$defs"][format!("d{level}")] =
             json!({ "anyOf": [next, { "properties": { "default": next } }] });
     }
@@ -93,7 +93,7 @@ fn references_are_bounded() {
     for level in 0..99 {
         chain["$defs"][format!("d{level}")] = json!({ "$ref": format!("#/$defs/d{}", level + 1) });
     }
-    assert!(rejected(chain).contains("lead from one to the next"));
+    assert!(rejected(chain).contains("follow one another"));
 }
 
 /// Both references apply to the member `a`, so a search for all misfits would find 2^100.

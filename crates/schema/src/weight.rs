@@ -62,7 +62,7 @@ impl<'a> Walk<'a> {
                     return Err(format!("{keyword} is not supported: use $ref and $defs"));
                 }
                 "$id" if self.chain > 0 || !std::ptr::eq(schema, self.document) => {
-                    return Err("$id is supported in the whole schema only".to_owned());
+                    return Err("$id is supported at the root of a schema only".to_owned());
                 }
                 "$ref" => self.reference(member.as_str().unwrap_or_default(), level)?,
                 "properties" | "patternProperties" => self.each(member, level + 1)?,
@@ -116,7 +116,7 @@ impl<'a> Walk<'a> {
             return Err(format!("it refers to '{target}', which it does not contain"));
         };
         if self.chain == CHAIN_MAX {
-            return Err(format!("more than {CHAIN_MAX} references lead from one to the next"));
+            return Err(format!("more than {CHAIN_MAX} references follow one another"));
         }
         self.targets.insert(target, Target::Open(level));
         self.chain += 1;

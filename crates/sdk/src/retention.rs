@@ -45,7 +45,7 @@ impl Retention {
         now: Timestamp,
     ) -> Result<(), Error> {
         if self.clocks_disagree {
-            tracing::warn!(%service, "clocks differ too much: the barrier keeps its rows");
+            tracing::warn!(%service, "clocks differ too much: no barrier rows are removed");
             return Ok(());
         }
         let lifetime = self.readings.take(database, now.0).await?;

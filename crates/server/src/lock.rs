@@ -127,7 +127,7 @@ pub fn check_holder(
                 Style::Choreography => {
                     format!(
                         "the lock is released when the chain is over. If the chain never ends, \
-                         resolve it (the verb `resolve` of {holder}), and take the lock with \
+                         resolve it (`resolve` of {holder}), and take the lock with \
                          ?force=true once no service can act on it"
                     )
                 }

@@ -10,7 +10,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("sagamore_commands_total", "Commands that turns decided to send, resends included."),
     (
         "sagamore_dropped_replies_total",
-        "Replies of a blocked saga that left memory: its command is sent again.",
+        "Replies to a blocked saga that is no longer in memory: its command is resent.",
     ),
     ("sagamore_ended_total", "Sagas that ended, by state."),
     ("sagamore_forgotten_total", "Rows of ended sagas that were removed after the retention."),
@@ -36,7 +36,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ),
     (
         "sagamore_kafka_partitions_revoked_total",
-        "Partitions that consumer groups took from this process.",
+        "Partitions that consumer groups revoked from this process.",
     ),
     (
         "sagamore_kafka_producers_replaced_total",
@@ -49,7 +49,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ),
     (
         "sagamore_live_evicted_total",
-        "Sagas that left memory because it was full: they are read again when needed.",
+        "Sagas that were removed from memory because it was full: they are read again when needed.",
     ),
     ("sagamore_log_batches_total", "Batches that were appended to the embedded log."),
     ("sagamore_log_records_total", "Records that were appended to the embedded log."),
@@ -107,7 +107,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Events that begin chains and that the transport rejects, by service.",
     ),
     ("sagamore_unsent_total", "Commands that the transport rejected."),
-    ("sagamore_unstored_total", "Attempts to store a saga that failed because of that saga alone."),
+    (
+        "sagamore_unstored_total",
+        "Failed attempts to store a saga, where the saga itself is the cause.",
+    ),
 ];
 
 /// Metrics that rise and fall.
@@ -131,10 +134,7 @@ const GAUGES: &[(&str, &str)] = &[
         "Unfinished chains that the horizon lists by name so that services can remove the others.",
     ),
     ("sagamore_observer_lag", "Events that the observer has not read."),
-    (
-        "sagamore_oldest_outstanding_step_seconds",
-        "How long the longest outstanding command has waited for its reply.",
-    ),
+    ("sagamore_oldest_outstanding_step_seconds", "Age of the oldest outstanding command."),
     (
         "sagamore_open_faults",
         "Sagas with a fault that an operator can decide: see `list --open-faults`.",
@@ -150,16 +150,13 @@ const GAUGES: &[(&str, &str)] = &[
     ("sagamore_publishes_fail", "1 while this orchestrator's publishes fail."),
     ("sagamore_replies_lag", "Replies that this orchestrator has not handled."),
     ("sagamore_sagas", "Unfinished sagas by state."),
-    ("sagamore_sagas_in_flight", "Sagas that have not come to rest."),
+    ("sagamore_sagas_in_flight", "Sagas that have not ended."),
     (
         "sagamore_swept_age_seconds",
-        "Age of the oldest row that a participant's barrier may hold; at most the database's own \
+        "Maximum age of a participant's barrier rows; at most the database's own \
          age.",
     ),
-    (
-        "sagamore_unreadable_sagas",
-        "Sagas that are set aside because no program that owned them could read them.",
-    ),
+    ("sagamore_unreadable_sagas", "Sagas that are set aside because no owner could read them."),
     (
         "sagamore_unstored_sagas",
         "Sagas that cannot be stored now: their rows are locked, for example.",

@@ -73,13 +73,13 @@ pub enum Scope {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unknown {
     /// The topic does not exist. Create it first.
-    #[error("there is no topic '{0}': create it with the verb `topics apply`")]
+    #[error("there is no topic '{0}': create it with `topics apply`")]
     Topic(String),
     /// The topic has fewer partitions.
     #[error(
         "topic '{topic}' has no partition {partition}, only {partitions} of them, from 0 on: the \
          sender was configured \
-         with more. Compare the configuration with the topics: the verb `topics check`"
+         with more. Compare the configuration with the topics: `topics check`"
     )]
     #[expect(missing_docs, reason = "the message names the fields")]
     Partition { topic: String, partition: u32, partitions: u32 },

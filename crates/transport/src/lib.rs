@@ -1,7 +1,7 @@
 //! The transport port, the embedded durable log behind it, and the wire format of messages.
 //!
-//! A transport delivers every record at least once and each partition in order. Of sagas it knows
-//! only the headers.
+//! A transport delivers every record at least once, and each partition in order. It knows nothing
+//! about sagas except the headers of their messages.
 
 pub mod error;
 pub mod record;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 pub struct Record {
     /// The topic to publish to.
     pub topic: Arc<str>,
-    /// The partition, if the sender chooses it. Otherwise the key's hash does.
+    /// The partition, if the sender chooses it. Otherwise the hash of the key selects it.
     pub partition: Option<u32>,
     /// The saga's business key. Records of one key stay in order.
     pub key: Bytes,
@@ -46,7 +46,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Returns the marks after the last of these records in each partition: all of them are
+    /// Returns the marks after the last of these records in each partition, all of which are
     /// finished.
     pub fn behind<'a>(taken: impl IntoIterator<Item = &'a Delivery>) -> Vec<Mark> {
         let mut marks = BTreeMap::new();

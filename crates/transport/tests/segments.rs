@@ -56,7 +56,7 @@ fn reopening_keeps_topics_records_and_offsets_over_many_files() {
     }
 }
 
-/// Dead letters are few and without a consumer. They outlive the files in which they were written.
+/// Dead letters are few and have no consumer. They outlive the files in which they were written.
 #[test]
 fn dead_letters_do_not_retain_old_files_and_survive_them() {
     let disk = MemoryDisk::new();

@@ -358,8 +358,8 @@ fn a_bare_letter_has_only_place_and_reason() {
     assert_eq!(bare.header("sagamore-dlt-reason").unwrap(), "no JSON");
 }
 
-/// It is published whole if possible, bare if too large, and in another partition if its own is
-/// missing.
+/// A dead letter is published whole if possible, bare if it is too large, and in another partition
+/// if its own is missing.
 #[test]
 fn a_dead_letter_is_published_in_the_best_possible_form() {
     let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap();

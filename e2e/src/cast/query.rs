@@ -1,4 +1,4 @@
-//! Requests to processes and servers that may have been killed a moment ago.
+//! Requests to processes and servers that may have just been killed.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -200,8 +200,8 @@ fn kill_all(site: &Site) -> Result<()> {
     all().try_for_each(|name| site.spawn(name))
 }
 
-/// Restarts the broker first, so that its leader epochs exceed those of topics that are created
-/// later.
+/// Wipes Kafka's topics. Restarts the broker first, so that its leader epochs exceed those of
+/// topics that are created later.
 fn topic_wipe(site: &Site) -> Result<()> {
     site.services.kill_and_start("kafka")?;
     seconds(5); // until every client knows the epochs
@@ -209,7 +209,8 @@ fn topic_wipe(site: &Site) -> Result<()> {
     site.apply_topics()
 }
 
-/// PostgreSQL may exit when its log cannot grow. It is restarted once there is space.
+/// Fills the volume. PostgreSQL may exit when its log cannot grow, so it is restarted once there is
+/// space.
 fn full_disk(scene: &Scene) -> Result<()> {
     let volume = scene.volume.as_ref().context("no volume is mounted")?;
     let filled = volume.fill();
@@ -269,7 +270,7 @@ fn poison(site: &Site, ledger: &Ledger) -> Result<()> {
     Ok(())
 }
 
-/// Two clients cancel and retry the same orders, most of which have progressed meanwhile.
+/// Two clients cancel and retry the same orders. Most of the orders have progressed meanwhile.
 fn two_operators(scene: &Scene, random: &mut Random) -> Result<()> {
     let mut targets: Vec<String> = (0..10).filter_map(|_| scene.ledger.some_open(random)).collect();
     targets.extend(

@@ -257,7 +257,7 @@ fn ports_lock() -> PathBuf {
     std::env::temp_dir().join("sagamore-services-ports.lock")
 }
 
-/// Opens the lock. Another user's lock need not be writable.
+/// Opens a lock file, which may belong to another user and need not be writable.
 fn open_lock(path: &Path) -> Result<File> {
     let made = File::options().create(true).append(true).open(path);
     made.or_else(|_| File::open(path)).with_context(|| format!("open {}", path.display()))

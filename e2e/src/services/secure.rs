@@ -1,7 +1,6 @@
 //! TLS and authentication: certificates of a test authority, users with a password or a
-//! certificate, and configurations for both. Nothing folder_path is secret: all of it is created
-//! locally,
-//! for loopback.
+//! certificate, and configurations for both. Nothing in the folder is secret: all of it is created
+//! locally, for loopback.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! The article's route: `GET /saga/start/{orderId}`, in the article's words. The only GET that
-//! starts a saga. The order's id makes it idempotent.
+//! `GET /saga/start/{orderId}`: the route of the article whose system the shop reproduces, with the
+//! article's messages. It is the only GET that starts a saga. The order's id makes it idempotent.
 
 use std::time::Duration;
 
@@ -116,7 +116,7 @@ async fn placed_before(
     Ok(OrderOutcome { status: rest.map_or(status, |summary| summary.status), existed: true })
 }
 
-/// Builds the response in the article's words.
+/// Builds the response with the message for this status.
 pub(super) fn answer(
     order: &str,
     status: ChainStatus,

@@ -79,7 +79,7 @@ pub fn routes() -> Routes<ChoreographyApp> {
         .get("/stock/{sku}", READS, product)
 }
 
-/// The article's route: places a sample order, or follows the existing one.
+/// Serves `/saga/start`: places a sample order, or follows the existing one.
 async fn start(
     State(app): Shared,
     Segment(order_id): Segment,
@@ -170,7 +170,7 @@ async fn begin(
 }
 
 async fn one_order(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {
-    chain_of(&id)?; // an id that is no chain's key has no order
+    chain_of(&id)?; // an id that cannot be a chain's key has no order
     let missing = || {
         Problem::new(&NO_SUCH_ORDER, format!("there is no order {id}; place it with POST /orders"))
     };

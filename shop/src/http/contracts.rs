@@ -4,7 +4,7 @@ use sagamore::server::http::routes::{Contract, READS, WAIT};
 
 use super::shapes;
 
-/// The article's route.
+/// The route `/saga/start`.
 pub const STARTS: Contract = READS.query(&[WAIT]).acts();
 /// The route that places an order.
 pub const PLACES: Contract = READS.body(&shapes::ORDER).waits().keyed();

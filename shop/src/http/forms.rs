@@ -1,4 +1,5 @@
-//! Compares the routes of the shop's forms: the same routes with the same parameters.
+//! Checks that every form of the shop, in one process or in several, has the same routes with the
+//! same parameters.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! A local transaction of the order service that no saga asked for.
+//! A local transaction of the order service that belongs to no saga.
 
 use sagamore::database::Database;
 use sagamore::sdk::{Decided, Tx};

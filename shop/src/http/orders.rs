@@ -154,7 +154,7 @@ pub async fn unlock(
     show(State(app), Segment(id)).await
 }
 
-/// Cancels an order, knowing only what the order service has stored.
+/// Cancels an order by the data of the order service alone.
 pub(super) async fn cancel_at(database: &Database, id: &str) -> Result<(), Problem> {
     let outcome = cancel_from_outside(database, id).await;
     match outcome.map_err(|error| Problem::broke(&error, "cancel the order"))? {

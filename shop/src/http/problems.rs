@@ -1,4 +1,4 @@
-//! The problems of the shop's routes, beside those of the product.
+//! The problems of the shop's routes, in addition to those of the product.
 
 use sagamore::server::Entry;
 
@@ -17,7 +17,7 @@ pub static ORDER_PENDING: Entry = Entry::new(
      the chain.",
     "`GET /orders/{id}` shows the saga and its status.",
     "Cancel the saga (`shop cancel checkout:ID`) or wait for its end. A stuck saga needs an \
-     operator. End a chain that was repaired by hand with `shop resolve ID`. If a resolved chain \
+     operator. End a manually repaired chain with `shop resolve ID`. If a resolved chain \
      waits for a service that will never act again, remove its lock with `POST \
      /orders/{id}/unlock?force=true`.",
 );
@@ -26,7 +26,7 @@ pub static ORDER_FINISHED: Entry = Entry::new(
     ("SAGA-0302", 409, "The order can no longer be cancelled"),
     "The order is confirmed and shipped, or was cancelled or refused before.",
     "`GET /orders/{id}` shows its status.",
-    "A cancelled order needs no action. Shipped goods are returned, which is another process.",
+    "A cancelled order needs no action. Shipped goods are returned, outside of the saga.",
 );
 /// Code SAGA-0303.
 pub static NO_SUCH_ACCOUNT: Entry = Entry::new(

@@ -47,8 +47,8 @@ struct LoadSummary {
     new: u64,
 }
 
-/// Returns the routes of the order service. In one process with the others, the routes beside the
-/// API serve instead.
+/// Returns the routes of the order service. If all services share a process, the routes beside the
+/// API are served instead.
 pub fn of_order(host: &ServiceHost) -> Routes {
     if host.is_embedded {
         return Routes::new();
@@ -58,17 +58,17 @@ pub fn of_order(host: &ServiceHost) -> Routes {
     order_routes().with_state(OrderHost { host: host.clone(), placing })
 }
 
-/// Returns the routes of the payment service, or none in one process with the others.
+/// Returns the routes of the payment service, or none if all services share a process.
 pub fn of_payment(host: &ServiceHost) -> Routes {
     stored(host, payment_routes())
 }
 
-/// Returns the routes of the inventory service, or none in one process with the others.
+/// Returns the routes of the inventory service, or none if all services share a process.
 pub fn of_inventory(host: &ServiceHost) -> Routes {
     stored(host, inventory_routes())
 }
 
-/// Returns the routes of the shipping service, or none in one process with the others.
+/// Returns the routes of the shipping service, or none if all services share a process.
 pub fn of_shipping(host: &ServiceHost) -> Routes {
     stored(host, shipping_routes())
 }
@@ -160,8 +160,7 @@ async fn place_order(State(app): Orders, request: Request) -> Result<Response, P
     Ok(choreography::placed(&chain, location, status, wait.filter(|_| followed.is_some())))
 }
 
-/// The article's route for an order that was placed here: reports its outcome in the article's
-/// words.
+/// Serves `/saga/start` for an order that was placed here: reports the outcome of its chain.
 async fn follow_order(
     State(app): Orders,
     Segment(id): Segment,

@@ -244,7 +244,7 @@ mod tests {
         check(vec![observer(None).await], "?force=true", None).await;
     }
 
-    /// An order is followed at the observer, also by the article's route.
+    /// An order is followed at the observer, also by `/saga/start`.
     #[tokio::test]
     async fn a_followed_order_reports_the_status_of_the_observer() {
         let check = async |observers: Vec<Client>, path: &str, wanted: &str| {

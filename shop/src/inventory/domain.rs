@@ -68,7 +68,7 @@ pub enum Short {
         quantity: i64,
     },
     /// Another saga or chain reserved pieces for this order.
-    #[error("order {0} has a reservation already")]
+    #[error("order {0} already has a reservation")]
     #[refusal(code = "already-reserved")]
     AlreadyReserved(String),
     /// The reservation does not exist or was released.

@@ -41,7 +41,7 @@ pub enum Rejected {
     #[refusal(code = "invalid-order")]
     InvalidOrder(String),
     /// An order of this id exists.
-    #[error("there is an order {0} already")]
+    #[error("order {0} already exists")]
     #[refusal(code = "order-exists")]
     OrderExists(String),
     /// The idempotency key belongs to another request.
@@ -67,7 +67,7 @@ pub enum Rejected {
         by: String,
     },
     /// The order was confirmed or cancelled before.
-    #[error("the order is {status} already")]
+    #[error("the order is already {status}")]
     #[refusal(code = "already-settled")]
     AlreadySettled {
         /// The final status.

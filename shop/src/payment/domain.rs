@@ -49,7 +49,7 @@ pub enum Declined {
     #[refusal(code = "invalid-amount")]
     InvalidAmount(i64),
     /// Another saga or chain charged this order.
-    #[error("order {0} is charged already")]
+    #[error("order {0} was already charged")]
     #[refusal(code = "already-charged")]
     AlreadyCharged(String),
     /// The charge does not exist or was refunded.

@@ -39,7 +39,7 @@ pub async fn run(folder: &Folder, args: &ReplayArgs, begun: Instant) -> Result<E
     print(&report, args, bad_lines)
 }
 
-/// The start of chains, and the view of their outcomes.
+/// Starts chains, and reads their outcomes.
 struct OrderService {
     placing: OrderStarter,
     chains: Chains,

@@ -1,4 +1,4 @@
-//! The passage of orders: the same flags, bar and result for each way to run them.
+//! The run of a folder's orders: flags, progress bar and result, the same for each way to run them.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;

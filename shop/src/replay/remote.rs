@@ -231,7 +231,7 @@ fn moves_on(why: &anyhow::Error, next: &Client) -> String {
     format!("{}; trying {next}", why.lines().next().unwrap_or_default().trim_end_matches('.'))
 }
 
-/// The body of a start. The general API is used, so that the orchestrators may be the product's.
+/// The body of a start, of the general API: the orchestrators may run the product without the shop.
 #[derive(Serialize)]
 struct StartBody<'a> {
     definition: &'a str,

@@ -34,7 +34,7 @@ pub enum Unshippable {
     #[refusal(code = "invalid-shipment")]
     InvalidShipment(String),
     /// Another saga or chain scheduled a shipment of this order.
-    #[error("order {0} has a shipment already")]
+    #[error("order {0} already has a shipment")]
     #[refusal(code = "already-scheduled")]
     AlreadyScheduled(String),
 }

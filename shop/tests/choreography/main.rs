@@ -76,7 +76,7 @@ async fn no_order_is_reported_from_an_uncommitted_transaction() {
     assert_eq!(street.place(order).await, Ok(StartOutcome::New), "the order was never placed");
 }
 
-/// A late service finds the pivot expired, and everything is undone.
+/// When the late service starts, the pivot has expired, and everything is undone.
 #[tokio::test]
 async fn an_order_that_is_overdue_before_its_pivot_is_undone_in_every_interleaving() {
     for turns_before in 0..8 {

@@ -113,8 +113,7 @@ impl Street {
     }
 
     /// Places orders concurrently in transactions that share one commit, which fails. Returns each
-    /// result. Works in memory only.
-    /// memory alone.
+    /// result. Requires a database in memory.
     pub async fn place_and_lose(
         &mut self,
         orders: Vec<Order>,

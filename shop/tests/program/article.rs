@@ -1,4 +1,4 @@
-//! The article's route and its messages.
+//! The route `/saga/start` and its messages.
 
 use crate::support::{
     Server, an_order, an_unpayable_order, data_with_failing_charges, data_with_stolen_locks,

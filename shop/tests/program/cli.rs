@@ -145,7 +145,7 @@ fn the_prompt_of_a_cancel_before_the_start_mentions_the_reserved_key() {
     check(&server.cli(&["cancel", "1"]), 2, "is completed: the cancel will be rejected");
 }
 
-/// C31: a printed command can be pasted into a shell.
+/// A printed command can be pasted into a shell.
 #[test]
 fn hints_quote_ids_with_shell_metacharacters() {
     let data = data_with_failing_charges();

@@ -20,7 +20,8 @@ struct FakeTime {
 }
 
 impl FakeTime {
-    /// Finds the library that the `faketime` program preloads. Reports a skipped test without it.
+    /// Finds the library that the `faketime` program preloads. If it is missing, reports a skipped
+    /// test.
     fn find() -> Option<FakeTime> {
         let output = Command::new("faketime").args(["+1 day", "env"]).output().ok();
         let output = output
@@ -52,7 +53,7 @@ impl FakeTime {
         let args = [style, &["--data", data.to_str().expect("the path is UTF-8")]].concat();
         let fake =
             [("LD_PRELOAD", self.library.as_str()), ("FAKETIME_NO_CACHE", "1"), (name, value)];
-        // a monotonic clock never jumps on a real machine
+        // only the wall clock: a monotonic clock never jumps on a real machine
         Server::with_env(
             &args,
             &[&fake[..], &[("FAKETIME_DONT_FAKE_MONOTONIC", "1"), ("DONT_FAKE_MONOTONIC", "1")]]

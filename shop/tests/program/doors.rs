@@ -1,4 +1,5 @@
-//! Checks that all routes share, in both styles: texts, methods, media types, foreign pages, keys.
+//! The checks that all routes have in common, in both styles: texts, methods, media types, foreign
+//! pages, keys.
 
 use serde_json::{Value, json};
 

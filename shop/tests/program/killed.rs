@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use crate::replay::{figures, replay, report};
 use crate::support::northwind;
 
-/// Restarts the replay until it is done. Each run is killed after 0.15 to 1 s, later runs after
-/// more, and then `damage` runs.
+/// Restarts the replay until it is done. Each run is killed after 0.15 to 1 s, and the upper bound
+/// grows by 50 ms per round. After each kill, `damage` is called.
 fn killed_until_done(
     folder: &Path,
     data: &Path,
@@ -73,8 +73,8 @@ fn a_repeatedly_killed_concurrent_replay_balances() {
     assert_balanced(&folder, data.path(), &report(&output));
 }
 
-/// SIGKILL loses no written data, but a crash of the machine may. The databases keep what they
-/// synced.
+/// SIGKILL loses no written data, but a crash of the machine may. The databases keep all synced
+/// data.
 #[test]
 fn a_replay_whose_log_is_damaged_at_each_kill_has_the_same_figures() {
     let Some(folder) = northwind() else { return };

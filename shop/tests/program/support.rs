@@ -235,7 +235,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 
-    /// Returns the only field of the article's responses.
+    /// Returns the only field of the responses of `/saga/start`.
     pub fn message(&self) -> String {
         self.json()["message"].as_str().expect("the response has a message").to_owned()
     }

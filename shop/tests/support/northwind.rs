@@ -8,7 +8,7 @@ use sagamore::database::testing::skipped;
 use sagamore_shop::Order;
 use sagamore_shop::import::{Record, lines};
 
-/// Returns the folder of the files. Reports a skipped test without it.
+/// Returns the folder of the files. If it is missing, reports a skipped test.
 pub fn folder() -> Option<PathBuf> {
     let set = std::env::var_os("SAGAMORE_NORTHWIND").map(PathBuf::from);
     let beside = || {

@@ -14,7 +14,7 @@ use crate::points;
 use crate::rows::{get, read_rows};
 use crate::world::World;
 
-/// A time before every deadline, so that chains are judged as if they had time.
+/// A time before every deadline, so that no chain counts as late.
 const EARLY: Timestamp = Timestamp(0);
 
 /// The suffix of dead letter topics.
@@ -26,14 +26,14 @@ type InboxRow = (String, String, String);
 /// All chains of a run.
 pub(super) struct Chains {
     pub(super) plan: Arc<Plan>,
-    /// The committed events by id. A deadline's event is the first one published.
+    /// The committed events by id. An overdue event counts as committed when it is first published.
     pub(super) events: BTreeMap<String, Event>,
     /// The chains, from acknowledged events.
     pub(super) chains: BTreeMap<String, Chain>,
     /// The chains with an acknowledged order.
     pub(super) accepted: BTreeSet<String>,
     services: BTreeMap<usize, ServiceState>,
-    /// By chain and event: dead letters, minus removals from an inbox without effect.
+    /// The dead letters by chain and event, minus the events that left an inbox without an effect.
     pub(super) letters: BTreeMap<(String, String), i64>,
 }
 

@@ -211,8 +211,8 @@ impl Checker {
     }
 }
 
-/// Checks protocol rule 37: without a barrier, only a resolved action is undone, and a command that
-/// may have taken effect is repeated by an operator only. `saga` is its state before the change.
+/// Checks that without a barrier only a resolved action is undone, and that only an operator
+/// repeats a command that may have taken effect. `saga` is its state before the change.
 fn check_resolved(world: &World, saga: &Saga, change: &Change, entry: &Entry) {
     let Some((step, direction)) = change.command() else { return };
     let Some(index) = saga.definition.index_of(step) else { return };

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::world::{LATE_MS_MAX, World};
 
-/// The minimum lead of another member's success over the failures of an evicted member.
+/// The minimum time by which another member's success follows the failures of an evicted member.
 const NEWER_BY_MS: i64 = 3_000;
 /// The time after a jump of the clock in which older transactions may still run.
 const ERA_MS: i64 = 3 * LATE_MS_MAX;
 /// Consecutive renewals after which an orchestrator must have read the others' rows.
 const RENEWALS_MAX: u32 = 4;
-/// Turns in which it must have acted on them. The first one may have started earlier.
+/// Turns within which it must have acted on them. The first turn may have started earlier.
 const TURNS_MAX: u32 = 2;
 
 /// The row of another orchestrator.
@@ -26,11 +26,12 @@ pub(super) struct Member {
 #[derive(Default)]
 struct FailingPublisher {
     renewals: u32,
-    /// The second renewal since then. From here on, its row cannot claim that it publishes.
+    /// The server's time at the second renewal since the failures began. From then on, the
+    /// orchestrator's row cannot claim that it publishes.
     since: i64,
-    /// Consecutive renewals with partitions that belong to others by the rows.
+    /// Consecutive renewals at which it owned partitions, although the rows show it as evicted.
     too_many: u32,
-    /// Turns that have ended since the first of these. The turn loop acts on a renewal, and may
+    /// Turns that have ended since the first of these renewals. A turn acts on a renewal, and may
     /// stall.
     turns: u32,
 }

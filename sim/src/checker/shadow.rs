@@ -1,4 +1,4 @@
-//! A saga, as the checker sees it.
+//! A saga as the checker knows it.
 
 use sagamore_core::saga::{Cause, StepStatus};
 use sagamore_core::{Saga, Timestamp};
@@ -6,7 +6,7 @@ use sagamore_core::{Saga, Timestamp};
 /// The prefix of the ids of a crowd's sagas.
 pub const CROWD: &str = "vigil:";
 
-/// A saga, as its committed journal has it.
+/// A saga according to its committed journal.
 pub struct Shadow {
     pub seq: i64,
     pub entries: Vec<String>,
@@ -14,11 +14,11 @@ pub struct Shadow {
     pub saga: Saga,
     /// Steps that an operator skipped or resolved. Retried steps are not included.
     pub by_hand: Vec<String>,
-    /// The partition of its replies.
+    /// The partition of the saga's replies.
     pub partition: i64,
-    /// The time of its end, in simulated time.
+    /// The time of the saga's end, in simulated time.
     pub ended_at: Option<i64>,
-    /// The time of its last change, in simulated time.
+    /// The time of the saga's last change, in simulated time.
     pub changed_at: i64,
 }
 
@@ -29,12 +29,12 @@ impl Shadow {
         ids.map(|(step, direction)| self.saga.command(step, direction).id()).collect()
     }
 
-    /// Whether it belongs to the crowd, which no participant answers.
+    /// Whether the saga belongs to the crowd, which no participant answers.
     pub fn belongs_to_crowd(&self) -> bool {
         self.saga.id.as_str().starts_with(CROWD)
     }
 
-    /// Whether it was cancelled before its start.
+    /// Whether the saga was cancelled before its start.
     pub fn is_cancelled_before_start(&self) -> bool {
         self.saga.cause == Some(Cause::Cancelled)
             && self.saga.steps.iter().all(|step| step.status == StepStatus::Waiting)

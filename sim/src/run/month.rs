@@ -11,7 +11,7 @@ const DAY_MS: i64 = 24 * 3_600 * 1_000;
 /// The working time of the processes on each day. A gap between two readings of a clock counts as
 /// at most a day.
 const WORKING_MS: i64 = 1_500;
-/// The quiet time before. No record may be in flight for longer than topics retain it.
+/// The quiet time before the month. No record may be in flight for longer than topics retain it.
 const QUIET_MS: i64 = LATE_MS_MAX + 8_000;
 /// The time limit for the removal of rows.
 const FORGETTING_MS: i64 = 150_000;

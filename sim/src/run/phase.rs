@@ -3,7 +3,7 @@
 /// The phase of a run's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Not everything is at rest.
+    /// Some sagas or events are not at rest yet.
     Ahead,
     /// Every record was delivered again.
     Encore { until: i64 },
@@ -11,7 +11,7 @@ pub enum End {
     GivingUp { until: i64 },
 }
 
-/// The phase of such a run.
+/// The phase of a run in which a month passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Month {
     /// The operator is away from the start, and others still have work.
@@ -22,6 +22,6 @@ pub enum Month {
     Passing { days: u32, until: i64, rows: i64 },
     /// The month has passed. The operator returns at this time.
     Forgetting { until: i64, rows: i64 },
-    /// There is no month, or it is over.
+    /// The run has no such month, or it is over.
     Over,
 }

@@ -16,8 +16,8 @@ const DOOMED: &str = "CREATE TABLE sim_nothing (id INTEGER PRIMARY KEY);
     CREATE TABLE sim_doom (id INTEGER REFERENCES sim_nothing (id) DEFERRABLE INITIALLY DEFERRED)";
 const DOOM: &str = "INSERT INTO sim_doom (id) VALUES (1)";
 
-/// A process that waits for the database. Dropping it may pass on the right to write, and so end a
-/// shared commit.
+/// A process that waits for the database. Dropping it may pass the right to write to another
+/// process, and thus end a shared commit.
 struct PendingCall<'a, T> {
     store: &'a Store,
     who: &'a Arc<str>,

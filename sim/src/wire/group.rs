@@ -1,6 +1,6 @@
-//! Groups whose members share the partitions, as on Kafka. Each has some until another one joins or
-//! it is silent for too long. A silent member continues with its records, but its offsets no longer
-//! count.
+//! Groups whose members share the partitions, as on Kafka. A member holds some partitions until
+//! another member joins, or until it is silent for too long. A silent member continues with its
+//! records, but its offsets no longer count.
 
 use sagamore_transport::{Consumer, Delivery, Error, Mark, Subscription, Transport};
 
@@ -18,7 +18,7 @@ pub(super) struct Seat {
 struct GroupMember {
     subscription: Subscription,
     number: u64,
-    /// The generation of the group in which it got its partitions.
+    /// The generation of the group in which the member got its partitions.
     generation: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The log, its disk, and what the transport withholds.
+//! The log, its disk, and the records that the transport withholds.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -26,8 +26,8 @@ pub struct Hub {
     /// Whether acknowledged records are lost only with the machine, and only before they are
     /// synced.
     pub(super) keeps: bool,
-    /// Whether the members of a group share the partitions. Otherwise a new
-    /// member takes all partitions.
+    /// Whether the members of a group share the partitions. Otherwise a new member takes all
+    /// partitions.
     pub(super) shares: bool,
     pub(super) disk: MemoryDisk,
     pub(super) inner: Arc<Mutex<Inner>>,
@@ -54,8 +54,8 @@ pub(super) struct Inner {
 }
 
 impl Hub {
-    /// Creates an empty log on an empty disk. In choreographed runs, which depend on it,
-    /// acknowledged records are lost only from the unsynced tail when the machine crashes.
+    /// Creates an empty log on an empty disk. In choreographed runs, acknowledged records are lost
+    /// only from the unsynced tail when the machine crashes, because choreographies depend on this.
     pub fn new(world: &Shared, style: Style, shares: bool) -> Hub {
         let disk = MemoryDisk::new();
         let inner = Inner {

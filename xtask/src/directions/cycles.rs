@@ -1,7 +1,7 @@
 //! Import cycles between the files of a crate.
 //!
-//! A file depends on the file that declares a name, however many re-exports lie between. The
-//! `pub use` of its own submodules is a module's front, not a dependency.
+//! A file depends on the file that declares a name, however many re-exports lie between. If a
+//! module re-exports its own submodules by `pub use`, that is its public face and no dependency.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -27,7 +27,7 @@ type ModulePath = Vec<String>;
 #[derive(Default)]
 struct Crate(BTreeMap<ModulePath, Imports>);
 
-/// Returns a line for each cycle that is no exception, and for each exception without a cycle.
+/// Returns a line for each cycle that is not an exception, and for each exception without a cycle.
 pub fn offences(sources: &[Source]) -> Vec<String> {
     offences_besides(sources, EXCEPTIONS)
 }
@@ -96,7 +96,8 @@ impl Crate {
         of_uses.chain(of_paths).filter(|target| target != module).collect()
     }
 
-    /// Returns the module that declares what `module` names by this path; `None` for another crate.
+    /// Returns the module that declares the item at this path of `module`; `None` for another
+    /// crate.
     fn target(&self, module: &[String], path: &[String], in_code: bool) -> Option<ModulePath> {
         if let Some((start, rest)) = self.start(module, path) {
             return Some(self.resolve(start, rest, 0));
@@ -246,7 +247,7 @@ mod tests {
         );
         check(&[("a", "mod b; use b::B;"), ("a/b", "use super::A;")], "a -> a::b -> a");
         check(&[("a", "mod b; fn f() { b::f() }"), ("a/b", "use super::A;")], "a -> a::b -> a");
-        // a front is no dependency
+        // a public face is not a dependency
         check(&[("a", "mod b; pub use b::B;"), ("a/b", "use super::A;")], "");
         // a name counts where it is declared
         check(

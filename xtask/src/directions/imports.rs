@@ -92,7 +92,7 @@ impl Reader {
         matches!(self.tokens.get(self.at), Some(Token::Word(found)) if found == word)
     }
 
-    /// Whether the token continues a path whose start is no module: `$crate::a`, `<T>::a`.
+    /// Whether the token continues a path that does not start with a module: `$crate::a`, `<T>::a`.
     fn continues(&self) -> bool {
         let before = self.at.checked_sub(1).map(|at| &self.tokens[at]);
         matches!(before, Some(Token::Colons | Token::Other('$')))
@@ -163,7 +163,7 @@ impl Reader {
                 self.path().pop().unwrap_or_default()
             }
             None => {
-                self.at += 1; // no path: the text is no Rust
+                self.at += 1; // no path: the text is not Rust
                 return;
             }
         };

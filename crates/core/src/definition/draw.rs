@@ -2,7 +2,7 @@
 
 use crate::definition::{Definition, Kind};
 
-/// Draws a Mermaid flowchart: a box per step (doubled for the pivot), a rounded one per undo,
+/// Draws a Mermaid flowchart: a box per step (doubled for the pivot), a rounded box per undo, and
 /// dashed lines for the way back. Node ids are numbers, because some names are not legal ids.
 pub fn mermaid(definition: &Definition) -> String {
     let mut lines = vec!["flowchart LR".to_owned()];

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::body::Body;
 use crate::id::Name;
 
-/// Maximum misfits that a text names.
+/// Maximum misfits listed in a message.
 const NAMED_MAX: usize = 5;
 
 /// A part of a value that does not fit its schema or its definition.

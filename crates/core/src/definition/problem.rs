@@ -225,7 +225,7 @@ pub enum Problem {
          name another message"
     )]
     QueryIsCommand { participant: Name, message: Name },
-    /// A refusal by a status that is no error.
+    /// A refusal by a status that is not an error.
     #[error(
         "participant '{participant}' refuses by the HTTP status {status}: use a status from 400 to \
          599"
@@ -252,7 +252,7 @@ pub enum Problem {
         list(known)
     )]
     SchemaOfNoMessage { message: Name, known: Vec<Name> },
-    /// A schema of the output of a message that is no action.
+    /// A schema of the output of a message that is not an action.
     #[error(
         "schemas.outputs has '{message}', which is the action of no step: use one of {}, or remove \
          the schema",
@@ -285,8 +285,8 @@ impl std::fmt::Display for Error {
 }
 
 impl Problem {
-    /// Returns whether stored definitions of older programs may have this problem. They continue to
-    /// run.
+    /// Returns whether a definition stored by an older program may have this problem. Such a
+    /// definition continues to run.
     pub fn is_of_a_later_rule(&self) -> bool {
         matches!(
             self,
@@ -297,7 +297,7 @@ impl Problem {
         )
     }
 
-    /// Returns whether the order of the steps is meaningless with this problem.
+    /// Returns whether this problem makes the order of the steps meaningless.
     pub(crate) fn hides_the_order(&self) -> bool {
         matches!(
             self,

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::id::Name;
 use crate::plan::{Part, Plan, Undo, Who};
 
-/// One reaction as its service declares it. The SDK fills it in. A start waits for no event.
+/// A reaction as declared by its service, built by the SDK. A reaction that starts chains has no
+/// awaited events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Declared {

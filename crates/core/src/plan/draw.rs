@@ -3,8 +3,9 @@
 use crate::id::Name;
 use crate::plan::{Part, Plan, Role};
 
-/// Draws a Mermaid flowchart: a box per reaction (doubled for the pivot), a rounded one per undo
-/// and end, dashed lines for failures. Node ids are numbers, because some names are not legal ids.
+/// Draws a Mermaid flowchart: a box per reaction (doubled for the pivot), a rounded box per undo
+/// and per end, and dashed lines for failures. Node ids are numbers, because some names are not
+/// legal ids.
 pub fn mermaid(plan: &Plan) -> String {
     let parts: Vec<Part> = plan.parts().collect();
     let mut lines = vec!["flowchart LR".to_owned()];
@@ -42,7 +43,7 @@ pub fn mermaid(plan: &Plan) -> String {
 }
 
 /// Describes each reaction in a paragraph: the events that it waits for and emits, and the parts
-/// that consume those.
+/// that consume the emitted ones.
 pub fn text(plan: &Plan) -> String {
     let mut lines = vec![format!("{}, version {}", plan.name, plan.version)];
     let parts: Vec<Part> = plan.parts().collect();

@@ -74,8 +74,8 @@ pub(super) fn runs(wiring: &Wiring, problems: &mut Vec<Problem>) -> Explored {
     explored
 }
 
-/// Returns the flaws of an end: some part was done and not undone after a failure, or waits in
-/// vain.
+/// Returns the flaws of an end: a part that was done and not undone after a failure, or that waits
+/// for an event in vain.
 ///
 /// Triggered undos need no check: they remain possible steps until they are taken.
 fn flaws(end: &Progress, wiring: &Wiring) -> Vec<Flaw> {

@@ -48,9 +48,9 @@ pub struct Chain {
 pub enum Taken {
     /// The event is new.
     New,
-    /// An event with this id is known. It is only counted.
+    /// An event with this id was observed before. The repeat is only counted.
     Repeat,
-    /// Enough events of its kind are stored. It is only counted.
+    /// The chain stores no more events of its kind. It is only counted.
     Dropped,
 }
 
@@ -159,7 +159,7 @@ impl Chain {
         self.repeats
     }
 
-    /// Returns the number of events that were not stored, because enough of their kind were.
+    /// Returns the number of events that were dropped because the limit of their kind was reached.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -210,8 +210,8 @@ impl Chain {
         !self.seen.is_empty() && self.waits_for().is_empty() && self.orphans().next().is_none()
     }
 
-    /// Returns the limit of unexpected events. An unknown version expects none, so its limit is
-    /// that of a whole plan.
+    /// Returns the limit of unexpected events. In an unknown version every event is unexpected, so
+    /// its limit is that of a whole plan.
     fn unexpected_max(&self) -> usize {
         if self.plan.is_ok() { UNEXPECTED_MAX } else { EVENTS_MAX }
     }

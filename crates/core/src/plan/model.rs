@@ -2,8 +2,8 @@
 //! states.
 //!
 //! A service accepts events in any order and parks the early ones invisibly. A reaction is
-//! therefore one step at any moment after its last event. A repeated event finds the barrier's row
-//! and changes nothing.
+//! therefore modelled as one step at any moment after its last awaited event. A repeated event
+//! finds the barrier's row and changes nothing.
 //!
 //! `never_after` is not modelled. It only removes runs in which a part acts and must be undone, and
 //! each of those has a counterpart without a further failure.
@@ -26,7 +26,7 @@ pub(super) struct Progress {
 /// One local transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A part acts, and emits an event or none.
+    /// A part acts, and emits at most one event.
     Does { part: usize, event: Option<usize> },
     /// A part is refused.
     Fails { part: usize, event: usize },

@@ -80,7 +80,7 @@ pub enum Problem {
     TooLarge { reactions: usize, events: usize },
     /// Two reactions of the same name.
     #[error(
-        "{first} and {second} have the same name, but a name keys the effects of one: rename one \
+        "{first} and {second} have the same name: rename one \
          of them"
     )]
     SameName { first: Who, second: Who },
@@ -291,7 +291,7 @@ impl Problem {
         }
     }
 
-    /// Returns whether exploring the plan's runs is meaningless with this problem.
+    /// Returns whether this problem makes the exploration of the plan's runs meaningless.
     pub(super) fn hides_the_runs(&self) -> bool {
         !matches!(
             self,

@@ -167,8 +167,7 @@ pub(super) fn overdue(plan: &Plan, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Checks that no event is its own ancestor: its part would wait indefinitely or run without an
-/// end.
+/// Checks that no event is its own ancestor. Its part would wait indefinitely or run endlessly.
 pub(super) fn cycle(plan: &Plan, problems: &mut Vec<Problem>) {
     let causes: Vec<(&Name, &[Name])> = plan
         .parts()

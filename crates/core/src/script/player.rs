@@ -14,8 +14,8 @@ use crate::message::{Command, Outcome, Reply, ReplyOutcome, ReplyTo};
 use crate::saga::{IgnoreReason, Input, Rescue, Saga, Status, Verb};
 use crate::time::Timestamp;
 
-/// Maximum timers of one line. A pause of a day with the shortest pauses of a definition would
-/// otherwise run for minutes.
+/// Maximum timers of one line. A line that lets a day pass would otherwise run for minutes if the
+/// definition's pauses are very short.
 const TIMERS_MAX: usize = 10_000;
 
 /// A saga in the middle of a script whose messages are known by name only.
@@ -33,7 +33,7 @@ pub struct Player {
 pub struct Mismatch {
     /// The expectation, such as `hotel.book, and nothing else, to be sent`.
     pub expected: String,
-    /// The status of the saga.
+    /// The saga's status.
     pub status: Status,
     /// The outstanding commands, a line each.
     pub outstanding: Vec<String>,

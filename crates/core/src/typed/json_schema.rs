@@ -50,8 +50,8 @@ pub struct FieldSchema {
     pub keywords: Vec<(&'static str, Value)>,
 }
 
-/// Returns the schema of a message with these fields. Unknown fields are permitted, because a
-/// message may gain some.
+/// Returns the schema of a message with these fields. Unknown fields are permitted, because later
+/// versions of the message may add fields.
 #[doc(hidden)]
 pub fn of_fields(fields: Vec<FieldSchema>) -> Value {
     let mut required = Vec::new();

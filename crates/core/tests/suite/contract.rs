@@ -111,7 +111,7 @@ fn a_refusal_has_a_status_of_an_error_and_a_code_of_its_own() {
     );
 }
 
-/// Protocol rule 37: no stored output exists at the participant.
+/// Without a barrier, the participant stores no output for the undo to read.
 #[test]
 fn an_undo_without_a_barrier_takes_its_fields_by_reference() {
     SHOP.check(

@@ -1,5 +1,5 @@
-//! Lasting faults are shown with verbs, oversized commands are set aside, and rejected ones back
-//! off.
+//! Lasting faults offer verbs to operators, oversized commands are set aside, and rejected commands
+//! back off.
 
 use crate::support::{Play, fault, name, ticket, trip, wide_trip};
 use sagamore_core::decide::{Bound, decide_within};
@@ -55,7 +55,7 @@ fn faults_are_shown_with_verbs_after_three_of_them_and_half_a_minute() {
     assert_eq!((allowed(&play), play.saga.open_fault(1)), (vec![], None), "answered after all");
 }
 
-/// A participant may be gone permanently, so verbs must appear.
+/// A participant may be gone permanently, so verbs must be offered in this case as well.
 #[test]
 fn a_missed_reply_is_a_fault_too() {
     let mut play = Play::with_done(trip(), &["flight", "hotel", "pay"]);

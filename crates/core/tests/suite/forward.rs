@@ -246,8 +246,8 @@ fn a_refusal_after_the_pivot_makes_the_saga_stuck_once_it_is_at_rest() {
     assert_eq!(play.cancel(), Err(IgnoreReason::TooLate));
 }
 
-/// A resend would return the same stored reply. It is accepted, and only steps that need the
-/// missing field cannot run.
+/// The output is accepted, because a resend would return the same stored reply. Only steps that
+/// need the missing field cannot run.
 #[test]
 fn an_output_without_a_promised_field_is_accepted_and_reported() {
     let mut play = Play::of(trip());

@@ -40,8 +40,7 @@ fn endless_faults_and_undos_write_few_entries() {
     assert_eq!(play.undone("flight"), ["flight undone", "compensated"]);
 }
 
-/// The command is in the journal, under the id that all resends have. A takeover resends it at
-/// once.
+/// The journal has the command, and every resend has the same id. A takeover resends it at once.
 #[test]
 fn after_a_crash_attempts_continue_from_the_last_one_in_the_journal() {
     let mut play = Play::of(trip());
@@ -94,7 +93,7 @@ fn every_limited_attempt_is_written() {
     assert_eq!(play.tick(), ["flight silent", "turnedBack", "undo flight"]);
 }
 
-/// Changes of a sibling are written at once, without the repeats of the same moment.
+/// A sibling's changes are written at once, but repeats at the same moment are omitted.
 #[test]
 fn repeats_are_omitted_from_entries_with_other_changes() {
     let mut play = Play::with_done(wide_trip(), &["plan", "hotel", "car"]);

@@ -25,7 +25,7 @@ fn held_undo() -> Play {
     play
 }
 
-/// Returns the actions for an action that was set aside before the pivot.
+/// Returns the operator actions that are allowed for a step set aside before the pivot.
 fn before_the_pivot(step: &str) -> Vec<Allowed> {
     let compensate = Allowed::Rescue { step: name(step), verb: Verb::Compensate };
     [vec![Allowed::Cancel], verbs(step), vec![compensate]].concat()

@@ -63,7 +63,7 @@ fn a_stored_journal_folds_to_the_same_states() {
     }
 }
 
-/// Describes what an orchestrator and an operator see of a saga that was read from its journal.
+/// Describes a saga that was read from its journal, as an orchestrator and an operator see it.
 fn described(saga: &Saga) -> String {
     let ms = |at: Option<Timestamp>| at.map_or("never".to_owned(), |at| at.0.to_string());
     let mut text = format!(

@@ -47,7 +47,7 @@ struct Charge {
 #[message(to = "mail")]
 struct Greet;
 
-/// A module that knows `sagamore` under another name.
+/// A module that imports `sagamore` under another name.
 mod renamed {
     use sagamore_core as saga;
 

@@ -1,4 +1,4 @@
-//! Participants without a barrier (protocol rule 37), and replies that are no results.
+//! Participants without a barrier, and replies without a final result.
 #![allow(missing_docs, reason = "a test has no readers of its docs")]
 
 use std::time::Duration;

@@ -115,7 +115,7 @@ fn a_wrong_output_while_the_saga_compensates_is_undone() {
     assert_eq!(play.action("hotel", ticket("hotel")).unwrap(), ["hotel done"]);
 }
 
-/// Without a barrier no stored reply exists: the outcome is a person's.
+/// Without a barrier no reply is stored, so an operator must decide the outcome.
 #[test]
 fn without_a_barrier_a_person_decides_before_the_undo() {
     let mut draft = trip();

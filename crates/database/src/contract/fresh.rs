@@ -8,7 +8,7 @@ pub type Fresh<'a> = &'a dyn Fn() -> Database;
 /// The result of a check. A failed assertion panics, and an unexpected error is returned.
 pub type Checked = Result<(), Error>;
 
-/// Runs statements in a transaction of their own.
+/// Runs statements in their own transaction, and commits it.
 pub(super) async fn committed(db: &Database, statements: &str) -> Checked {
     let open = db.begin().await?;
     open.tx().batch(statements).await?;

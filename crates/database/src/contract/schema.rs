@@ -30,7 +30,7 @@ pub async fn migrations_run_once_and_in_order(fresh: Fresh<'_>) -> Checked {
     Ok(())
 }
 
-/// Several programs start at the same time.
+/// Several programs start at the same time, and only one of them runs each migration.
 pub async fn migrations_run_once_when_many_start(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     for outcome in join_all((0..10).map(|_| db.migrate("shop", &[FIRST, SECOND], 1))).await {
@@ -72,7 +72,7 @@ pub async fn an_older_program_is_rejected_only_by_a_schema_that_requires_a_newer
     db.migrate("other", &[], 1).await
 }
 
-/// A dialect may need another text than the portable one.
+/// A dialect may need a different text than the portable one.
 pub async fn a_dialect_gets_its_own_text(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     let split = Migration::new("0001-split", "CREATE TABLE portable (a TEXT)")

@@ -80,7 +80,7 @@ pub async fn a_dropped_transaction_is_rolled_back_despite_a_live_handle(
     drop(open);
     assert!(matches!(kept.execute(INSERT, (2_i64,)).await, Err(Error::Over)));
     assert!(matches!(kept.query(COUNT, ()).await, Err(Error::Over)));
-    insert(&db, 1).await?; // neither the row nor the writer is blocked
+    insert(&db, 1).await?; // neither the row nor the writer is blocked by the live handle
     assert_eq!(ids(&db).await?, [1]);
     Ok(())
 }
@@ -210,9 +210,8 @@ pub async fn a_failed_statement_leaves_earlier_savepoints_intact(fresh: Fresh<'_
     Ok(())
 }
 
-/// A transaction may read uncommitted rows of another one whose commit then fails. Its own end then
-/// fails as well, be it a commit or a rollback. A transaction that cannot read such rows ends
-/// normally.
+/// A transaction may read uncommitted rows of another one whose commit then fails. Its own commit
+/// or rollback then fails as well. A transaction that cannot read such rows ends normally.
 pub async fn a_transaction_that_read_a_failed_commit_fails(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;
@@ -294,8 +293,8 @@ pub async fn a_rollback_does_not_affect_other_transactions(fresh: Fresh<'_>) -> 
     Ok(())
 }
 
-/// Futures are dropped at any await. Answered transactions are committed, and later ones get their
-/// turn.
+/// Futures are dropped at any await. Transactions whose commit was answered are committed, and
+/// later ones get their turn.
 pub async fn futures_dropped_at_any_await_block_no_other(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;

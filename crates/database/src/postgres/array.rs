@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use crate::value::Value;
 
-/// Returns an array of these values, for a parameter of an array type. PostgreSQL parses it from
-/// text. NaN is not rejected here.
+/// Returns an array of these values, for a parameter of an array type. PostgreSQL parses the array
+/// from text. This function does not reject NaN.
 pub fn array<T: Into<Value>>(values: impl IntoIterator<Item = T>) -> Value {
     let mut text = String::from("{");
     for value in values {

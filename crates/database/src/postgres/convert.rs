@@ -10,11 +10,11 @@ use tokio_postgres::types::{Format, FromSql, IsNull, Kind, ToSql, Type, to_sql_c
 use crate::error::Error;
 use crate::value::{ColumnNames, Row, Value};
 
-/// A value that fits its parameter.
+/// A value that was checked against its parameter's type.
 #[derive(Debug)]
 pub(super) struct Bound(Value);
 
-/// A column's value.
+/// The value of one column.
 struct Cell(Value);
 
 type Unfit = Box<dyn StdError + Sync + Send>;
@@ -155,7 +155,7 @@ impl<'a> FromSql<'a> for Cell {
             Type::INT8 => Value::Int(i64::from_sql(kind, raw)?),
             Type::INT4 => Value::Int(i32::from_sql(kind, raw)?.into()),
             Type::INT2 => Value::Int(i16::from_sql(kind, raw)?.into()),
-            Type::NUMERIC => numeric(raw).ok_or("not a number of the portable subset")?,
+            Type::NUMERIC => numeric(raw).ok_or("not a whole number in the range of BIGINT")?,
             Type::FLOAT8 => Value::Double(f64::from_sql(kind, raw)?),
             Type::FLOAT4 => Value::Double(f32::from_sql(kind, raw)?.into()),
             Type::BOOL => Value::Bool(bool::from_sql(kind, raw)?),
@@ -178,8 +178,8 @@ impl<'a> FromSql<'a> for Cell {
 /// Converts a NUMERIC, which is the type of a sum of BIGINTs; `None` unless it is a whole number in
 /// the range of BIGINT.
 ///
-/// Its words are the count of digits, the first one's exponent, the sign, the count of decimals,
-/// then digits to base 10,000.
+/// The format has 16-bit words: the number of digits, the exponent of the first digit, the sign,
+/// the number of decimals, and the digits to base 10,000.
 fn numeric(raw: &[u8]) -> Option<Value> {
     let (words, []) = raw.as_chunks::<2>() else { return None };
     let mut words = words.iter().map(|word| i16::from_be_bytes(*word));
@@ -235,7 +235,7 @@ mod tests {
         let why = fits(Value::Int(7), Type::TEXT).unwrap_err();
         assert_eq!(
             why.to_string(),
-            "the statement is wrong: $3 has type text, but an Int was given: write CAST($3 AS \
+            "invalid statement: $3 has type text, but an Int was given: write CAST($3 AS \
              BIGINT)"
         );
         assert!(matches!(fits(Value::Text("7".into()), Type::INT8), Err(Error::Statement(_))));

@@ -54,7 +54,7 @@ fn sorted(code: &SqlState, routine: Option<&str>, text: String) -> Error {
         "0A000" if routine == Some("RevalidateCachedQuery") => Error::Conflict(text),
         // a transaction that was idle or open for too long: the connection is lost
         "25P03" | "25P04" => Error::Unavailable(text),
-        // an earlier statement failed and its answer is unread: its error is the cause
+        // an earlier statement failed and its answer was not read yet: that error is the cause
         "25P02" => Error::Aborted(Box::new(Error::Conflict(text))),
         // read-only: the server was demoted or its disk is full, which is temporary
         "25006" => Error::Unavailable(text),

@@ -25,7 +25,7 @@ pub struct Options {
     pub free_within: Duration,
     /// Maximum wait for a new connection.
     pub connected_within: Duration,
-    /// Maximum silence of the server before the connection is closed. Longer than the server-side
+    /// Maximum time without an answer before the connection is closed. Longer than the server-side
     /// limits.
     pub answer_within: Duration,
     /// Maximum duration of a statement.
@@ -34,7 +34,8 @@ pub struct Options {
     pub lock_timeout: Duration,
     /// Maximum time of an open transaction without a statement.
     pub idle_in_transaction_timeout: Duration,
-    /// Maximum time of sent data without a TCP acknowledgement before the connection is dead.
+    /// Maximum time that sent data may stay without a TCP acknowledgement before the connection is
+    /// closed.
     pub tcp_user_timeout: Duration,
 }
 

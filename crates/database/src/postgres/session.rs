@@ -24,10 +24,10 @@ pub(super) struct Session {
     /// `None` once dropped.
     client: Option<Object>,
     answer_within: Duration,
-    /// The number of requests without a read answer, in flight or dropped.
+    /// The number of requests whose answers were not read: in flight, or dropped.
     unanswered: AtomicUsize,
-    /// Whether the server has an open transaction whose end was not sent. **Invariant:** such a
-    /// connection never returns to the pool.
+    /// Whether the server has an open transaction for which no commit or rollback was sent.
+    /// **Invariant:** such a connection never returns to the pool.
     open: AtomicBool,
     /// Whether this session opened a read-only transaction.
     reading: AtomicBool,
@@ -62,7 +62,7 @@ impl Session {
         }
     }
 
-    /// Returns whether a transaction is open and its end was not sent.
+    /// Returns whether a transaction is open and neither its commit nor its rollback was sent.
     pub(super) fn is_open(&self) -> bool {
         self.open.load(Ordering::Relaxed)
     }
@@ -75,8 +75,8 @@ impl Session {
         }
     }
 
-    /// Sends a statement that fails only after a failed one. It waits for the answer if a request
-    /// was dropped, whose failure is still unread.
+    /// Sends a statement that can only fail because an earlier one failed. It waits for the answer
+    /// if a dropped request may have failed unread.
     pub(super) async fn settle(&self, sql: &str) -> Result<(), Error> {
         if self.unanswered.load(Ordering::Relaxed) == 0 {
             self.send(sql);
@@ -212,8 +212,7 @@ impl Session {
         }
     }
 
-    /// Counts a request as unanswered until its answer is read. If the future is dropped, it stays
-    /// counted.
+    /// Counts a request as unanswered until its answer is read. A dropped request stays counted.
     async fn counted<T>(&self, request: impl Future<Output = T>) -> T {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
         let outcome = request.await;
@@ -221,7 +220,7 @@ impl Session {
         outcome
     }
 
-    /// Converts an error, and marks this connection as broken if it is.
+    /// Converts an error, and marks this connection as broken if the error breaks it.
     fn failed(&self, why: &tokio_postgres::Error) -> Error {
         let error = match map::error(why) {
             // a write in a read-only transaction is the caller's error, not the server's

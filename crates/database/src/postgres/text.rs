@@ -9,7 +9,8 @@ pub(super) enum Effect {
     Reads,
     /// Rows that were written; 0 for a change of the schema.
     Writes,
-    /// Rows of the last part, read or written, of a statement that writes in some of its parts.
+    /// A statement that writes in some of its parts. The count is that of the last part's rows,
+    /// read or written.
     Both,
 }
 
@@ -32,7 +33,7 @@ const CONTROL: &[&str] = &[
     "LISTEN",
     "UNLISTEN",
 ];
-/// Settings that are allowed because they end with the transaction.
+/// Words that may follow SET, because such a setting ends with the transaction.
 const SETTABLE: &[&str] = &["LOCAL", "CONSTRAINTS"];
 const READS: &[&str] = &["SELECT", "VALUES", "TABLE", "SHOW", "EXPLAIN"];
 const WRITES: &[&str] = &["INSERT", "UPDATE", "DELETE", "MERGE"];

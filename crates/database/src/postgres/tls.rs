@@ -25,7 +25,7 @@ pub(super) fn manager(mut config: Config, tls: Option<&Tls>) -> Result<Manager, 
     }
 }
 
-/// Adds an explanation to the text of a library error that needs one, by its causes.
+/// Adds an explanation to a library error whose text needs one, according to its causes.
 #[cfg(feature = "tls")]
 pub(super) fn explained(why: String, error: &tokio_postgres::Error) -> String {
     if client::causes(error).contains(&&client::UNKNOWN_ISSUER) {

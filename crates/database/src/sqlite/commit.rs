@@ -9,7 +9,7 @@ use crate::error::Error;
 
 /// The sender to the thread. Dropping it waits for a running commit.
 pub(super) struct Committer {
-    /// A channel with at most one writer, because only one exists.
+    /// Carries at most one writer, because only one exists.
     commits: Option<Sender<Box<Writer>>>,
     thread: OnceLock<JoinHandle<()>>,
 }
@@ -56,8 +56,8 @@ impl Drop for Committer {
     }
 }
 
-/// Passes the writer on before answering, so that a caller that drops the database after its
-/// answers finds it closed.
+/// Passes the writer on before it answers. A caller that drops the database after its answer thus
+/// finds the database closed.
 fn run(commits: &Receiver<Box<Writer>>, release: impl Fn(&GroupOutcome, Box<Writer>)) {
     while let Ok(mut writer) = commits.recv() {
         let outcome = writer.finish();

@@ -10,13 +10,12 @@ use rusqlite::{Connection, OpenFlags};
 use super::map;
 use crate::error::Error;
 
-/// Capacity of the statement cache, above the number of statements in the program.
+/// Capacity of the statement cache, larger than the number of statements in the program.
 const STATEMENTS_CACHED: usize = 256;
 /// Maximum time that a statement waits, inline, for another process that holds the file, such as an
 /// SQLite shell.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
-/// Attempts to lock the file, because a process that has just closed the database may still be
-/// releasing it.
+/// Attempts to lock the file. A process that has just closed the database may still hold the lock.
 const LOCK_ATTEMPTS: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
@@ -52,8 +51,8 @@ pub(super) fn memory() -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// Creates the directories above `path`. New ones survive a power loss, as their later content
-/// does.
+/// Creates the directories above `path`. New directories survive a power loss, like the files that
+/// are later created in them.
 pub(super) fn create_directory(path: &Path) -> Result<(), Error> {
     let failed = |why: std::io::Error| {
         Error::Unavailable(format!("create the directory of {}: {why}", path.display()))

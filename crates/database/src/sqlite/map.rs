@@ -33,8 +33,9 @@ pub(super) fn error(error: rusqlite::Error) -> Error {
     }
 }
 
-/// Converts the error of a COMMIT that `members` share. If one of them violates a deferred
-/// constraint, the others must retry. After a disk failure the outcome is unknown until a restart.
+/// Converts the error of a COMMIT that `members` transactions share. If one of them violates a
+/// deferred constraint, the others must retry. After a disk failure the outcome is unknown until a
+/// restart.
 pub(super) fn commit_error(failure: rusqlite::Error, members: usize) -> Error {
     match error(failure) {
         Error::Constraint(why) if members > 1 => Error::Conflict(why),

@@ -10,7 +10,7 @@ use super::{connection, statement};
 use crate::error::Error;
 use crate::value::{Row, Value};
 
-/// Maximum number of idle connections that are retained.
+/// Maximum number of idle connections that stay open.
 const KEPT_MAX: usize = 4;
 
 /// The reading connections. Reads run inline, so there are never more connections than threads.

@@ -123,7 +123,7 @@ impl Transaction for SqliteTransaction {
     }
 
     fn abandon(&self) {
-        drop(self.end()); // no effect after the end
+        drop(self.end()); // no effect if the transaction has ended
     }
 }
 

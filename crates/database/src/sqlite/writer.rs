@@ -14,7 +14,7 @@ pub(super) type Answer = oneshot::Sender<Result<(), Error>>;
 /// A member of a group.
 struct Member {
     answer: Answer,
-    /// Whether it has work in the outer transaction. Otherwise it has only read, or was rolled
+    /// Whether the member has work in the outer transaction. Otherwise it only read, or was rolled
     /// back.
     commits: bool,
 }
@@ -32,7 +32,7 @@ pub(super) struct Writer {
     /// The number of savepoints of the current transaction.
     savepoints: usize,
     /// The transactions that ended inside the outer one. **Invariant:** none of them is answered
-    /// before the outer commit, because each may have read the others' writes.
+    /// before the outer commit, because each may have read another's writes.
     group: Vec<Member>,
 }
 
@@ -45,7 +45,7 @@ enum Stage {
     First,
     /// A later transaction of a group, which is a savepoint of the outer one.
     Joined,
-    /// Only the outer transaction, with the group's committed work.
+    /// Only the outer transaction is open, with the group's committed work.
     Between,
     /// SQLite rolled the outer transaction back by itself, as it does when the disk is full.
     Lost,
@@ -155,7 +155,7 @@ impl Writer {
             Stage::Joined if undone.is_ok() => Stage::Between,
             Stage::Joined => {
                 self.drop_group();
-                let _ = self.control("ROLLBACK"); // the next transaction retries it
+                let _ = self.control("ROLLBACK"); // the next transaction repeats the rollback
                 Stage::Idle
             }
             Stage::Idle | Stage::First | Stage::Between | Stage::Lost => Stage::Idle,
@@ -172,7 +172,7 @@ impl Writer {
             Ok(_) => Ok(()),
             Err(failure) => {
                 if !self.connection.is_autocommit() {
-                    let _ = self.control("ROLLBACK"); // the next transaction retries it
+                    let _ = self.control("ROLLBACK"); // the next transaction repeats the rollback
                 }
                 Err(map::commit_error(failure, commits(&group)))
             }
@@ -249,7 +249,7 @@ impl GroupOutcome {
     pub(super) fn answer(self) {
         for Member { answer, commits } in self.group {
             let outcome = match &self.outcome {
-                // this member caused no violation, but its reads are invalid
+                // this member violated nothing, but its reads are invalid
                 Err(Error::Constraint(why)) if !commits => Err(Error::Conflict(why.clone())),
                 outcome => outcome.clone(),
             };

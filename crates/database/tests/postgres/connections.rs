@@ -54,8 +54,8 @@ async fn a_dropped_transaction_leaves_its_only_connection_clean() {
     assert_eq!(ids(&db).await, [100]);
 }
 
-/// A dropped statement is cancelled: neither the lock that it waits for nor those of its
-/// transaction are held until a timeout.
+/// A dropped statement is cancelled at once. Neither the lock that it waits for nor the locks of
+/// its transaction are held until a timeout.
 #[tokio::test]
 async fn dropping_a_waiting_statement_releases_its_locks_at_once() {
     let Some(server) = Server::there() else { return };
@@ -103,7 +103,8 @@ async fn a_commit_after_a_dropped_failed_statement_fails() {
     assert_eq!(ids(&db).await, [1, 2], "a dropped statement that succeeded is committed");
 }
 
-/// The caller did not observe the failure. The savepoint still exists, so a rollback to it works.
+/// The caller did not observe the failure. The savepoint still exists, so a rollback to it
+/// succeeds.
 #[tokio::test]
 async fn a_savepoint_with_a_dropped_failed_statement_is_not_released() {
     let Some(server) = Server::there() else { return };

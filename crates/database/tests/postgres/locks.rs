@@ -27,8 +27,8 @@ pub async fn until_waiting(db: &Database, application: &str, count: i64) {
     while db.query(waiting, (application,)).await.unwrap()[0].get::<i64>(0).unwrap() < count {}
 }
 
-/// The second of two claims of a key waits for the first one's end, and then reads its committed
-/// row in a new statement. This includes new rows and a rollback of the first claim.
+/// The second of two claims of one key waits for the first to end, and then reads its committed row
+/// in a new statement. This also holds for new rows, and after a rollback of the first claim.
 #[tokio::test]
 async fn two_claims_of_one_key_are_serialized() {
     let Some(server) = Server::there() else { return };
@@ -111,8 +111,8 @@ async fn one_of_two_deadlocked_transactions_gets_a_conflict() {
     assert!(matches!(outcomes, [Ok(()), Err(Error::Conflict(_))]), "{outcomes:?}");
 }
 
-/// A process that pauses inside a transaction blocks its successor no longer than the limit. On
-/// waking up, its transaction is gone.
+/// A process that pauses inside a transaction blocks its successor for at most the limit. When the
+/// process resumes, its transaction has ended.
 #[tokio::test]
 async fn a_paused_transaction_is_ended_for_its_successor() {
     let Some(server) = Server::there() else { return };

@@ -42,8 +42,9 @@ async fn plans_use_indexes_from_the_first_row_on() {
     assert!(plan.contains("Index Scan using thing_pkey"), "{plan}");
 }
 
-/// A turn reads and reserves numbers concurrently while the server is read-only. The consequence
-/// arrives first and must not look like a wrong statement.
+/// Two requests run concurrently, as in a turn that reads and reserves numbers on a read-only
+/// server. The second one's error arrives before its cause, and must not look like a wrong
+/// statement.
 #[tokio::test]
 async fn a_statement_after_an_unread_failure_is_transient() {
     let Some(server) = Server::there() else { return };

@@ -179,7 +179,7 @@ impl PlanRegistry {
                 Ok(()) => fails = false,
                 Err(error) if !fails => {
                     fails = true;
-                    tracing::warn!(%error, "cannot poll the plans: the known ones stay");
+                    tracing::warn!(%error, "cannot poll the plans: the known ones remain in use");
                 }
                 Err(_) => {}
             }

@@ -19,8 +19,8 @@ pub(super) const SEEN_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) const UNSEEN_MAX: Duration = Duration::from_secs(3600);
 
 impl Store {
-    /// Records these partitions as read up to their marks. Returns whether other observers read
-    /// further partitions.
+    /// Records these partitions as read up to their marks. Returns whether observers read more
+    /// partitions than these.
     pub async fn record_reading(&self, reaches: &[Reach], now: Timestamp) -> Result<bool, Error> {
         let open = self.database.begin().await?;
         open.tx().execute_rows(&PLACE, positions(reaches, Timestamp(0), now)?).await?;

@@ -16,14 +16,14 @@ pub struct Observed {
     /// The event's body.
     pub body: Body,
     pub(super) version: u32,
-    /// The trace of the event. `None` also where a fold did not read it.
+    /// The trace of the event. `None` also if a fold read the row without it.
     pub(super) trace: Option<TraceContext>,
 }
 
 /// A chain's row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChainHeader {
-    /// Ascending in the order in which chains were first seen.
+    /// The row's number, ascending in the order in which chains were first seen.
     pub seq: i64,
     /// The chain's id.
     pub id: SagaId,
@@ -51,7 +51,7 @@ pub(super) struct ChainRow {
     pub id: SagaId,
     pub version: u32,
     pub hash: Option<String>,
-    /// The number of events when a person resolved the chain. Any more events reopen it.
+    /// The number of events when a person resolved the chain. A later event reopens it.
     pub resolved_events: Option<u32>,
     /// The status by the last fold.
     pub status: ChainStatus,
@@ -95,7 +95,7 @@ impl ChainHeader {
     pub(super) fn read(row: &Row) -> Result<ChainHeader, Error> {
         let (id, status): (String, String) = (row.get("id")?, row.get("status")?);
         let failed_at: Option<String> = row.get("failed_at")?;
-        let newer = || format!("its status '{status}' is of a newer program");
+        let newer = || format!("its status '{status}' was written by a newer program");
         Ok(ChainHeader {
             seq: row.get("seq")?,
             version: version(row.get("version")?),
@@ -168,8 +168,8 @@ pub(super) fn bad(what: &str, why: impl ToString) -> Error {
     Error::BadData { what: what.to_owned(), why: why.to_string() }
 }
 
-/// Returns the version of a new chain with these events: that of its first event if it is among
-/// them, else of any.
+/// Returns the version of a new chain with these events: that of its first event if present, else
+/// that of any event.
 pub(super) fn version_of(observed: &[Observed]) -> u32 {
     let begun = observed.iter().find(|observed| observed.seen.causation.is_none());
     begun.or(observed.first()).map_or(0, |observed| observed.version)

@@ -6,7 +6,7 @@ use sagamore_database::{Statement, given_row};
 pub(super) const EVENTS_MAX: usize = 200;
 
 given_row! {
-    /// A chain of which an event was seen.
+    /// The row of a newly observed chain.
     pub(super) struct NewChain<'a> {
         id: &'a str,
         version: u32,
@@ -99,7 +99,7 @@ given_row! {
     }
 }
 
-/// Inserts chains of which an event was seen, unless they exist.
+/// Inserts the rows of newly observed chains. Existing rows stay unchanged.
 pub(super) static BEGIN: Statement<NewChain<'_>> =
     Statement::insert("chain", "ON CONFLICT (id) DO NOTHING");
 
@@ -147,8 +147,8 @@ pub(super) static BEGINNING_BYTES: Statement<ChainSeq> = Statement::new(
      WHERE e.chain = given.seq AND e.causation IS NULL",
 );
 
-/// Stores the result of a fold. `ended_at` keeps the first end, unless the chain was reopened or
-/// resolved in between.
+/// Stores the result of a fold. `ended_at` keeps the time of the first end, unless the chain was
+/// reopened or resolved in between.
 pub(super) static FOLDED: Statement<Fold> = Statement::new(
     "UPDATE chain SET status = given.status, why = given.why, begun_at = given.begun_at,
         changed_at = coalesce(given.changed_at, chain.changed_at),

@@ -91,7 +91,7 @@ impl ChainStatus {
         ChainStatus::read(text).unwrap_or(ChainStatus::UnknownVersion)
     }
 
-    /// Whether no further event is expected without a person.
+    /// Returns whether no further event is expected, unless a person acts.
     pub fn is_at_rest(self) -> bool {
         match self {
             ChainStatus::Running | ChainStatus::Compensating => false,

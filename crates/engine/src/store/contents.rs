@@ -30,8 +30,8 @@ impl DefinitionReader {
         DefinitionReader { database }
     }
 
-    /// Returns the stored contents of a version: more than one after it was replaced in place.
-    /// Empty for an unknown version, and for a retired one whose contents were removed.
+    /// Returns the stored contents of a version. There are several if it was replaced in place, and
+    /// none for an unknown version or for a retired one whose contents were removed.
     ///
     /// # Errors
     /// The database failed, or has no tables yet.

@@ -1,5 +1,5 @@
-//! Faults of sagas whose own rows cannot be written, for example because they are locked. They have
-//! rows of their own.
+//! Faults of sagas whose own rows cannot be written, for example because they are locked. The
+//! faults are in a table of their own.
 
 use std::collections::HashSet;
 
@@ -35,7 +35,7 @@ static REMOVE: Statement<SagaKey<'_>> =
     Statement::new("DELETE FROM blocked USING given WHERE blocked.saga = given.saga");
 
 impl Store {
-    /// Returns those of these sagas whose rows another session has locked. Waits for no lock.
+    /// Returns the given sagas whose rows another session has locked, without waiting for a lock.
     pub async fn locked(&self, ids: &[&SagaId]) -> Result<Vec<SagaId>, Error> {
         if ids.is_empty() || self.database.dialect() == Dialect::Sqlite {
             return Ok(Vec::new()); // one process writes, one transaction at a time

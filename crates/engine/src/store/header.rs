@@ -12,7 +12,7 @@ use crate::unreadable::Unreadable;
 /// A saga's row, as listed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Header {
-    /// Ascending in the order in which sagas were stored.
+    /// The row's number, ascending in the order in which sagas were stored.
     pub seq: i64,
     /// The saga's id.
     pub id: SagaId,
@@ -38,7 +38,7 @@ pub struct Header {
     pub unreadable: Option<String>,
     /// The earliest time from which a step's fault is shown to operators. `None` after the end.
     pub fault_shown_from: Option<Timestamp>,
-    /// The reason why nothing that arrives for the saga can be stored.
+    /// The reason why the saga's inputs cannot be stored.
     pub unstored: Option<StorageFault>,
 }
 /// The columns of [`Header`], of the table `saga`.
@@ -46,7 +46,7 @@ pub(super) const HEADER: &str = "seq, id, version, hash, reply_partition, status
      changed_at, ended_at, failed_at, unreadable, fault_shown_from, \
      (SELECT b.fault FROM blocked b WHERE b.saga = saga.id) AS fault";
 
-/// The longest reason in a mark, in characters.
+/// Maximum characters of the reason in a mark.
 const WHY_MAX: usize = 500;
 
 impl Header {

@@ -142,7 +142,7 @@ pub(crate) async fn named(
         match id.parse() {
             Ok(id) => names.push((id, Timestamp(started_at))),
             Err(why) => {
-                tracing::warn!(saga = id, %why, "cannot read a saga's id: earlier horizon");
+                tracing::warn!(saga = id, %why, "cannot read a saga's id: the horizon is earlier");
                 // rows ascend by start: the first one is the oldest
                 known_until = known_until.or(Some(Timestamp(started_at)));
             }

@@ -25,7 +25,7 @@ given_row! {
 }
 
 given_row! {
-    /// A saga by the number of its row, with its place among others.
+    /// A saga by the number of its row, with its position in the batch.
     struct SagaPlace {
         place: i64,
         saga_seq: i64,
@@ -48,7 +48,7 @@ impl SagaKey<'_> {
 static ROWS: Statement<SagaKey<'_>> =
     Statement::built(|| format!("SELECT {HEADER} FROM given, saga WHERE saga.id = given.saga"));
 
-/// Selects the bytes of journals, which both databases know without reading the entries.
+/// Selects the sizes of journals in bytes, which both databases return without reading the entries.
 static BYTES: Statement<SagaKey<'_>> = Statement::new(
     "SELECT saga.id, (
         SELECT coalesce(sum(octet_length(j.entry)), 0) FROM journal j WHERE j.seq = saga.seq
@@ -56,7 +56,7 @@ static BYTES: Statement<SagaKey<'_>> = Statement::new(
      FROM given, saga WHERE saga.id = given.saga",
 );
 
-/// Like [`BYTES`], in the order of the places.
+/// Like [`BYTES`], in the order of the positions.
 static BYTES_IN_ORDER: Statement<SagaPlace> = Statement::new(
     "SELECT (
         SELECT coalesce(sum(octet_length(j.entry)), 0) FROM journal j WHERE j.seq = given.saga_seq
@@ -83,8 +83,8 @@ pub(crate) type LoadResult = Result<LoadedSaga, Box<Unreadable>>;
 pub(crate) type LoadResults = BTreeMap<SagaId, LoadResult>;
 
 impl Store {
-    /// Reads sagas by id, in two round trips. Missing ones are left out, and unreadable ones come
-    /// with the reason.
+    /// Reads sagas by id, in two round trips. Missing sagas are left out, and unreadable ones are
+    /// returned with the reason.
     pub async fn load(
         &self,
         tx: &Tx,
@@ -120,7 +120,8 @@ impl Store {
         rows.iter().map(|row| Ok((row.get("id")?, bytes(row.get("bytes")?)))).collect()
     }
 
-    /// Truncates to rows whose journals fit into `bytes_max`, at least one.
+    /// Truncates the rows to the first ones whose journals fit into `bytes_max`, but to at least
+    /// one.
     pub async fn within(
         &self,
         tx: &Tx,
@@ -217,7 +218,7 @@ impl Store {
         }
     }
 
-    /// Returns the definition with this hash, from memory or as committed.
+    /// Returns the definition with this hash, from memory or from the committed rows.
     pub async fn read_definition(
         &self,
         registry: &Registry,

@@ -14,8 +14,8 @@ use crate::error::Error;
 
 /// Retention of the row of an orchestrator that stopped renewing.
 const RETENTION: Duration = Duration::from_secs(3600);
-/// By how much another member's success must be newer than a member's failures to evict it. Longer
-/// than a producer takes to notice that its brokers are back.
+/// The time by which another member's success must follow a member's failures before that member is
+/// evicted. Longer than a producer needs to notice that its brokers are available again.
 const NEWER_BY: Duration = Duration::from_secs(3);
 
 given_row! {
@@ -60,7 +60,7 @@ pub(crate) enum PublishHealth {
     Idle,
 }
 
-/// An orchestrator's statement with its renewal.
+/// The report of an orchestrator with each renewal.
 #[derive(Clone, Copy)]
 pub(crate) struct RenewalRequest<'a> {
     pub owner: &'a str,
@@ -79,7 +79,7 @@ pub(crate) struct Survey {
     pub standing: Standing,
 }
 
-/// An orchestrator's state among those that share the partitions.
+/// The state of an orchestrator as a member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Standing {
     /// No publish was acknowledged before the last renewal: the orchestrator claims nothing.
@@ -87,7 +87,7 @@ pub enum Standing {
     Joining,
     /// The orchestrator holds its share.
     Member,
-    /// Its publishes fail: the orchestrator claims nothing, and retains what it has.
+    /// Its publishes fail: the orchestrator claims nothing, and keeps its partitions.
     CannotPublish,
     /// Its publishes fail, and another member's are acknowledged: the others claim its partitions.
     Evicted,
@@ -104,7 +104,7 @@ struct Member {
     able_since: Option<i64>,
     /// The renewal at which its publishes were first seen to fail.
     failing_since: i64,
-    /// A moment before its last acknowledged publish: the previous renewal.
+    /// The time of the renewal before its last acknowledged publish.
     published_at: i64,
 }
 
@@ -204,13 +204,13 @@ impl Member {
         }
     }
 
-    /// Whether its lease has not ended by `time`.
+    /// Returns whether the member's lease is still valid at `time`.
     fn is_alive(&self, time: Timestamp, lease: Duration) -> bool {
         is_possible(self.seen_until, time, lease)
     }
 }
 
-/// Reads every orchestrator's row, those whose leases have ended included.
+/// Reads the rows of all orchestrators, including those whose leases have ended.
 async fn members(tx: &Tx) -> Result<Vec<Member>, Error> {
     let sql = "SELECT owner, seen_until, able_since, failing_since, published_at FROM orchestrator
         ORDER BY owner";
@@ -260,9 +260,8 @@ fn renewed_at(member: &Member, lease: Duration) -> i64 {
     Timestamp(member.seen_until).minus(lease).0
 }
 
-/// Whether the member's publishes fail while another member's are acknowledged, [`NEWER_BY`] after
-/// both the failures and that success began. When the brokers come back, each member has that long
-/// to reconnect.
+/// Returns whether the member is evicted: its publishes fail, and another member's succeeded for
+/// [`NEWER_BY`] since. After an outage of the brokers, each member thus has that long to reconnect.
 fn is_evicted(member: &Member, members: &[Member]) -> bool {
     let shows = |other: &Member| {
         let able_since = other.able_since.filter(|since| *since > 0 && other.failing_since == 0);

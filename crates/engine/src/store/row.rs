@@ -77,7 +77,7 @@ given_row! {
 }
 
 impl<'a> NewSaga<'a> {
-    /// `seq` is the row's number, unless the database assigns it.
+    /// Builds the row of a new saga. `seq` is its number, or `None` if the database assigns it.
     pub fn of(saga: &'a Saga, seq: Option<i64>) -> NewSaga<'a> {
         NewSaga {
             seq,

@@ -28,7 +28,7 @@ given_row! {
 }
 
 given_row! {
-    /// An idempotency key that is stored, with whether the transaction inserts its saga.
+    /// An idempotency key to store, and whether the transaction inserts its saga.
     struct StoredKey<'a> {
         key: &'a str,
         request_hash: &'a str,
@@ -91,8 +91,8 @@ impl Store {
         }
     }
 
-    /// Reads the request hashes of those of these idempotency keys that belong to a saga. A key
-    /// without a saga is free.
+    /// Reads the request hashes of these idempotency keys. A key without a saga is free, and left
+    /// out.
     pub async fn idempotent(
         &self,
         tx: &Tx,
@@ -102,8 +102,8 @@ impl Store {
         rows.iter().map(|row| Ok((row.get("key")?, row.get("request_hash")?))).collect()
     }
 
-    /// Stores idempotency keys in the transaction of their sagas; each with whether that
-    /// transaction inserts the saga. Returns false if another transaction stored one of the keys
+    /// Stores idempotency keys in the transaction of their sagas. The flag of a key is true if that
+    /// transaction inserts its saga. Returns false if another transaction stored one of the keys
     /// first.
     pub async fn write_idempotent(
         &self,

@@ -36,7 +36,7 @@ impl Orchestrator {
         }
     }
 
-    /// Writes the marks. A failure does not fail the turn: the next one tries again.
+    /// Writes the marks. A failure does not fail the turn: the next turn retries.
     pub(crate) async fn mark_aside(&mut self, epochs: &Epochs) {
         if self.pending_marks.0.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! The inputs of a turn, and what it owes after its commit.
+//! The inputs of a turn, and the messages and answers that it owes after its commit.
 
 use std::collections::BTreeMap;
 

@@ -43,7 +43,7 @@ impl Orchestrator {
                 arrivals.push(Arrival::Due);
             } else if let Some(arrivals) = batch.arrivals.remove(&id) {
                 if let Some(block) = self.blocked.sagas.get_mut(&id) {
-                    block.retry_at.get_or_insert(now); // it arrived in a turn without free tries
+                    block.retry_at.get_or_insert(now); // the turn had no tries left
                 }
                 let left = self.hold_replies(&id, arrivals);
                 if !left.is_empty() {
@@ -70,8 +70,8 @@ impl Orchestrator {
         left
     }
 
-    /// Takes out of a batch the sagas whose last attempt failed, each for its own transaction.
-    /// Those still locked are set aside again without waiting.
+    /// Removes from a batch the sagas whose last attempt failed, so that each gets its own
+    /// transaction. Sagas that are still locked are set aside again without waiting.
     pub(crate) async fn suspects(
         &mut self,
         arrivals: &mut Arrivals,
@@ -168,7 +168,7 @@ impl Orchestrator {
         self.blocked.sagas.entry(loaded.saga.id.clone()).or_insert(block);
     }
 
-    /// Stores the faults for readers. A failure does not fail the turn: the next one tries again.
+    /// Stores the faults for readers. A failure does not fail the turn: the next turn retries.
     pub(crate) async fn write_faults(&mut self) {
         if self.blocked.unwritten.is_empty() {
             return;
@@ -231,7 +231,8 @@ impl BatchBisection {
         }
     }
 
-    /// Whether all could be stored, but not together, so that later turns must be smaller.
+    /// Returns whether all sagas could be stored, but not together, so that later turns must be
+    /// smaller.
     pub fn was_too_much(&self) -> bool {
         self.failures > 0 && self.failed_alone.is_empty()
     }

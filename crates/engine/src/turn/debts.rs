@@ -12,7 +12,8 @@ use crate::orchestrator::Orchestrator;
 use crate::store::{Epochs, LoadedSaga};
 
 impl Orchestrator {
-    /// Reads the doubtful sagas again, sends what is unsent, and rewinds the consumer.
+    /// Reads sagas again whose commit is in doubt, publishes unsent records, and rewinds the
+    /// consumer.
     pub(crate) async fn complete_debts(
         &mut self,
         epochs: &Epochs,
@@ -43,7 +44,7 @@ impl Orchestrator {
             let page = self.pace.inputs(self.options.batch_max);
             let (commands, dead_letters) =
                 (first(page, &mut self.debts.commands), first(page, &mut self.debts.dead_letters));
-            self.send(commands, dead_letters, now).await?; // a failure puts them back
+            self.send(commands, dead_letters, now).await?; // a failure returns them to the debts
         }
         self.acknowledge().await
     }
@@ -59,7 +60,7 @@ impl Orchestrator {
         let ids: Vec<&SagaId> = page.iter().collect();
         let sagas = self.store.load(&open.tx(), &self.registry, &ids).await?;
         open.rollback().await?;
-        // the timers in memory may be those of a state that is not stored
+        // the timers in memory may belong to a state that was not stored
         page.iter().for_each(|id| self.live.unschedule(id));
         let (mut commands, mut seen) = (Vec::new(), Vec::new());
         for (_, reading) in sagas {

@@ -263,8 +263,8 @@ impl Draft {
                 Err(VerbError::Ignored(why))
             }
             Err(why) => match (why, self.saga.as_ref().map(|saga| saga.status)) {
-                // a repeated cancel while the saga compensates is no error; one of a stuck or ended
-                // saga is
+                // a repeated cancel succeeds while the saga compensates, but not once it is stuck
+                // or has ended
                 (
                     IgnoreReason::AlreadyGoingBack,
                     Some(status @ (Status::Running | Status::Compensating)),

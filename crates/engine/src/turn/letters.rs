@@ -8,7 +8,7 @@ use sagamore_transport::{Delivery, Record, wire};
 pub(crate) enum RejectReason {
     /// The transport cannot read the record.
     Unreadable,
-    /// The record is no valid reply.
+    /// The record is not a valid reply.
     Undecodable(wire::Flaw),
     /// The sender is not the step's participant.
     Source,

@@ -99,9 +99,9 @@ impl Orchestrator {
         // its new owner sends them
         self.debts.commands.retain(|unsent| !gone.contains(&unsent.command.reply_to.partition));
         if self.debts.commands.is_empty() && self.debts.dead_letters.is_empty() {
-            self.pulse.forget_failed_turns(); // no later publish would reset them
+            self.pulse.forget_failed_turns(); // no later publish would reset the count
         }
-        self.remote.poll_soon(now); // their waiters remain
+        self.remote.poll_soon(now); // the waiters of these sagas remain
     }
 
     /// Subscribes to the owned partitions, from their committed offsets.

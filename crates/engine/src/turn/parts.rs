@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::orchestrator::Orchestrator;
 
 impl Orchestrator {
-    /// Splits a batch in the order of its sagas. Returns one part if everything fits. No part is
-    /// empty, unless the batch is.
+    /// Splits a batch in the order of its sagas. Returns one part if everything fits. Only an empty
+    /// batch has an empty part.
     pub(crate) async fn parts(&mut self, arrivals: Arrivals) -> Result<Vec<Arrivals>, Error> {
         let bytes_max = self.pace.bytes(self.options.batch_bytes_max);
         let unknown = arrivals.iter().filter(|(id, of_saga)| {

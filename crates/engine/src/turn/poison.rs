@@ -49,7 +49,7 @@ pub(super) fn narrow(
     }
 }
 
-/// Answers the sender that its input changed nothing, with the reason.
+/// Answers the sender that its input had no effect, with the reason.
 pub(super) fn refuse(arrival: Arrival, why: &str, settled: &mut Settlement) {
     match arrival {
         Arrival::Start(start) => {

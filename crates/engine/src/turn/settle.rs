@@ -40,7 +40,7 @@ struct LoadedBatch {
 }
 
 impl Orchestrator {
-    /// Commits the decisions on a batch. Only what the database stored is published and answered.
+    /// Commits the decisions on a batch. Only stored decisions are published and answered.
     ///
     /// # Errors
     /// The outcome is unknown: the next turn reads the batch's sagas again.
@@ -92,7 +92,7 @@ impl Orchestrator {
         }
         if bisection.was_too_much() {
             self.pace.failed(self.options.batch_max);
-            self.pace.failed(self.options.batch_max); // the turn's success reverts one of them
+            self.pace.failed(self.options.batch_max); // the turn's success reverts one of two
         }
         for (arrivals, why) in bisection.end()? {
             for (id, of_saga) in arrivals {
@@ -434,8 +434,8 @@ fn handed(arrivals: &Arrivals) -> Vec<&str> {
     verbs.collect()
 }
 
-/// Whether the draft writes nothing, although it ignores a reply or a verb or only resends. No
-/// write then proves ownership, so the caller checks it.
+/// Returns whether the draft writes nothing, but ignores a reply or a verb, or resends. Without a
+/// write, nothing proves ownership, so the caller checks it.
 ///
 /// A check without a lock suffices: an input ignored under our ownership stays ignored under any
 /// later owner.

@@ -137,7 +137,8 @@ impl Orchestrator {
         Err(error)
     }
 
-    /// Makes a dead letter, and a fault of the answered command if the headers name it.
+    /// Creates the dead letter of an undecodable reply, and a fault of the answered command if the
+    /// headers name it.
     fn take_undecodable(
         &mut self,
         batch: &mut Batch,

@@ -17,7 +17,7 @@ use crate::store::{Epochs, LoadResult};
 
 /// Maximum partitions read per turn.
 const READS_MAX: usize = 16;
-/// Estimated bytes of a command besides its body.
+/// Estimated size of a command in bytes, without its body.
 const COMMAND_BYTES: usize = 512;
 
 impl Orchestrator {
@@ -74,8 +74,8 @@ impl Orchestrator {
         Ok(taken)
     }
 
-    /// Reads on in one partition. The cursor passes only sagas whose commands the transport has
-    /// acknowledged.
+    /// Reads the next sagas of one partition. The cursor passes only sagas whose commands the
+    /// transport has acknowledged.
     async fn take_part(
         &mut self,
         epochs: &Epochs,
@@ -113,7 +113,7 @@ impl Orchestrator {
         read.into_iter().for_each(|known| self.live.put(known));
         self.arm(&acknowledged, now); // after the publish: a saga in memory is not read again
         if cut_at.is_some() {
-            // this success reverts one of them
+            // this success will revert one of the two
             self.takeover.halvings = (self.takeover.halvings + 2).min(31);
         }
         match cut_at {

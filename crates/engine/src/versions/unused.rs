@@ -9,18 +9,18 @@ use sagamore_core::Timestamp;
 use super::store::VersionStore;
 use crate::error::Error;
 
-/// The time after the retirement in which a start that was accepted before may still be stored.
+/// The time after a retirement in which a start that was accepted earlier may still be stored.
 pub(crate) const LATE_STARTS: Duration = Duration::from_secs(3600);
-/// Maximum bodies that a round considers.
+/// Maximum bodies that are examined per round.
 const CANDIDATES_MAX: u32 = 100;
-/// Maximum row numbers that one statement covers, and maximum statements of a round.
+/// Maximum row numbers of one statement, and below it the maximum statements of a round.
 const ROWS: i64 = 100_000;
 const STATEMENTS_MAX: usize = 20;
 
 /// The progress of the search for unused bodies.
 #[derive(Default)]
 pub(crate) struct UnusedBodies {
-    /// The row number before which nothing has this hash.
+    /// By hash, the row number before which no row refers to the body.
     unused_before: BTreeMap<String, i64>,
 }
 
@@ -45,7 +45,7 @@ impl UnusedBodies {
             }
             if from > last {
                 store.remove_body(&hash, before).await?;
-                tracing::info!(hash, "removed a retired version that nothing runs by");
+                tracing::info!(hash, "removed the contents of an unused version");
             }
             self.unused_before.insert(hash, from);
         }

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Unread records may have been whole chains, so that horizons must exclude all chains from before
-/// now.
+/// The unread records may have been whole chains. A horizon must therefore exclude every chain that
+/// may have started before now.
 #[tokio::test]
 async fn a_horizon_excludes_chains_from_before_a_gap() {
     let day = Duration::from_secs(24 * 3600);

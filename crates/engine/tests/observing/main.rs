@@ -60,7 +60,7 @@ impl Rig {
         let (observer, chains) = open(&database, &log).await;
         let mut rig = Rig { disk, log, database, observer, chains, now: Timestamp(1_000_000) };
         rig.turns().await;
-        rig.passes(Duration::from_secs(10)).await; // it judges no chain before it is settled
+        rig.passes(Duration::from_secs(10)).await; // an observer judges no chain in its first 10 s
         rig
     }
 
@@ -233,7 +233,7 @@ async fn an_overdue_event_is_published_until_it_is_seen_if_enabled() {
     // by a clock that is behind
     rig.publish(&[rung_4, Event { at: Timestamp(990_000), ..opened_4 }]).await;
     for _ in 0..3 {
-        rig.passes(DEADLINE).await; // once it has seen the event, it publishes no other
+        rig.passes(DEADLINE).await; // once it has seen the event, it does not publish it again
     }
     let mut overdue = overdue_events(&rig, "other").await;
     overdue.sort_by_key(Event::id);
@@ -562,7 +562,7 @@ async fn a_resolved_chain_is_over_until_its_next_event() {
     assert!(refused(&rig, "1").await.to_string().contains("visit:1 is completed"));
 }
 
-/// Even with plans made for empty tables.
+/// Holds even for plans made while the tables were empty.
 #[tokio::test]
 async fn no_statement_of_the_observer_scans_a_whole_table() {
     if !needs_server() {

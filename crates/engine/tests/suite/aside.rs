@@ -45,7 +45,7 @@ impl Rig {
         let (observer, chains) = opened.expect("open");
         let mut rig = Rig { log, database, observer, chains, now: Timestamp(1_000_000) };
         rig.passes(Duration::ZERO).await;
-        rig.passes(Duration::from_secs(10)).await; // it judges no chain before it is settled
+        rig.passes(Duration::from_secs(10)).await; // an observer judges no chain in its first 10 s
         rig
     }
 

@@ -11,7 +11,7 @@ use sagamore_core::{Body, Outcome};
 use sagamore_engine::{Options, StartError};
 
 const KIB: usize = 1024;
-/// The size of a saga, a record or a row besides its texts.
+/// The size of a saga, a record or a row without its texts.
 const BESIDE: usize = 4 * KIB;
 
 fn long(kib: usize) -> String {
@@ -36,7 +36,7 @@ async fn sagas_beyond_the_byte_limit_are_evicted_and_continue_with_their_next_in
     assert!(rig.handle.live_bytes() > budget / 2, "sagas that fit remain");
     assert_eq!(rig.handle.in_flight(), count, "all are known");
     assert_eq!(rig.commands().await.len(), count);
-    rig.passes(Duration::from_secs(31)); // every answer is overdue, in memory or not
+    rig.passes(Duration::from_secs(31)); // every saga's reply is overdue
     rig.turn().await;
     rig.passes(Duration::from_secs(31));
     rig.turn().await;
@@ -155,7 +155,7 @@ async fn a_failed_turn_is_retried_with_fewer_inputs_until_it_succeeds() {
     }
     knobs.statement_max.store(100 * KIB, Ordering::Relaxed);
     for _ in 0..60 {
-        rig.turn().await; // it shrinks by itself
+        rig.turn().await; // the batch shrinks until it fits
     }
     let print = rig.commands().await;
     let mut sagas: Vec<&str> = print

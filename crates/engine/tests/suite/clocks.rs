@@ -38,7 +38,7 @@ async fn back_off(rig: &mut Rig, key: &str) {
     assert!(rig.commands().await.is_empty(), "the step backs off");
 }
 
-/// Completes a saga from a pause, within the longest one.
+/// Completes a saga that backs off, within the longest pause.
 async fn complete(rig: &mut Rig, key: &str) {
     rig.turn().await;
     rig.passes(LONG_ENOUGH);

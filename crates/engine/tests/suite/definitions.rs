@@ -25,7 +25,7 @@ fn changed(version: u32) -> Definition {
     Definition::try_from(draft).expect("sound")
 }
 
-/// Opens another orchestrator that brings these definitions.
+/// Opens another orchestrator whose program contains these definitions.
 async fn bringing(rig: &Rig, definitions: Vec<Definition>) -> Result<Orchestrator, Error> {
     let (options, database) = (Options::default(), rig.database.clone());
     let log = Arc::new(rig.log.clone());

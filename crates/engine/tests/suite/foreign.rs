@@ -75,7 +75,7 @@ async fn an_unmatched_reply_is_a_dead_letter_and_changes_no_saga() {
     .await;
 }
 
-/// Rule 32: the step shows the fault with the reason.
+/// The saga's step has a fault with the reason.
 #[tokio::test]
 async fn a_reply_over_512_kib_is_a_dead_letter_and_a_fault_of_its_step() {
     for bytes in [600 * 1024, 1_000 * 1024] {

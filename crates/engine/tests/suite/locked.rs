@@ -68,8 +68,8 @@ async fn faulty_keys(rig: &Rig) -> Vec<String> {
     page.sagas.iter().map(|header| header.id.key().to_owned()).collect()
 }
 
-/// Returns the saga's last command. All must be of the second step, so that the first reply was not
-/// lost.
+/// Returns the saga's last command. Every command must be that of the second step, which shows that
+/// the first reply was not lost.
 async fn only_prints(rig: &mut Rig, key: &str) -> Command {
     let mut commands = rig.commands().await;
     commands.retain(|command| command.saga().key() == key);
@@ -122,7 +122,7 @@ async fn a_saga_with_a_locked_row_is_set_aside_alone_and_shown_with_verbs() {
     assert_eq!(rig.show("3").await.expect("stored").header.status, Status::Completed);
 }
 
-/// A turn tries sixteen of them again.
+/// One turn retries at most sixteen of them.
 #[tokio::test]
 async fn locked_sagas_beyond_a_turns_tries_do_not_block_others_and_all_continue() {
     if !needs_server() {

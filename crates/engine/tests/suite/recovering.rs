@@ -257,7 +257,7 @@ async fn expired_journals_are_removed_and_business_keys_stay_reserved() {
     rig.turn().await;
     rig.start(wish("2", "a")).await.expect("accepted");
     for _ in 0..93 {
-        rig.passes(Duration::from_secs(24 * 3600)); // a jump of the clock would expire nothing
+        rig.passes(Duration::from_secs(24 * 3600)); // a single jump would expire nothing
         rig.turn().await;
     }
     let rows = |table: &'static str| {

@@ -164,7 +164,7 @@ async fn a_long_takeover_gives_no_step_up() {
         successor.turn(rig.now, &mut rig.rng).await.expect("takes over");
         resent += names(&mut rig).await.len();
     }
-    rig.passes(3 * pause); // the last page was acknowledged this moment
+    rig.passes(3 * pause); // the last page was just acknowledged
     successor.turn(rig.now, &mut rig.rng).await.expect("continues");
     let given_up = names(&mut rig).await;
     assert!(given_up.iter().all(|name| name == "alpha.erase"));

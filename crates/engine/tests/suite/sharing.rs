@@ -30,7 +30,7 @@ struct Member {
     probe: Probe,
     renewal_due: Timestamp,
     rng: fastrand::Rng,
-    /// The time by which its clock is ahead.
+    /// The lead of its clock over the right time.
     ahead: Duration,
 }
 

@@ -251,7 +251,8 @@ fn two_members(world: &World, sagas: usize) -> (Member, Member) {
     (one, two)
 }
 
-/// Returns a member that owns all partitions, with so many unfinished sagas, and one that joins.
+/// Returns a member that owns all partitions with `sagas` unfinished sagas, and a member that
+/// joins.
 fn owner_and_joiner(world: &World, sagas: usize) -> (Member, Member) {
     world.seed(sagas);
     let mut one = world.member("one", Some(LEASE));
@@ -260,7 +261,7 @@ fn owner_and_joiner(world: &World, sagas: usize) -> (Member, Member) {
     (one, world.member("two", Some(LEASE)))
 }
 
-/// Less than a step's time limit, after which it is resent anyway.
+/// Shorter than a step's timeout, after which every command is resent anyway.
 const RESTART: Duration = Duration::from_secs(25);
 
 /// Restarts all members with unfinished sagas. Page by page, the takeover takes much longer than a

@@ -1,4 +1,5 @@
-//! Timers of sagas that are read again: each command in flight keeps its deadline or gets one.
+//! Timers of sagas that are read again: each command in flight keeps its deadline or gets a new
+//! one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

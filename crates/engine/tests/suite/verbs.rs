@@ -28,7 +28,7 @@ async fn pass(rig: &mut Rig) {
     let _ = rig.try_turn().await; // the next turn retries
 }
 
-/// Starts a saga and makes its compensation be refused.
+/// Starts a saga whose compensation is refused.
 async fn stuck(rig: &mut Rig, key: &str) {
     rig.start(wish(key, "a")).await.expect("accepted");
     for outcome in [written(1), no(), no()] {

@@ -4,7 +4,7 @@ use super::Gateway;
 use crate::error::Error;
 
 impl Gateway {
-    /// Commits offsets. A crash before it repeats calls.
+    /// Commits offsets. A crash before the commit repeats calls.
     pub(super) async fn acknowledge(&mut self) -> Result<(), Error> {
         let marks = self.ledger.marks();
         if marks.is_empty() {

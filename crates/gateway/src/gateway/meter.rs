@@ -15,7 +15,7 @@ impl Gateway {
             .increment(1);
     }
 
-    /// Reports the calls and the records in hand.
+    /// Reports the number of running calls and the consumer's lag.
     pub(super) fn report(&self) {
         let gauge = |name: &'static str, value: f64| {
             gauge!(name, "participant" => self.participant.to_string()).set(value);
@@ -46,7 +46,7 @@ impl Gateway {
         match (end.is_reached, &end.outcome) {
             (Some(false), ReplyOutcome::Final(Outcome::Fault(reason))) if !self.is_away => {
                 self.is_away = true;
-                tracing::warn!(%participant, reason, "participant is away, commands are resent");
+                tracing::warn!(%participant, reason, "participant is unreachable: commands are resent");
             }
             (Some(true), _) if self.is_away => {
                 self.is_away = false;

@@ -21,14 +21,14 @@ pub(super) struct Owed {
 }
 
 impl Gateway {
-    /// Owes a reply to a command.
+    /// Queues a reply to a command for publication.
     pub(super) fn owe(&mut self, cause: &Delivery, reply: Reply, reply_to: &ReplyTo) {
         let record = encode_reply(&reply, reply_to, &self.participant, self.now());
         let cause = cause.clone();
         self.owed.push(Owed { record, cause, is_letter: false });
     }
 
-    /// Owes a dead letter for a record that cannot be handled.
+    /// Queues a dead letter for a record that cannot be handled.
     pub(super) fn bury(&mut self, cause: Delivery, reason: &str) {
         let Delivery { record, partition, offset, .. } = &cause;
         tracing::warn!(topic = %record.topic, partition, offset, reason, "dead letter");
@@ -37,10 +37,10 @@ impl Gateway {
         self.owed.push(Owed { record, cause, is_letter: true });
     }
 
-    /// Publishes what is owed, and finishes its commands.
+    /// Publishes the queued records, and finishes the commands that they answer.
     ///
     /// # Errors
-    /// The transport failed. What it did not acknowledge is still owed.
+    /// The transport failed. Records that it did not acknowledge stay queued.
     pub(super) async fn publish(&mut self) -> Result<(), Error> {
         let owed = std::mem::take(&mut self.owed);
         if owed.is_empty() {

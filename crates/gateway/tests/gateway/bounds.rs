@@ -68,7 +68,7 @@ async fn calls_of_one_step_run_one_after_another_in_order() {
     let mut rig = Rig::new(&participant.url(), ParticipantContract::default()).await;
     let undo = || command("1", Direction::Compensation);
     rig.send(&[action("1"), action("1"), undo(), undo(), action("1"), action("2")]).await;
-    taken.notified().await; // the last command runs, so that the others may run if they could
+    taken.notified().await; // once the last command runs, the others could run as well
     gate.add_permits(5);
     let replies = rig.replies(6).await;
     let replies = replies.iter().map(|(reply, _)| &reply.key).filter(|key| key.saga.key() == "1");
@@ -100,7 +100,7 @@ async fn a_url_outside_of_egress_is_refused() {
     assert!(why.contains(&participant.address) && why.contains("to egress"), "{why}");
 }
 
-/// The first command's call never ends, so no offset of its partition is committed behind it.
+/// The first command's call never ends, so no later offset of its partition is committed.
 #[tokio::test]
 async fn a_crash_repeats_calls_and_loses_none() {
     let participant = HttpParticipant::of(|number, call| async move {

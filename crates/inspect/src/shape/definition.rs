@@ -11,7 +11,7 @@ pub(crate) static DEFINITION: Shape = Shape::Object(&[
     optional(
         "deadlineMs",
         U64,
-        "Milliseconds from the start. A saga that passes it before its pivot is sent compensates.",
+        "Milliseconds from the start. A saga whose pivot is not sent by then compensates.",
     ),
     optional(
         "key",
@@ -23,7 +23,7 @@ pub(crate) static DEFINITION: Shape = Shape::Object(&[
     optional(
         "participants",
         Shape::Map(Text::Name, &PARTICIPANT),
-        "The contract of each participant that has no barrier, or that refuses by HTTP status.",
+        "The contract of each participant without a barrier, or with refusals by HTTP status.",
     ),
     optional(
         "schemas",

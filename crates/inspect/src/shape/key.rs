@@ -74,4 +74,4 @@ pub(super) const U64: Shape = Shape::Whole(u64::MAX);
 
 /// The key of every file's version.
 pub(super) const VERSION: Key =
-    required("version", U32, "The version from 1 on. Every change needs a higher one.");
+    required("version", U32, "The version from 1 on. Every change needs a higher version.");

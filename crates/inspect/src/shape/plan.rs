@@ -49,7 +49,7 @@ static REACTION: Shape = Shape::Object(&[
     optional(
         "neverAfter",
         NAMES,
-        "The reaction never runs after one of these events and emits nothing then.",
+        "After one of these events, the reaction never runs and emits nothing.",
     ),
     defaulted(
         "pivot",

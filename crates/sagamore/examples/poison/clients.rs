@@ -1,5 +1,5 @@
-//! The clients beside the poison. Each runs one saga after another and measures the duration of
-//! each.
+//! The clients whose sagas run beside the poisoned one. Each runs one saga after another and
+//! measures the duration of each.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The next business key, shared by all clients.
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
-/// The figures of the sagas beside the poison.
+/// The figures of the sagas beside the poisoned one.
 pub struct Figures {
     pub others: usize,
     pub p50: Duration,

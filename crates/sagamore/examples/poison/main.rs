@@ -18,12 +18,12 @@ use sagamore_engine::{Filter, Start};
 use cast::{Errand, Site};
 use clients::{Clients, Figures};
 
-/// Concurrent sagas beside the poison.
+/// Concurrent sagas besides the poisoned one.
 const CLIENTS: usize = 64;
 const P99_MAX: Duration = Duration::from_secs(5);
 /// Time limit until a verb is offered, or the saga is listed as set aside.
 const OFFERED_WITHIN: Duration = Duration::from_secs(60);
-/// Minimum time of measurement of the others, from the poison on.
+/// Minimum time for which the other sagas are measured after the poison strikes.
 const MEASURED: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(250);
 
@@ -88,8 +88,8 @@ async fn measure(site: &mut Site) -> Result<()> {
     Ok(())
 }
 
-/// Poisons one saga beside the clients. Returns the figures of the others and the outcome of the
-/// poisoned saga.
+/// Poisons one saga while the clients run. Returns the figures of the other sagas, and the outcome
+/// of the poisoned one.
 async fn strike(site: &mut Site, poison: Poison) -> Result<(Figures, String)> {
     let clients = Clients::start(&site.handles, CLIENTS);
     tokio::time::sleep(Duration::from_secs(2)).await; // warm up

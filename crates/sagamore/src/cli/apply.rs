@@ -26,7 +26,7 @@ pub struct ApplyArgs {
     /// Check the files against the server, and store nothing
     #[arg(long)]
     dry_run: bool,
-    /// Make new sagas and chains run by the applied versions
+    /// Run new sagas and chains with the applied versions
     #[arg(long, conflicts_with = "dry_run")]
     activate: bool,
     #[command(flatten)]

@@ -31,7 +31,7 @@ const LISTED_MAX: u32 = 100;
 /// The arguments of `dev` after its name.
 #[derive(Debug, Args)]
 pub struct DevCommand {
-    /// Saga files, or folders of them; without any `./sagas`, if it exists. Changed files are
+    /// Saga files, or folders of them [default: `./sagas`, if it exists]. Changed files are
     /// loaded again
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -49,7 +49,7 @@ impl DevCommand {
 /// The server's address and data directory.
 #[derive(Debug, Args)]
 pub struct DevArgs {
-    /// Address to listen on; port 0 takes any free one
+    /// Address to listen on; port 0 selects a free one
     #[arg(
         long,
         default_value = "127.0.0.1:3000",

@@ -37,7 +37,7 @@ enum Drawing {
     Svg,
     /// AsyncAPI 3.0 document in JSON: topics, messages with headers, senders and receivers
     Asyncapi,
-    /// JSON Schemas of input, messages and outputs, or of a plan's events, a file each
+    /// JSON Schemas of input, messages and outputs, or of a plan's events, one file each
     Schemas,
 }
 

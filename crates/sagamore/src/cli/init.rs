@@ -50,11 +50,11 @@ pub fn run(program: &str, InitArgs { directory }: InitArgs) -> Result<Exit> {
     }
     outln!("  {program} test sagas");
     outln!("  {program} dev");
-    outln!("README.md has the commands after these.");
+    outln!("README.md lists the next commands.");
     Ok(Exit::Completed)
 }
 
-/// A broken link exists, too.
+/// Whether the path exists. A broken link exists as well.
 fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }

@@ -39,7 +39,7 @@ pub struct ListArgs {
         value_parser = clap::value_parser!(u32).range(1..=500)
     )]
     limit: u32,
-    /// Cursor of a further page, as the page before it prints
+    /// Cursor of the next page, as printed below a page
     #[arg(long)]
     cursor: Option<String>,
     #[command(flatten)]
@@ -86,8 +86,8 @@ pub async fn run(invocation: &Invocation, args: ListArgs) -> Result<Exit> {
     Ok(Exit::Completed)
 }
 
-/// Returns a hint if the program defines neither a saga nor a plan of this name. The server may be
-/// of another program, so this is no error.
+/// Returns a hint if the program defines neither a saga nor a plan of this name. The server may
+/// belong to another program, so this is not an error.
 fn unknown_definition(invocation: &Invocation, name: &str) -> Option<String> {
     let stories = invocation.program.stories();
     let names: Vec<String> = stories

@@ -25,7 +25,7 @@ const REQUESTS_MAX: Duration = Duration::from_secs(1);
 /// Distance of the suggested port from a port in use: the ports in between belong to other
 /// services.
 const PORT_DISTANCE: u16 = 10;
-/// Interval of the metrics' upkeep.
+/// Interval at which the recorder of the metrics is maintained.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// A process with a running HTTP server.
@@ -90,7 +90,7 @@ impl HttpProcess {
     }
 }
 
-/// An address to listen on, with its origin for errors.
+/// An address to listen on. Errors name the origin of the address.
 pub struct ListenAddress<'a> {
     address: &'a str,
     /// The origin: `--listen`, or a key of the configuration with its position.
@@ -150,8 +150,8 @@ pub async fn listen(place: &ListenAddress<'_>, allow_unauthenticated: bool) -> R
     }
 }
 
-/// Runs `open` while the address reports the reason of the wait. Returns the listener with the
-/// result.
+/// Runs `open` while requests to the address are answered with the reason for the wait. Returns the
+/// listener with the result of `open`.
 pub async fn while_opening<T>(
     listener: TcpListener,
     (role, waiting): (&str, &StartupWait),
@@ -167,7 +167,7 @@ pub async fn while_opening<T>(
     }));
     let outcome = open.await?;
     drop(opened);
-    // This ends open connections, so that the next request reaches the process itself.
+    // This ends open connections, so that the next request reaches the started process.
     let _ = tokio::time::timeout(REQUESTS_MAX, serving).await;
     Ok((TcpListener::from_std(listener).context("reattach the listener")?, outcome))
 }

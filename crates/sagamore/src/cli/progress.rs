@@ -11,7 +11,7 @@ use super::topics::REPLIES;
 use crate::config::Settings;
 use crate::story::Story;
 
-/// A partition with records and a reader advances within this time, unless it is blocked.
+/// Time within which a partition with records and a reader must advance. Otherwise it is blocked.
 const ADVANCE_TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 

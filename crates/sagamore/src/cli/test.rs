@@ -32,7 +32,7 @@ pub struct TestArgs {
 struct Report {
     passed: usize,
     failed: usize,
-    /// Files of which no case ran.
+    /// Files without any case that ran.
     unreadable: usize,
     files: Vec<FileReport>,
 }
@@ -54,7 +54,7 @@ struct CaseReport {
     failure: Option<FailureReport>,
 }
 
-/// The line that does not hold.
+/// The line of the case whose expectation failed.
 #[derive(Serialize)]
 struct FailureReport {
     line: u64,

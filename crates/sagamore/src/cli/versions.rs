@@ -62,9 +62,9 @@ pub enum VersionsCommand {
     Show(VersionArgs),
     /// Compare two versions, in words
     Diff(DiffArgs),
-    /// Make new sagas or chains run by a version, also an earlier one
+    /// Run new sagas or chains with a version, which may be an earlier one
     Activate(VersionArgs),
-    /// Stop starts by a version; its running sagas or chains continue
+    /// Stop starts with a version; its running sagas or chains continue
     Retire(RetireArgs),
 }
 
@@ -289,7 +289,7 @@ fn effect(collection: Collection, line: &DefinitionLine) -> String {
     let (id, name, running) = (line.id(), &line.name, line.running.unwrap_or(0));
     let instances = collection.instances();
     let mut effect =
-        format!("This stops starts by {id}. Its unfinished {instances} ({running}) continue.");
+        format!("This stops starts with {id}. Its unfinished {instances} ({running}) continue.");
     if line.active {
         effect.push_str(&format!(
             " No version of {name} is active afterwards: a start must name a version."

@@ -41,7 +41,7 @@ pub async fn run(invocation: &Invocation, args: ShowArgs) -> Result<Exit> {
         };
         responded = Some(Instant::now());
         let view: SagaView = client.shown(&answer)?;
-        // a chain becomes late without an event
+        // a chain becomes late without an event, so the status is compared as well
         let state = Some((view.revision, view.line.status));
         if state != seen {
             seen = state;

@@ -139,7 +139,7 @@ pub fn likely<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
     nearest.or_else(|| known.iter().find(|known| known.ends_with(&last))).map(String::as_str)
 }
 
-/// Collects every value that is no table, by its key.
+/// Collects every value that is not a table, by its key.
 pub(super) fn flatten(prefix: String, value: &Json, into: &mut BTreeMap<String, Json>) {
     match value {
         Json::Object(fields) => {

@@ -53,7 +53,7 @@ impl Settings {
         }
         if text.contains(ENCRYPTED) {
             bail!(
-                "{}: {} is encrypted, and its password cannot be entered. Decrypt it: `openssl \
+                "{}: {} is encrypted, which is not supported. Decrypt it: `openssl \
                  pkey -in FILE -out NEW`",
                 named("key"),
                 file.display()

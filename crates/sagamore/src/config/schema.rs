@@ -6,7 +6,7 @@ use super::tables::{ParticipantSettings, ServiceSettings, Tables};
 
 /// The default port of the first service. The next services have the following ports.
 const FIRST_PORT: u16 = 3001;
-/// The port of the observer, which is no default port of a service.
+/// The port of the observer, which is not the default port of any service.
 const OBSERVER_PORT: u16 = 3005;
 
 /// Names of tables and keys, which no service can have.
@@ -65,7 +65,7 @@ impl Schema {
         }
     }
 
-    /// Sets the names of the program's events, with which no namespace may clash.
+    /// Sets the names of the program's events. No namespace may clash with them.
     pub fn with_events(self, events: Vec<String>) -> Schema {
         Schema { events, ..self }
     }

@@ -49,7 +49,7 @@ pub struct Tables {
 pub struct KafkaSettings {
     /// Addresses `host:port`, separated by commas.
     pub brokers: String,
-    /// Replicas of new topics; without it the brokers' default.
+    /// Replicas of new topics. If unset, the brokers' default applies.
     pub replication: Option<u16>,
     /// TLS to the brokers.
     pub tls: Option<TlsSettings>,
@@ -61,7 +61,7 @@ pub struct KafkaSettings {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsSettings {
-    /// Certificate authority of the server; without it those that this machine trusts.
+    /// Certificate authority of the server. If unset, the authorities that this machine trusts.
     pub ca: Option<PathBuf>,
     /// The client's certificate, for servers that require one.
     pub certificate: Option<PathBuf>,

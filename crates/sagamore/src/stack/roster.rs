@@ -1,5 +1,5 @@
-//! The list of services that a data directory has had. The database of each must exist, and a new
-//! service may join.
+//! The list of all services that have used a data directory. The database of each must exist, and a
+//! new service may join.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

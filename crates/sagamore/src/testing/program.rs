@@ -1,4 +1,4 @@
-//! A whole program for one test, without remains.
+//! A whole program for one test, whose data is removed at the end.
 
 use std::io::ErrorKind;
 use std::ops::Deref;
@@ -16,8 +16,8 @@ const ATTEMPTS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// A program on the embedded stack, with its data in a temporary directory and its HTTP API on a
-/// free port of this host. Dropping it is like a crash of the process and removes the directory,
-/// also after a panic.
+/// free port of this host. Dropping it acts like a crash of the process and removes the directory,
+/// even after a panic.
 ///
 /// ```
 /// use sagamore::Program;

@@ -175,7 +175,7 @@ async fn cancel(State(app): State<ObserverApp>, Segment(id): Segment) -> Result<
         ),
         Err(chain) => format!(
             "no event of the chain {chain} was ever seen, and this is a choreography: a cancel \
-             reserves no key here, and nothing was done. Check the key with the verb `list`. To \
+             reserves no key here, and nothing was done. Check the key with `list`. To \
              prevent a chain, make its first service refuse the request"
         ),
     };

@@ -48,8 +48,7 @@ pub async fn own(
         return Err(elsewhere(&service));
     }
     if !app.host.reacts {
-        let why =
-            "this service handles commands: the verb `show` at the orchestrator lists the faults";
+        let why = "this service handles commands: `show` at the orchestrator lists the faults";
         return Err(Problem::new(Code::NoSuchPage, why));
     }
     stored(&app.host.database, &ids::chain(&id, app.plan.as_ref())?).await.map(Json)

@@ -11,7 +11,7 @@ GET  /api/v1/definitions                stored definitions: ?limit= &after=NAME@
 POST /api/v1/definitions                register YAML or JSON: ?dryRun=true checks it\n\
 POST /api/v1/definitions/{name}/{version}/activate   also: retire; GET without a verb shows it\n\
 POST /api/v1/replies                    complete a pending command by its Sagamore-Reply-Token\n\
-GET  /api/v1/barriers/{service}         a service's own barrier rows, for the verb `reconcile`\n";
+GET  /api/v1/barriers/{service}         a service's own barrier rows, for `reconcile`\n";
 
 /// The addresses of plans.
 pub const PLANS: &str = "\
@@ -33,7 +33,7 @@ POST /api/v1/sagas/{id}/resolve         {\"reason\"}: mark a chain that does not
 
 /// The addresses of a service that reacts to events.
 pub const SERVICE: &str = "\
-GET  /api/v1/barriers/{service}         the service's own barrier rows, for the verb `reconcile`\n\
+GET  /api/v1/barriers/{service}         the service's own barrier rows, for `reconcile`\n\
 GET  /api/v1/faults/{service}/{id}      unfinished reactions to a chain's events, with their \
 faults\n\
 POST /api/v1/sagas/{id}/resend          emit a chain's events again, if the service emits events\n";

@@ -206,9 +206,9 @@ pub const CATALOGUE: &[Entry] = &[
     entry(
         Code::OtherMediaType,
         ("SAGA-0109", 415, "Unsupported body type"),
-        "The request's `Content-Type` is not JSON, or its body is compressed. Without a type a \
-         body counts as JSON, and so does curl's own `application/x-www-form-urlencoded` outside \
-         of browsers.",
+        "The request's `Content-Type` is not JSON, or its body is compressed. A body without a \
+         type counts as JSON. Outside of browsers, so does curl's default type, \
+         `application/x-www-form-urlencoded`.",
         "`detail` names the header.",
         "Send `Content-Type: application/json`, uncompressed.",
     ),
@@ -243,7 +243,7 @@ pub const CATALOGUE: &[Entry] = &[
         ("SAGA-0113", 401, "Invalid reply token"),
         "A reply to a pending command has no token, or one that is malformed, forged, expired, or \
          signed by a key that this server does not have. Nothing was published.",
-        "`detail` names the defect. The verb `config` shows `gateway.reply_secrets`.",
+        "`detail` names the defect. `config` shows `gateway.reply_secrets`.",
         "Send `Authorization: Bearer TOKEN` with the value of `Sagamore-Reply-Token`, which came \
          with the command. All gateways and orchestrators need the same keys. The command is sent \
          again when its pending time has passed, with a new token.",
@@ -252,7 +252,7 @@ pub const CATALOGUE: &[Entry] = &[
         Code::NoSuchSaga,
         ("SAGA-0200", 404, "Unknown saga"),
         "No saga of this id was started on this server, or its retention has passed.",
-        "The verb `list` shows all sagas.",
+        "`list` shows all sagas.",
         "Check the id, the server's address and its data directory.",
     ),
     entry(
@@ -260,7 +260,7 @@ pub const CATALOGUE: &[Entry] = &[
         ("SAGA-0201", 422, "Unknown definition"),
         "The request names a definition that is not registered.",
         "`detail` lists the registered definitions.",
-        "Correct the name, or register the definition with the verb `apply`.",
+        "Correct the name, or register the definition with `apply`.",
     ),
     entry(
         Code::InputDoesNotFit,
@@ -274,7 +274,7 @@ pub const CATALOGUE: &[Entry] = &[
         Code::OtherInput,
         ("SAGA-0203", 409, "Saga exists with another input"),
         "Each business key has one saga, and this key's saga was started with other data.",
-        "The verb `show ID` shows its input.",
+        "`show ID` shows its input.",
         "Use another key for another saga; send the same input to get the existing saga.",
     ),
     entry(
@@ -289,21 +289,21 @@ pub const CATALOGUE: &[Entry] = &[
         ("SAGA-0205", 409, "Too late to cancel"),
         "The command of the saga's pivot, its point of no return, has been sent. The saga can only \
          go forward.",
-        "The verb `show ID` shows the state of the pivot.",
-        "Let the saga finish, and start the business process that reverses a completed one.",
+        "`show ID` shows the state of the pivot.",
+        "Let the saga finish, then reverse its effects in the business, such as by a return.",
     ),
     entry(
         Code::SagaEnded,
         ("SAGA-0206", 409, "Saga has ended"),
         "Completed and compensated sagas never change again.",
-        "The verb `show ID` shows the outcome.",
+        "`show ID` shows the outcome.",
         "No action is needed. A new attempt is a new saga with its own key.",
     ),
     entry(
         Code::NoSuchStep,
         ("SAGA-0207", 404, "Unknown step"),
         "The body's `step` names no step of the saga's definition.",
-        "The verb `show ID` lists the steps.",
+        "`show ID` lists the steps.",
         "Correct the name.",
     ),
     entry(
@@ -319,24 +319,24 @@ pub const CATALOGUE: &[Entry] = &[
         ("SAGA-0209", 409, "Saga has no orchestrator"),
         "The saga is a choreography: services react to each other's events, so it cannot be \
          started, cancelled, retried or skipped by an operator.",
-        "The verb `show ID` lists the services that it waits for, and the undone steps.",
+        "`show ID` lists the services that it waits for, and the undone steps.",
         "Start a chain at its first service. Repair the service that the chain waits for, or emit \
-         lost events again with `reconcile --resend`. After a repair by hand, use `resolve ID \
+         lost events again with `reconcile --resend`. After a manual repair, use `resolve ID \
          --reason WHY`.",
     ),
     entry(
         Code::NoSuchVersion,
         ("SAGA-0210", 404, "Unknown version of a definition"),
         "The request names a definition or a version that is not registered.",
-        "The verb `definitions list` shows all versions.",
-        "Correct the version, or register it with the verb `apply`.",
+        "`definitions list` shows all versions.",
+        "Correct the version, or register it with `apply`.",
     ),
     entry(
         Code::VersionRetired,
         ("SAGA-0211", 409, "Retired version"),
-        "The version of the definition is retired: no saga starts by it, and it cannot become \
+        "The version of the definition is retired: no saga starts with it, and it cannot become \
          active. Its running sagas continue.",
-        "The verb `definitions list` shows when it was retired.",
+        "`definitions list` shows when it was retired.",
         "Use another version, or restore this one: apply its file again, then activate it.",
     ),
     entry(
@@ -344,14 +344,14 @@ pub const CATALOGUE: &[Entry] = &[
         ("SAGA-0212", 409, "No active version"),
         "The definition's active version was retired, so a start must name a version.",
         "`detail` lists the versions.",
-        "Activate a version with the verb `definitions activate`, or name one in the request.",
+        "Activate a version with `definitions activate`, or name one in the request.",
     ),
     entry(
         Code::VersionChanged,
         ("SAGA-0213", 409, "Version with other contents"),
         "The version of the definition is registered with other contents, which running sagas may \
          use. Nothing was stored.",
-        "The verb `definitions show` prints the stored contents.",
+        "`definitions show` prints the stored contents.",
         "Raise `version` in the file, and apply it again. `dev` replaces a version when its file \
          changes.",
     ),
@@ -359,16 +359,16 @@ pub const CATALOGUE: &[Entry] = &[
         Code::InvalidDefinition,
         ("SAGA-0214", 422, "Invalid definition"),
         "The definition violates rules. Nothing was stored.",
-        "`errors` lists every violation with its JSON pointer, line and column. The verb `check` \
+        "`errors` lists every violation with its JSON pointer, line and column. `check` \
          finds the same ones in the file.",
-        "Correct the file as each `detail` says.",
+        "Correct the file: each `detail` names the fix.",
     ),
     entry(
         Code::TooManyVersions,
         ("SAGA-0215", 409, "Too many definitions"),
         "The store holds at most 1,000 versions of a definition, 10,000 versions in total, and 64 \
          MiB of definitions. Nothing was stored.",
-        "The verb `definitions list` shows all versions.",
+        "`definitions list` shows all versions.",
         "Retire versions: the contents of one without sagas are removed an hour later. After 1,000 \
          versions continue under a new name.",
     ),
@@ -395,9 +395,9 @@ pub const CATALOGUE: &[Entry] = &[
         ("SAGA-0218", 422, "Unknown first event"),
         "No active plan begins with an event of this type, or several plans do. Nothing was \
          stored.",
-        "`detail` lists the first events of the active plans. The verb `plans list` shows all \
+        "`detail` lists the first events of the active plans. `plans list` shows all \
          versions.",
-        "Correct the type, or register the plan with the verb `apply`. If several plans begin with \
+        "Correct the type, or register the plan with `apply`. If several plans begin with \
          the event, name one by the attribute `sagadefinition`.",
     ),
     entry(

@@ -137,8 +137,8 @@ impl Partition {
         self.places.get(index).copied()
     }
 
-    /// Returns the record if it is still in memory. It stays there only if other consumers may need
-    /// it; otherwise a second read is from disk.
+    /// Returns the record if it is still in memory. It stays in memory only if other consumers may
+    /// need it. Otherwise a repeated read is from disk.
     pub fn hand_out(&mut self, offset: u64) -> Option<Record> {
         let first = self.next() - self.recent.len() as u64;
         let record = self.recent.get_mut(usize::try_from(offset.checked_sub(first)?).ok()?)?;

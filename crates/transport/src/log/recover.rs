@@ -43,8 +43,8 @@ pub(super) fn recover(disk: Arc<dyn Disk>, options: Options) -> Result<(State, R
     Ok((state, repair))
 }
 
-/// Removes a last file without a whole snapshot, unless it is the only one. It was never used,
-/// because the disk was full at its creation.
+/// Removes the last file if it has no complete snapshot and is not the only file. It was never
+/// used, because the disk was full at its creation.
 ///
 /// The log may have continued in the previous file. That file is then the last one, which a crash
 /// may have torn.
@@ -103,8 +103,8 @@ impl State {
         if cut > 0 {
             segment.file.truncate(at as u64).map_err(|error| failed("truncate", error))?;
         }
-        // bytes of a dead process may be unsynced, and must be synced before new ones depend on
-        // them
+        // a process that died may have left unsynced bytes, which must be synced before new bytes
+        // depend on them
         segment.file.sync().map_err(|error| failed("sync", error))?;
         segment.length = at as u64;
         segment.synced = segment.length;

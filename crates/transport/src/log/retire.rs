@@ -124,8 +124,9 @@ impl State {
         Ok(())
     }
 
-    /// Rejects records that add to a backlog once the log is too large. Topics whose groups keep up
-    /// are accepted up to a quarter more, because a lagging group must publish to catch up.
+    /// Rejects records that add to a backlog once the log is too large. A topic whose groups keep
+    /// up is accepted until the log exceeds its limit by a quarter: a lagging group must publish to
+    /// catch up.
     pub fn make_room(&mut self, slots: &mut [Result<Slot, Error>]) -> Result<(), Error> {
         let size_max = self.options.size_bytes_max;
         if self.bytes() < size_max {

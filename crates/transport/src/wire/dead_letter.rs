@@ -1,8 +1,8 @@
-//! Dead letters: a record that could not be handled, with its place and the reason, and the way
-//! back.
+//! Dead letters: a record that could not be handled, with its place and the reason, and the
+//! function that restores the record.
 //!
-//! The headers are Spring's, whose numbers are big-endian and thus not always UTF-8, and the same
-//! values as text for other clients. Either set is enough to redrive the record.
+//! A dead letter has the headers of Spring Kafka, whose big-endian numbers are not always UTF-8. It
+//! also has the same values as text, for other clients. Either set is enough to redrive the record.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -76,7 +76,8 @@ pub fn bare_letter(letter: &Record) -> Record {
     }
 }
 
-/// Publishes a dead letter: in any partition if its own is missing, bare if it is too large.
+/// Publishes a dead letter. If its partition is missing, the letter may go to any other. If it is
+/// too large, it is published bare.
 ///
 /// # Errors
 /// [`Error::UnknownTopic`] or [`Error::TooLarge`] are permanent: the caller must not retry them.

@@ -1,5 +1,5 @@
-//! Events of choreographies as CloudEvents 1.0 in binary mode. Each kind of event has a topic named
-//! like it.
+//! Events of choreographies as CloudEvents 1.0 in binary mode. Each kind of event has a topic of
+//! the same name.
 
 use std::sync::Arc;
 
@@ -90,7 +90,7 @@ pub fn decode_event(record: &Record) -> Result<Event, Malformed> {
     Ok(event)
 }
 
-/// Returns the key of the reaction. Nothing queries a reaction.
+/// Returns the key of the reaction. A reaction has no queries.
 fn key(read: &Read<'_>) -> Result<StepKey, Malformed> {
     let key = read.key()?;
     match key.direction {
@@ -134,7 +134,8 @@ mod tests {
         assert_eq!(decode_event(&record), Ok(event()));
     }
 
-    /// No database stores a text with NUL, so it would fail its consumer on every redelivery.
+    /// No database stores a text with NUL, so a consumer would fail on every redelivery of such an
+    /// event.
     #[test]
     fn a_header_with_a_nul_counts_as_absent() {
         let with_nul = |header: &str| {

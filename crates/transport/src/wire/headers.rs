@@ -41,7 +41,7 @@ pub(super) const TRACESTATE: &str = "tracestate";
 /// Maximum headers of a message of this crate.
 const HEADERS_MAX: usize = 20;
 
-/// Header names with values that share one text.
+/// The names of headers, with values that share one text.
 pub(super) struct Headers {
     text: String,
     entries: [(&'static str, Value); HEADERS_MAX],

@@ -83,7 +83,8 @@ pub fn decode_swept(record: &Record) -> Option<Result<Swept, Malformed>> {
     Some(read_swept(record))
 }
 
-/// A participant answers for itself only: another one's rows may still be there.
+/// Reads a participant's answer. An answer for another participant is malformed, because that one
+/// may still have its rows.
 fn read_swept(record: &Record) -> Result<Swept, Malformed> {
     let swept: Swept = serde_json::from_slice(&record.body).map_err(Malformed::body)?;
     match record.header(SOURCE) {

@@ -15,7 +15,8 @@ pub(super) const WAIT_S: u64 = 20;
 pub(super) enum OrderProgress {
     AtRest,
     NotYet,
-    /// The order was placed, but no server knows it yet. Has the problem's detail.
+    /// The order was placed, but no server knows it yet. The text is the detail of the server's
+    /// problem.
     NotFound(String),
     Bad(String),
 }

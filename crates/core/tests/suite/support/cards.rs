@@ -1,4 +1,4 @@
-//! A charge of a card, and the messages beside it.
+//! The message that charges a card, and the messages that belong to it.
 
 use sagamore_core::Message;
 

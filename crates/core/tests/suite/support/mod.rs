@@ -145,7 +145,7 @@ impl Play {
         }
     }
 
-    /// Acknowledges every command in flight, unless the play has no transport.
+    /// Acknowledges every command in flight, unless the brokers are gone.
     pub fn acknowledge(&mut self) {
         if !self.brokers_are_gone {
             self.acknowledge_all();
@@ -297,7 +297,7 @@ pub fn journalled(saga: &Saga) -> Saga {
     journalled
 }
 
-/// Returns the wait for a reply that is due then, with the times of another wait.
+/// Returns the wait for a reply that is due at `due`, with the other times of `wait`.
 pub fn awaiting(wait: Wait, due: Timestamp) -> Wait {
     let since = wait.asked_since().expect("a command is awaited");
     Wait::Reply { due, since, faulty_since: wait.faulty_since() }

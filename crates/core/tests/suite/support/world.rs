@@ -175,7 +175,7 @@ impl World {
         }
     }
 
-    /// Lets a step meet faults until they are shown.
+    /// Lets a step meet faults, often for so long that verbs are offered.
     fn long_fault(&mut self) {
         for _ in 0..self.rng.usize(0..200) {
             let Some(due) = self.saga.next_due().filter(|_| self.unsent.is_empty()) else {
@@ -252,8 +252,8 @@ impl World {
         }
     }
 
-    /// Returns whether a retry might repeat an effect, of which the operator knows: the participant
-    /// never deduplicates.
+    /// Returns whether a retry might repeat an effect, because the participant never deduplicates.
+    /// A real operator knows this risk.
     fn would_repeat(&self, step: &Name) -> bool {
         let index = self.saga.definition.index_of(step).unwrap();
         let action = &self.saga.definition.steps[index].action;
@@ -497,8 +497,8 @@ impl World {
         assert_eq!(self.input(&Input::Start), Err(IgnoreReason::AlreadyStarted));
     }
 
-    /// Counts the effects without those of steps decided by hand while in flight, which may still
-    /// happen.
+    /// Counts the effects. Those of steps that an operator decided while a command was in flight
+    /// are left out, because they may still happen.
     fn effects_not_by_hand(&self) -> usize {
         self.effects.iter().filter(|(index, _)| !self.by_hand.contains(index)).count()
     }
@@ -509,7 +509,8 @@ impl World {
                 self.effects.iter().filter(|effect| **effect == (index, direction)).count()
             };
             let (actions, undos) = (count(Direction::Action), count(Direction::Compensation));
-            // resolved by hand: without a barrier, the undo cannot tell
+            // resolved by hand: without a barrier, the undo cannot know whether the action took
+            // effect
             let by_hand = self.by_hand.contains(&index);
             assert!(actions <= 1 && undos <= 1, "an effect twice");
             assert!(undos <= actions || by_hand, "an undo of nothing");
@@ -546,8 +547,8 @@ impl World {
     }
 }
 
-/// Asserts protocol rule 37: without a barrier, only a resolved action is undone, and a command
-/// that may have taken effect is not repeated, except by an operator.
+/// Asserts that without a barrier only a resolved action is undone, and that a command that may
+/// have taken effect is repeated only by an operator.
 fn check_resolved(saga: &Saga, change: &Change, input: &Input) {
     let Some((step, direction)) = change.command() else { return };
     let index = saga.definition.index_of(step).unwrap();

@@ -10,7 +10,7 @@ use crate::turn::outgoing::OutgoingCommand;
 /// Unfinished work. Bounded by one batch, because no inputs are taken before it is done.
 #[derive(Default)]
 pub(crate) struct Debts {
-    /// The last turn took inputs that it did not settle: replies must be redelivered.
+    /// Whether the last turn took inputs that it did not settle: replies must then be redelivered.
     pub untaken: bool,
     /// Sagas of a commit with unknown outcome: they are read again, and their outstanding commands
     /// sent.

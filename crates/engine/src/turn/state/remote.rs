@@ -26,7 +26,7 @@ impl RemoteSagas {
         self.next.get_or_insert(now);
     }
 
-    /// Moves deadlines back after the clock was set back to `now`.
+    /// Brings deadlines forward after the clock was set back to `now`.
     pub fn redraw(&mut self, now: Timestamp) {
         self.next = self.next.map(|next| next.min(now));
         self.pending.values_mut().for_each(|(_, until)| *until = (*until).min(now.plus(PATIENCE)));

@@ -8,8 +8,8 @@ use sagamore_database::port::{Backend, BoxFuture, Dialect, Stats, Transaction};
 use sagamore_database::{Database, Error, Row, Value};
 use tokio::sync::oneshot;
 
-/// A database that rejects texts with `poison` in them, as PostgreSQL rejects a NUL, and fails by
-/// its knobs.
+/// A database that rejects texts with `poison` in them, as PostgreSQL rejects a NUL. Its [`Knobs`]
+/// cause other failures.
 pub struct Faulty {
     inner: Database,
     knobs: Arc<Knobs>,
@@ -22,7 +22,7 @@ pub struct Knobs {
     pub down: AtomicBool,
     /// The number of commits that are executed with an unknown outcome.
     pub commits_unknown: AtomicUsize,
-    /// Maximum bytes of text that one call wrote or read so far, over its rows.
+    /// The most bytes of text that any call has written or read so far, summed over its rows.
     pub written_max: AtomicUsize,
     pub read_max: AtomicUsize,
     /// Bytes above which a writing call fails as if it had timed out; 0 for none.
