@@ -26,6 +26,8 @@ mod sent;
 
 mod gateway;
 
+pub mod faults;
+pub mod local;
 pub mod plans;
 mod reaction;
 mod reaction_store;
@@ -34,7 +36,9 @@ mod reactor;
 pub use binding::{Binding, Egress, Endpoint};
 pub use contract::{ContractResult, Contracts, KnownContracts, Participants, strictest};
 pub use error::Error;
+pub use faults::{ReactionFault, ReactionFaults};
 pub use gateway::{Gateway, Options};
+pub use local::{LocalAnswer, LocalCall, LocalFuture, LocalParticipant};
 pub use outcome::Defect;
 pub use plans::Plans;
 pub use reactor::Reactor;

@@ -168,6 +168,16 @@ impl Reaction {
         }
     }
 
+    /// Returns the direction of the present or next work.
+    pub fn direction(&self) -> Direction {
+        let is_settled =
+            self.action != Action::Open && self.result.as_ref().is_none_or(|result| result.sent);
+        match is_settled && self.undo.is_some() {
+            true => Direction::Compensation,
+            false => Direction::Action,
+        }
+    }
+
     /// Records that the event of a direction is published and durable.
     pub fn mark_sent(&mut self, direction: Direction) {
         let emission = match direction {

@@ -56,6 +56,8 @@ pub(crate) struct ReactionStore {
 pub(crate) struct DueReaction {
     pub key: ReactionKey,
     pub reaction: Reaction,
+    /// The failed attempts since its last progress.
+    pub attempts: u32,
 }
 
 /// A removal in progress: reactions of chains that ended long ago, by their age.
@@ -68,7 +70,7 @@ pub(crate) struct ReactionRemoval {
 impl ReactionStore {
     /// Creates the table.
     pub async fn open(database: Database, participant: Name) -> Result<ReactionStore, Error> {
-        database.migrate("gateway_reaction", MIGRATIONS, PROGRAM).await?;
+        create_table(&database).await?;
         Ok(ReactionStore { database, participant })
     }
 
@@ -139,27 +141,25 @@ impl ReactionStore {
         Ok(reaction)
     }
 
-    /// Postpones a reaction whose call had no result. Returns the pause and the failed attempts.
+    /// Postpones a reaction whose attempt had no result. Returns the pause.
     pub async fn postpone(
         &self,
         key: &ReactionKey,
-        why: &str,
-        delay: Option<Duration>,
+        FailedAttempt { number, why, delay }: FailedAttempt<'_>,
         now: Timestamp,
-    ) -> Result<(Duration, i64), Error> {
-        let open = self.database.begin().await?;
-        let count = "UPDATE gateway_reaction SET attempts = attempts + 1, why = $3
-            WHERE chain = $1 AND step = $2 RETURNING attempts";
-        let (chain, step) = (key.chain.as_str(), key.step.as_str());
-        let rows = open.tx().query(count, (chain, step, why)).await?;
-        let attempts: i64 = rows.first().ok_or_else(|| missing(key))?.get(0)?;
-        let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(16);
+    ) -> Result<Duration, Error> {
+        let doublings = number.saturating_sub(1).min(16);
         let pause = PAUSE_MIN.saturating_mul(1 << doublings).min(PAUSE_MAX);
         let pause = pause.mul_f64(1.0 - fastrand::f64() / 2.0).max(delay.unwrap_or_default());
-        let sql = "UPDATE gateway_reaction SET due_at = $3 WHERE chain = $1 AND step = $2";
-        open.tx().execute(sql, (chain, step, now.plus(pause).0)).await?;
+        let open = self.database.begin().await?;
+        let sql = "UPDATE gateway_reaction SET attempts = $3, why = $4, due_at = $5
+            WHERE chain = $1 AND step = $2";
+        let row = (key.chain.as_str(), key.step.as_str(), number, why, now.plus(pause).0);
+        if open.tx().execute(sql, row).await? == 0 {
+            return Err(missing(key));
+        }
         open.commit().await?;
-        Ok((pause, attempts))
+        Ok(pause)
     }
 
     /// Leases at most `limit` reactions that are due.
@@ -171,7 +171,7 @@ impl ReactionStore {
     ) -> Result<Vec<DueReaction>, Error> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let due = self.database.dialect().text(
-            "SELECT chain, step, state FROM gateway_reaction
+            "SELECT chain, step, state, attempts FROM gateway_reaction
              WHERE participant = $1 AND due_at <= $2 ORDER BY due_at LIMIT $3
              {FOR UPDATE SKIP LOCKED}",
         );
@@ -254,6 +254,23 @@ impl ReactionStore {
     }
 }
 
+/// An attempt without a result.
+#[derive(Clone, Copy)]
+pub(crate) struct FailedAttempt<'a> {
+    /// The number of the attempt, from 1.
+    pub number: u32,
+    pub why: &'a str,
+    /// The least pause before the next attempt.
+    pub delay: Option<Duration>,
+}
+
+impl<'a> FailedAttempt<'a> {
+    /// Creates an attempt whose next one needs no delay.
+    pub fn of(number: u32, why: &'a str) -> FailedAttempt<'a> {
+        FailedAttempt { number, why, delay: None }
+    }
+}
+
 /// A change of a reaction by an event.
 pub(crate) struct Change<'a> {
     /// Creates the reaction, if this is its first event.
@@ -277,6 +294,11 @@ impl ReactionRemoval {
     }
 }
 
+/// Creates the table unless it exists.
+pub(crate) async fn create_table(database: &Database) -> Result<(), Error> {
+    database.migrate("gateway_reaction", MIGRATIONS, PROGRAM).await
+}
+
 fn json(reaction: &Reaction) -> String {
     serde_json::to_string(reaction).expect("a reaction serializes to JSON")
 }
@@ -288,5 +310,6 @@ fn missing(key: &ReactionKey) -> Error {
 fn read(row: &Row, chain: &str, step: &str) -> Option<DueReaction> {
     let state: String = row.get(2).ok()?;
     let key = ReactionKey { chain: chain.parse().ok()?, step: step.parse().ok()? };
-    Some(DueReaction { key, reaction: serde_json::from_str(&state).ok()? })
+    let attempts = row.get::<i64>(3).ok()?.try_into().unwrap_or(u32::MAX);
+    Some(DueReaction { key, reaction: serde_json::from_str(&state).ok()?, attempts })
 }

@@ -24,9 +24,10 @@ use tokio::task::{Id, JoinSet};
 use crate::binding::{Binding, Egress};
 use crate::error::Error;
 use crate::gateway::Options;
+use crate::local::LocalParticipant;
 use crate::plans::Plans;
 use crate::reaction_store::{ReactionKey, ReactionRemoval, ReactionStore};
-use work::Caller;
+use work::{Callee, Caller};
 
 /// The pause after a first failure.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -34,6 +35,14 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const POLL: Duration = Duration::from_millis(250);
 /// The time beyond a call's limit after which another process may repeat it.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
+/// Maximum concurrent calls of a participant in this process.
+const LOCAL_CALLS_MAX: usize = 1_000;
+
+/// The limits of a participant's calls.
+struct Limits {
+    concurrency: usize,
+    timeout: Duration,
+}
 
 /// A reactor of one participant: events in, HTTP requests, events out.
 pub struct Reactor {
@@ -63,8 +72,8 @@ pub struct Reactor {
 }
 
 impl Reactor {
-    /// Creates a reactor. Its first turn subscribes to the events that the plans name, and later
-    /// turns to those of further plans.
+    /// Creates a reactor of an HTTP service. Its first turn subscribes to the events that the plans
+    /// name, and later turns to those of further plans.
     ///
     /// # Errors
     /// The URL is outside of the permitted addresses, or its TLS files cannot be used.
@@ -78,11 +87,42 @@ impl Reactor {
         options: Options,
     ) -> Result<Reactor, Error> {
         egress.check(&binding.endpoint)?;
+        let limits = Limits { concurrency: binding.concurrency, timeout: binding.timeout };
+        let callee = Callee::of(binding)?;
+        Ok(Reactor::of(participant, callee, limits, transport, plans, database, options))
+    }
+
+    /// Creates a reactor of a participant in this process. A call that takes longer than `timeout`
+    /// may be repeated while it runs.
+    pub fn local(
+        participant: Name,
+        local: Arc<dyn LocalParticipant>,
+        timeout: Duration,
+        transport: Arc<dyn Transport>,
+        plans: Plans,
+        database: Database,
+        options: Options,
+    ) -> Reactor {
+        let limits = Limits { concurrency: LOCAL_CALLS_MAX, timeout };
+        let callee = Callee::Local(local);
+        Reactor::of(participant, callee, limits, transport, plans, database, options)
+    }
+
+    fn of(
+        participant: Name,
+        callee: Callee,
+        limits: Limits,
+        transport: Arc<dyn Transport>,
+        plans: Plans,
+        database: Database,
+        options: Options,
+    ) -> Reactor {
         let clock = Clock::of(&database);
-        Ok(Reactor {
-            concurrency: binding.concurrency.max(1),
-            lease: binding.timeout.saturating_add(LEASE_MARGIN),
-            caller: Caller::of(binding, transport.clone(), clock.clone())?,
+        let caller = Caller { callee, transport: transport.clone(), clock: clock.clone() };
+        Reactor {
+            concurrency: limits.concurrency.max(1),
+            lease: limits.timeout.saturating_add(LEASE_MARGIN),
+            caller,
             participant,
             transport,
             plans,
@@ -98,7 +138,7 @@ impl Reactor {
             removal: None,
             unknown_since: None,
             failures: 0,
-        })
+        }
     }
 
     /// Stores available events, starts the work that is due, and collects what has ended. Does not

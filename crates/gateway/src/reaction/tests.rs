@@ -2,24 +2,10 @@ use sagamore_core::{Name, SagaId};
 
 use super::*;
 
-/// An order is charged and reserved, and then shipped.
-fn plan() -> Plan {
-    let plan = Plan::named("shop")
-        .begins("order", "create", "order.created")
-        .undone_on(["payment.failed", "shipping.failed"], "order.cancelled");
-    let plan = plan
-        .reaction("payment", "charge")
-        .on(["order.created"])
-        .emits(["payment.success"])
-        .fails(["payment.failed"])
-        .undone_on(["shipping.failed"], "payment.refunded");
-    plan.pivot("shipping", "ship")
-        .on(["payment.success"])
-        .emits(["shipping.success"])
-        .fails(["shipping.failed"])
-        .build()
-        .unwrap_or_else(|error| panic!("{error}"))
-}
+#[path = "../../tests/support/shop.rs"]
+mod shop;
+
+use shop::plan;
 
 fn event(step: &str, name: &str, hop: u32) -> Event {
     let saga: SagaId = "shop:7".parse().expect("a chain");

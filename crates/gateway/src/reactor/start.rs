@@ -32,7 +32,7 @@ impl Reactor {
         }
         let (now, store) = (self.now(), self.store().await?);
         for due in store.take_due(now, now.plus(self.lease), room).await? {
-            let DueReaction { key, reaction } = due;
+            let DueReaction { key, reaction, attempts } = due;
             let Some(plan) = self.plans.plan(key.chain.definition(), reaction.version) else {
                 let (chain, version) = (&key.chain, reaction.version);
                 tracing::warn!(%chain, version, "the plan of a reaction is unknown, retrying");
@@ -51,7 +51,7 @@ impl Reactor {
                 key: key.clone(),
                 lease: self.lease,
             };
-            self.running.insert(key, self.tasks.spawn(work.run(reaction)).id());
+            self.running.insert(key, self.tasks.spawn(work.run(reaction, attempts)).id());
         }
         Ok(())
     }

@@ -10,14 +10,16 @@ use metrics::{counter, histogram};
 use sagamore_core::plan::{Part, Plan};
 use sagamore_core::{Direction, Name, StepKey, Timestamp, TraceContext};
 use sagamore_database::Clock;
+use sagamore_transport::wire::decode_event;
 use sagamore_transport::{Record, Transport};
 
 use crate::answer;
 use crate::binding::{Binding, Unfit};
 use crate::client::{Client, Failure};
 use crate::error::Error;
+use crate::local::{LocalAnswer, LocalCall, LocalParticipant};
 use crate::reaction::{Context, Next, Reaction, ReactionEnd, ReactionResult, StoredRecord, read};
-use crate::reaction_store::{ReactionKey, ReactionStore};
+use crate::reaction_store::{FailedAttempt, ReactionKey, ReactionStore};
 use crate::request;
 
 const REACTION: HeaderName = HeaderName::from_static("sagamore-reaction");
@@ -25,13 +27,21 @@ const DIRECTION: HeaderName = HeaderName::from_static("sagamore-direction");
 /// The media type of several events.
 const BATCH: &str = "application/cloudevents-batch+json";
 
-/// The client of a participant with its settings, shared by the tasks.
+/// A participant with the transport of its events, shared by the tasks.
 #[derive(Clone)]
 pub(super) struct Caller {
-    binding: Arc<Binding>,
-    client: Client,
-    transport: Arc<dyn Transport>,
-    clock: Clock,
+    pub callee: Callee,
+    pub transport: Arc<dyn Transport>,
+    pub clock: Clock,
+}
+
+/// A participant.
+#[derive(Clone)]
+pub(super) enum Callee {
+    /// An HTTP service, with its settings.
+    Http(Client, Arc<Binding>),
+    /// One in this process.
+    Local(Arc<dyn LocalParticipant>),
 }
 
 /// The work on one reaction.
@@ -44,34 +54,34 @@ pub(super) struct Work {
     pub lease: Duration,
 }
 
-impl Caller {
-    pub fn of(
-        binding: Binding,
-        transport: Arc<dyn Transport>,
-        clock: Clock,
-    ) -> Result<Caller, Unfit> {
-        let client = Client::of(&binding)?;
-        Ok(Caller { client, binding: Arc::new(binding), transport, clock })
+impl Callee {
+    pub fn of(binding: Binding) -> Result<Callee, Unfit> {
+        Ok(Callee::Http(Client::of(&binding)?, Arc::new(binding)))
     }
+}
 
+impl Caller {
     fn now(&self) -> Timestamp {
         Timestamp(self.clock.now_ms())
     }
 }
 
 impl Work {
-    pub async fn run(self, reaction: Reaction) {
-        if let Err(error) = self.drive(reaction).await {
-            // the lease ends, and the work is repeated
-            let postponed =
-                self.store.postpone(&self.key, &error.to_string(), None, self.caller.now()).await;
+    /// Does the work after this many failed attempts.
+    pub async fn run(self, reaction: Reaction, attempts: u32) {
+        let mut attempt = attempts.saturating_add(1);
+        if let Err(error) = self.drive(reaction, &mut attempt).await {
+            // otherwise the lease ends, and the work is repeated
+            let (why, now) = (error.to_string(), self.caller.now());
+            let failed = FailedAttempt::of(attempt, &why);
+            let postponed = self.store.postpone(&self.key, failed, now).await;
             let (chain, step) = (&self.key.chain, &self.key.step);
             let is_stored = postponed.is_ok();
             tracing::warn!(%chain, %step, %error, is_stored, "reaction failed, retrying");
         }
     }
 
-    async fn drive(&self, mut reaction: Reaction) -> Result<(), Error> {
+    async fn drive(&self, mut reaction: Reaction, attempt: &mut u32) -> Result<(), Error> {
         let Some(part) = self.plan.parts().find(|part| *part.name == self.key.step) else {
             return Err(Error::UnknownPlan {
                 chain: self.key.chain.to_string(),
@@ -94,15 +104,19 @@ impl Work {
                     self.update(&part, |reaction, _| reaction.mark_sent(direction)).await?
                 }
                 Next::Call(direction, events) => {
-                    let (end, trace) = self.call(&part, direction, &events).await;
+                    let (end, trace) = self.call(part, direction, *attempt, &events).await;
                     match end {
                         ReactionEnd::Result(result) => {
+                            *attempt = 1;
                             self.update(&part, |reaction, context| {
                                 reaction.settle(context, direction, result, trace);
                             })
                             .await?
                         }
-                        ReactionEnd::Retry(why, delay) => return self.retry(&why, delay).await,
+                        ReactionEnd::Retry(why, delay) => {
+                            let failed = FailedAttempt { number: *attempt, why: &why, delay };
+                            return self.retry(failed).await;
+                        }
                     }
                 }
             };
@@ -124,9 +138,9 @@ impl Work {
         Ok(changed.await?)
     }
 
-    async fn retry(&self, why: &str, delay: Option<Duration>) -> Result<(), Error> {
-        let (pause, attempts) =
-            self.store.postpone(&self.key, why, delay, self.caller.now()).await?;
+    async fn retry(&self, failed: FailedAttempt<'_>) -> Result<(), Error> {
+        let FailedAttempt { number: attempts, why, .. } = failed;
+        let pause = self.store.postpone(&self.key, failed, self.caller.now()).await?;
         let (participant, chain, step) = (&self.participant, &self.key.chain, &self.key.step);
         tracing::warn!(
             %participant, %chain, %step, attempts, ?pause, why, "reaction without result"
@@ -134,9 +148,32 @@ impl Work {
         Ok(())
     }
 
-    /// Calls the participant. Each repeat has the same key.
+    /// Calls the participant.
     async fn call(
         &self,
+        part: Part<'_>,
+        direction: Direction,
+        attempt: u32,
+        events: &[StoredRecord],
+    ) -> (ReactionEnd, Option<TraceContext>) {
+        match &self.caller.callee {
+            Callee::Http(client, binding) => {
+                self.post(client, binding, &part, direction, events).await
+            }
+            Callee::Local(local) => {
+                let decoded = events.iter().filter_map(|event| decode_event(&event.record()).ok());
+                let events = decoded.map(|event| event.body).collect();
+                let call = LocalCall { plan: &self.plan, part, direction, attempt, events };
+                (local.react(call).await.into(), None)
+            }
+        }
+    }
+
+    /// Sends a request. Each repeat has the same key.
+    async fn post(
+        &self,
+        client: &Client,
+        binding: &Binding,
         part: &Part<'_>,
         direction: Direction,
         events: &[StoredRecord],
@@ -145,13 +182,13 @@ impl Work {
         let (saga, step) = (self.key.chain.clone(), self.key.step.clone());
         let id = StepKey { saga, step, direction, generation: 1 }.command_id();
         let record = of_events(events);
-        let mut request = request::of(&record, &id, None, &self.caller.binding, now);
+        let mut request = request::of(&record, &id, None, binding, now);
         if events.len() > 1 {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(BATCH));
         }
         request.headers_mut().insert(REACTION, request::value(self.key.step.as_str()));
         request.headers_mut().insert(DIRECTION, request::value(direction.as_str()));
-        let ended = match self.caller.client.call(request).await {
+        let ended = match client.call(request).await {
             Ok(response) => {
                 let trace = answer::trace(&response.headers);
                 (read(&response, part, direction), trace)
@@ -177,6 +214,18 @@ impl Work {
             .record(took.as_secs_f64());
         counter!("sagamore_gateway_calls_total", "participant" => participant, "outcome" => outcome)
             .increment(1);
+    }
+}
+
+impl From<LocalAnswer> for ReactionEnd {
+    fn from(answer: LocalAnswer) -> ReactionEnd {
+        let result = match answer {
+            LocalAnswer::Done(event) => ReactionResult::Done(event),
+            LocalAnswer::Failed(name, body) => ReactionResult::Failed(name, body),
+            LocalAnswer::Refused(refusal) => ReactionResult::Refused(refusal),
+            LocalAnswer::Fault(why) => return ReactionEnd::Retry(why, None),
+        };
+        ReactionEnd::Result(result)
     }
 }
 
