@@ -40,7 +40,7 @@ pub use faults::{ReactionFault, ReactionFaults};
 pub use gateway::{Gateway, Options};
 pub use local::{LocalAnswer, LocalCall, LocalFuture, LocalParticipant};
 pub use outcome::Defect;
-pub use plans::Plans;
+pub use plans::{PlanResult, PlanSource, Plans, StoredPlan};
 pub use reactor::Reactor;
 pub use reply::{LateReplies, ReplyError};
 pub use signature::Secret;

@@ -66,8 +66,6 @@ pub struct Reactor {
     /// The reactions of the tasks.
     running: HashMap<ReactionKey, Id>,
     removal: Option<ReactionRemoval>,
-    /// The time since which events have versions of plans that are unknown.
-    unknown_since: Option<Timestamp>,
     failures: u32,
 }
 
@@ -136,7 +134,6 @@ impl Reactor {
             tasks: JoinSet::new(),
             running: HashMap::new(),
             removal: None,
-            unknown_since: None,
             failures: 0,
         }
     }

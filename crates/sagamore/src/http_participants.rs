@@ -12,7 +12,8 @@ use sagamore_database::Database;
 use sagamore_engine::{Chains, Handle, store::DefinitionReader};
 use sagamore_gateway::{
     Binding, ContractResult, Contracts, Egress, Endpoint, Gateway, KnownContracts, LateReplies,
-    Options, Plans, Reactor, ReplyError, ReplyKeys, Secret, strictest,
+    Options, PlanResult, PlanSource, Plans, Reactor, ReplyError, ReplyKeys, Secret, StoredPlan,
+    strictest,
 };
 use sagamore_server::{ReplyAnswer, ReplyPort, ReplyRejection};
 use sagamore_transport::Transport;
@@ -124,6 +125,7 @@ pub(crate) fn spawn_reactors(
     chains: Chains,
 ) {
     crew.spawn("the plans of participants", |mut stopped| async move {
+        plans.connect(Arc::new(StoredPlans(chains.clone())));
         loop {
             chains.known_plans().into_iter().for_each(|plan| plans.add(plan));
             tokio::select! {
@@ -136,6 +138,23 @@ pub(crate) fn spawn_reactors(
         crew.spawn(format!("the reactor of {name}"), move |stopped| async move {
             reactor.run(stopped).await.map_err(|source| Error::Gateway { name, source })
         });
+    }
+}
+
+/// The plans in the observer's database.
+struct StoredPlans(Chains);
+
+impl PlanSource for StoredPlans {
+    fn read(&self) -> Pin<Box<dyn Future<Output = PlanResult> + Send + '_>> {
+        Box::pin(async {
+            let known = self.0.read_plans().await.map_err(|error| error.to_string())?;
+            let stored = known.into_iter().map(|known| StoredPlan {
+                name: known.name,
+                version: known.version,
+                plan: known.plan,
+            });
+            Ok(stored.collect())
+        })
     }
 }
 

@@ -70,6 +70,24 @@ async fn a_version_that_another_observer_registers_is_known_after_a_poll() {
 }
 
 #[tokio::test]
+async fn a_read_of_the_plans_finds_each_registered_version_even_an_unreadable_one() {
+    let rig = Rig::new().await;
+    let (_other, chains) = open(&rig.database, &rig.log).await;
+    let newer = Plan { version: 2, ..visit() };
+    chains.register(vec![newer, post()], RegistrationMode::Apply, false).await.expect("stored");
+    let opened = rig.database.begin().await.expect("open");
+    let sql = "UPDATE plan SET body = '{\"newer\":1}' WHERE body LIKE '%letter.sent%'";
+    assert_eq!(opened.tx().execute(sql, ()).await.expect("updated"), 1);
+    opened.commit().await.expect("committed");
+    let known = rig.chains.read_plans().await.expect("read");
+    let known = known.iter().map(|one| (one.name.as_str(), one.version, one.plan.is_some()));
+    assert_eq!(
+        known.collect::<Vec<_>>(),
+        [("post", 1, false), ("visit", 1, true), ("visit", 2, true)]
+    );
+}
+
+#[tokio::test]
 async fn a_version_has_one_content_unless_it_is_replaced_and_chains_keep_theirs() {
     let mut rig = Rig::new().await;
     let other = Plan { deadline_ms: Some(5), ..visit() };

@@ -31,7 +31,15 @@ impl Reactor {
             return Ok(());
         }
         let (now, store) = (self.now(), self.store().await?);
-        for due in store.take_due(now, now.plus(self.lease), room).await? {
+        let due = store.take_due(now, now.plus(self.lease), room).await?;
+        let plan_of =
+            |due: &DueReaction| self.plans.plan(due.key.chain.definition(), due.reaction.version);
+        if due.iter().any(|due| plan_of(due).is_none())
+            && let Err(error) = self.plans.refresh().await
+        {
+            tracing::warn!(participant = %self.participant, %error, "plans of reactions unknown");
+        }
+        for due in due {
             let DueReaction { key, reaction, attempts } = due;
             let Some(plan) = self.plans.plan(key.chain.definition(), reaction.version) else {
                 let (chain, version) = (&key.chain, reaction.version);

@@ -1,5 +1,6 @@
 //! A choreographed service behind a reactor: requests, results and crashes at any moment.
 
+mod faults;
 #[allow(dead_code, reason = "the tests of the gateway use the rest")]
 #[path = "../gateway/harness.rs"]
 mod harness;
@@ -57,14 +58,18 @@ impl Rig {
     }
 
     fn run(&self) -> JoinHandle<()> {
+        let plans = Plans::default();
+        plans.add(Arc::new(plan()));
+        self.run_with(Arc::new(self.log.clone()), plans)
+    }
+
+    fn run_with(&self, transport: Arc<dyn Transport>, plans: Plans) -> JoinHandle<()> {
         let endpoint = Endpoint::parse(&self.url).expect("a URL");
         let egress = Egress::of([&endpoint]);
-        let (plans, log) = (Plans::default(), Arc::new(self.log.clone()));
-        plans.add(Arc::new(plan()));
         let (binding, options) = (Binding::of(endpoint), Options::default());
         let database = self.database.clone();
         let payment = name("payment");
-        let reactor = Reactor::new(payment, binding, &egress, log, plans, database, options);
+        let reactor = Reactor::new(payment, binding, &egress, transport, plans, database, options);
         let reactor = reactor.expect("the address is permitted");
         tokio::spawn(async move {
             reactor.run(std::future::pending()).await.expect("no permanent error");

@@ -1,0 +1,222 @@
+//! Faults of a row, of the store of plans, of the transport and of the service.
+
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sagamore_core::Plan;
+use sagamore_gateway::{PlanResult, PlanSource, StoredPlan};
+use sagamore_transport::port::BoxFuture;
+use sagamore_transport::{Consumer, Error, Record};
+use tokio::sync::watch;
+
+use super::*;
+
+/// Maximum bytes of a record of [`Wire`].
+const RECORD_BYTES_MAX: usize = 300_000;
+
+/// A log that rejects large records and counts subscriptions.
+struct Wire {
+    log: Log,
+    subscriptions: AtomicUsize,
+}
+
+impl Wire {
+    fn over(log: &Log) -> Arc<Wire> {
+        Arc::new(Wire { log: log.clone(), subscriptions: AtomicUsize::new(0) })
+    }
+}
+
+impl Transport for Wire {
+    fn create_topic<'a>(
+        &'a self,
+        topic: &'a str,
+        partitions: u32,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        self.log.create_topic(topic, partitions)
+    }
+
+    fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), Error>>> {
+        Box::pin(async move {
+            let mut outcomes = Vec::new();
+            for record in records {
+                outcomes.push(match self.check_size(&record) {
+                    Ok(()) => self.log.publish(vec![record]).await,
+                    rejected => rejected,
+                });
+            }
+            outcomes
+        })
+    }
+
+    fn check_size(&self, record: &Record) -> Result<(), Error> {
+        let (bytes, bytes_max) = (record.bytes(), RECORD_BYTES_MAX);
+        match bytes <= bytes_max {
+            true => Ok(()),
+            false => Err(Error::TooLarge { topic: record.topic.to_string(), bytes, bytes_max }),
+        }
+    }
+
+    fn synced(&self) -> BoxFuture<'static, Result<(), Error>> {
+        self.log.synced()
+    }
+
+    fn subscribe(
+        &self,
+        subscription: Subscription,
+    ) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
+        self.subscriptions.fetch_add(1, Ordering::SeqCst);
+        self.log.subscribe(subscription)
+    }
+}
+
+/// A store of plans in which a test decides what a read finds.
+struct Store {
+    result: Mutex<PlanResult>,
+    reads: watch::Sender<usize>,
+}
+
+impl Store {
+    fn of(result: PlanResult) -> Arc<Store> {
+        Arc::new(Store { result: Mutex::new(result), reads: watch::Sender::new(0) })
+    }
+
+    fn set(&self, result: PlanResult) {
+        *self.result.lock().expect("no panic") = result;
+    }
+
+    /// Waits for another read or two: the second has begun after this call.
+    async fn until_read(&self) {
+        let mut reads = self.reads.subscribe();
+        let begun = *reads.borrow_and_update();
+        let read = reads.wait_for(|reads| *reads >= begun + 2);
+        drop(tokio::time::timeout(LIMIT, read).await.expect("read in time").expect("open"));
+    }
+}
+
+impl PlanSource for Store {
+    fn read(&self) -> Pin<Box<dyn Future<Output = PlanResult> + Send + '_>> {
+        Box::pin(async {
+            self.reads.send_modify(|reads| *reads += 1);
+            self.result.lock().expect("no panic").clone()
+        })
+    }
+}
+
+fn stored(plan: Plan) -> StoredPlan {
+    let (name, version) = (plan.name.clone(), plan.version);
+    StoredPlan { name, version, plan: Some(Arc::new(plan)) }
+}
+
+/// The plan of the tests under another name or version.
+fn variant(name: &str, version: u32) -> Plan {
+    Plan { name: harness::name(name), version, ..plan() }
+}
+
+fn of_plan(plan: &str, version: u32, event: Event) -> Event {
+    let saga = format!("{plan}:{}", event.key.saga.key()).parse().expect("a chain");
+    Event { key: StepKey { saga, ..event.key }, version, ..event }
+}
+
+fn created(chain: usize) -> Event {
+    event(chain, "create", "order.created", 0)
+}
+
+/// Serves a success to each reaction.
+async fn succeeding() -> HttpParticipant {
+    let body = r#"{"events":[{"type":"payment.success","data":{"id":"p-1"}}]}"#;
+    HttpParticipant::answering(200, DONE, body).await
+}
+
+impl Rig {
+    /// Runs a reactor that knows the plan of the tests, with this store of plans.
+    fn run_stored(&self, transport: Arc<dyn Transport>, store: &Arc<Store>) -> JoinHandle<()> {
+        let plans = Plans::default();
+        plans.add(Arc::new(plan()));
+        plans.connect(store.clone());
+        self.run_with(transport, plans)
+    }
+
+    /// Waits for dead letters of a topic, and returns their reasons.
+    async fn letters(&self, topic: &str, count: usize) -> Vec<String> {
+        let topic: Arc<str> = format!("{topic}-dlt").into();
+        self.log.create_topic(&topic, 4).await.expect("created");
+        let asked = Subscription { group: "letters".into(), topics: vec![topic], partitions: None };
+        let mut consumer = self.log.subscribe(asked).await.expect("subscribed");
+        let mut reasons = Vec::new();
+        let wait = async {
+            while reasons.len() < count {
+                consumer.ready().await;
+                for letter in consumer.poll(100).await.expect("polled") {
+                    let reason = letter.record.header("sagamore-dlt-reason").expect("a reason");
+                    reasons.push(String::from_utf8(reason.to_vec()).expect("a text"));
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, wait).await.expect("letters in time");
+        reasons
+    }
+
+    async fn execute(&self, sql: &str) -> u64 {
+        let open = self.database.begin().await.expect("open");
+        let rows = open.tx().execute(sql, ()).await.expect("executed");
+        open.commit().await.expect("committed");
+        rows
+    }
+
+    /// Waits until a reaction has failed calls.
+    async fn until_called(&self) {
+        let wait = async {
+            let sql = "SELECT 1 FROM gateway_reaction WHERE attempts > 0";
+            while self.database.query(sql, ()).await.map_or(0, |rows| rows.len()) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LIMIT, wait).await.expect("called in time");
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_a_plan_that_only_the_store_knows_is_not_dropped() {
+    let participant = succeeding().await;
+    let rig = Rig::new(participant.url()).await;
+    let store = Store::of(Ok(vec![stored(plan())]));
+    let running = rig.run_stored(Arc::new(rig.log.clone()), &store);
+    rig.publish(vec![created(1)]).await;
+    rig.until(|events| events.len() == 1).await;
+    store.set(Ok(vec![stored(plan()), stored(variant("gift", 1))]));
+    rig.publish(vec![of_plan("gift", 1, created(2)), of_plan("lost", 1, created(3))]).await;
+    let events = rig.until(|events| events.len() == 2).await;
+    assert!(events.iter().any(|event| event.key.saga.as_str() == "gift:2"), "{events:?}");
+    assert_eq!(participant.calls().len(), 2, "the third event has no plan");
+    running.abort();
+}
+
+#[tokio::test]
+async fn an_event_of_an_unreadable_plan_is_a_dead_letter() {
+    let participant = succeeding().await;
+    let rig = Rig::new(participant.url()).await;
+    let newer = StoredPlan { name: name("gift"), version: 1, plan: None };
+    let store = Store::of(Ok(vec![stored(plan()), newer]));
+    let running = rig.run_stored(Arc::new(rig.log.clone()), &store);
+    rig.publish(vec![of_plan("gift", 1, created(1)), of_plan("shop", 2, created(2))]).await;
+    let mut letters = rig.letters("order.created", 2).await;
+    letters.sort();
+    assert!(letters[0].contains("gift@1") && letters[0].contains("upgrade"), "{letters:?}");
+    assert!(letters[1].contains("shop@2") && letters[1].contains("apply"), "{letters:?}");
+    running.abort();
+}
+
+#[tokio::test]
+async fn an_event_of_an_unknown_version_waits_for_a_read_of_the_store() {
+    let participant = succeeding().await;
+    let rig = Rig::new(participant.url()).await;
+    let store = Store::of(Err("connection refused".to_owned()));
+    let wire = Wire::over(&rig.log);
+    let running = rig.run_stored(wire.clone(), &store);
+    rig.publish(vec![of_plan("shop", 2, created(1))]).await;
+    store.until_read().await;
+    store.set(Ok(vec![stored(plan()), stored(variant("shop", 2))]));
+    rig.until(|events| events.len() == 1).await;
+    running.abort();
+}
