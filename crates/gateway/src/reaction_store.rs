@@ -88,24 +88,31 @@ impl ReactionStore {
     }
 
     /// Changes the reactions of events in one transaction, in the order of their keys. A reaction
-    /// at rest becomes due if it has work.
+    /// at rest becomes due if it has work. Returns the reactions that this program cannot read: a
+    /// newer one stored them, or they are damaged. They stay as they are.
     pub async fn receive(
         &self,
         events: BTreeMap<ReactionKey, Vec<Change<'_>>>,
         now: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<ReactionKey>, Error> {
+        let mut unreadable = Vec::new();
         if events.is_empty() {
-            return Ok(());
+            return Ok(unreadable);
         }
         let open = self.database.begin().await?;
         let tx = open.tx();
         for (key, changes) in events {
-            let mut reaction = match self.locked(&tx, &key).await? {
-                Some(reaction) => reaction,
-                None => {
-                    let Some(new) = changes.first().map(|first| (first.new)()) else { continue };
-                    self.insert(&tx, &key, &new, now).await?;
-                    self.locked(&tx, &key).await?.ok_or_else(|| missing(&key))?
+            let mut locked = self.locked(&tx, &key).await?;
+            if let (Locked::Absent, Some(first)) = (&locked, changes.first()) {
+                self.insert(&tx, &key, &(first.new)(), now).await?;
+                locked = self.locked(&tx, &key).await?;
+            }
+            let mut reaction = match locked {
+                Locked::Reaction(reaction) => reaction,
+                Locked::Absent => return Err(missing(&key)),
+                Locked::Unreadable => {
+                    unreadable.push(key);
+                    continue;
                 }
             };
             let mut is_due = false;
@@ -118,7 +125,8 @@ impl ReactionStore {
             let row = (key.chain.as_str(), key.step.as_str(), json(&reaction), due_at);
             tx.execute(sql, row).await?;
         }
-        open.commit().await
+        open.commit().await?;
+        Ok(unreadable)
     }
 
     /// Changes a reaction whose work is being done, and returns it. It stays leased while there is
@@ -131,7 +139,13 @@ impl ReactionStore {
     ) -> Result<Reaction, Error> {
         let open = self.database.begin().await?;
         let tx = open.tx();
-        let mut reaction = self.locked(&tx, key).await?.ok_or_else(|| missing(key))?;
+        let mut reaction = match self.locked(&tx, key).await? {
+            Locked::Reaction(reaction) => reaction,
+            Locked::Absent => return Err(missing(key)),
+            Locked::Unreadable => {
+                return Err(Error::Column { column: "state".to_owned(), wanted: "a reaction" });
+            }
+        };
         let due_at = change(&mut reaction).then_some(lease_until.0);
         let sql = "UPDATE gateway_reaction SET state = $3, due_at = $4, attempts = 0, why = NULL
             WHERE chain = $1 AND step = $2";
@@ -240,18 +254,24 @@ impl ReactionStore {
     }
 
     /// Reads a reaction and locks its row.
-    async fn locked(&self, tx: &Tx, key: &ReactionKey) -> Result<Option<Reaction>, Error> {
+    async fn locked(&self, tx: &Tx, key: &ReactionKey) -> Result<Locked, Error> {
         let sql = self.database.dialect().text(
             "SELECT chain, step, state FROM gateway_reaction WHERE chain = $1 AND step = $2
              {FOR UPDATE}",
         );
         let rows = tx.query(&sql, (key.chain.as_str(), key.step.as_str())).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
+        let Some(row) = rows.first() else { return Ok(Locked::Absent) };
         let state: String = row.get(2)?;
-        serde_json::from_str(&state)
-            .map(Some)
-            .map_err(|_| Error::Column { column: "state".to_owned(), wanted: "a reaction" })
+        Ok(serde_json::from_str(&state).map_or(Locked::Unreadable, Locked::Reaction))
     }
+}
+
+/// A row that is locked, if it exists.
+enum Locked {
+    Absent,
+    /// This program cannot read the state.
+    Unreadable,
+    Reaction(Reaction),
 }
 
 /// An attempt without a result.

@@ -69,7 +69,16 @@ impl Reactor {
                 }
             }
         }
-        store.receive(changes, now).await?;
+        for key in store.receive(changes, now).await? {
+            let affected = events.iter().filter(|(_, event, plan)| {
+                let part = plan.parts().find(|part| *part.name == key.step);
+                *event.chain() == key.chain
+                    && part.is_some_and(|part| is_triggered(plan, &part, event))
+            });
+            let reason =
+                format!("this program cannot read the stored state of reaction '{}'", key.step);
+            letters.extend(affected.map(|(delivery, ..)| (*delivery, reason.clone())));
+        }
         for (delivery, reason) in letters {
             bury(self.transport.as_ref(), delivery, &reason).await?;
         }

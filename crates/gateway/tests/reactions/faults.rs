@@ -220,3 +220,19 @@ async fn an_event_of_an_unknown_version_waits_for_a_read_of_the_store() {
     rig.until(|events| events.len() == 1).await;
     running.abort();
 }
+
+#[tokio::test]
+async fn an_unreadable_reaction_makes_its_events_dead_letters_and_delays_no_other() {
+    let participant = succeeding().await;
+    let rig = Rig::new(participant.url()).await;
+    let running = rig.run();
+    rig.publish(vec![created(1)]).await;
+    rig.until(|events| !events.is_empty()).await;
+    assert_eq!(rig.execute(r#"UPDATE gateway_reaction SET state = '{"action":"newer"}'"#).await, 1);
+    rig.publish(vec![created(1), created(2)]).await;
+    rig.until(|events| events.iter().any(|event| event.key.saga.key() == "2")).await;
+    let letters = rig.letters("order.created", 1).await;
+    assert!(letters[0].contains("reaction 'charge'"), "{letters:?}");
+    assert!(!running.is_finished());
+    running.abort();
+}
