@@ -37,6 +37,28 @@ pub(crate) struct Reaction {
     /// The event that reports the undo.
     #[serde(default)]
     undone: Option<Emission>,
+    /// The calls of an open pivot, which decide whether its deadline may give it up.
+    #[serde(default)]
+    calls: Calls,
+    /// The deadline's event that arrived while a call may have been sent.
+    #[serde(default)]
+    overdue: Option<StoredRecord>,
+}
+
+/// The calls of a pivot that has no answer.
+///
+/// **Invariant:** a call begins after its state is stored, and only the attempt that has stored
+/// [`Calls::Begun`] stores that it was not sent. A second attempt makes it [`Calls::Sent`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Calls {
+    /// No call was sent.
+    Unsent,
+    /// The first attempt, with this random number, may have been sent.
+    Begun(u64),
+    /// A call may have been sent, also by a program that did not store calls.
+    #[default]
+    Sent,
 }
 
 /// The state of the reaction itself.
@@ -82,7 +104,9 @@ impl Reaction {
     /// Creates the reaction before its first event. The start of a chain has happened.
     pub fn new(version: u32, part: &Part<'_>) -> Reaction {
         let action = if part.on.is_empty() { Action::Done } else { Action::Waiting };
-        Reaction { version, action, inputs: Vec::new(), result: None, undo: None, undone: None }
+        let (inputs, (result, undo, undone, overdue)) = Default::default();
+        let calls = Calls::Unsent;
+        Reaction { version, action, inputs, result, undo, undone, calls, overdue }
     }
 
     /// Takes an event of the chain. A repeated one publishes the result again.
@@ -102,7 +126,7 @@ impl Reaction {
             self.action = Action::Never;
         }
         if part.pivot && plan.overdue.as_ref() == Some(&event.name) {
-            self.give_up(context, event);
+            self.give_up(context, event, &record);
         }
         if part.on.contains(&event.name) {
             self.take_input(part, event, record);
@@ -127,16 +151,46 @@ impl Reaction {
         }
     }
 
-    /// Gives the pivot up, unless it may have been called.
-    fn give_up(&mut self, context: &Context<'_>, overdue: &Event) {
+    /// Gives the pivot up. If a call may have been sent, its answer decides, or the end of the call
+    /// without a connection.
+    fn give_up(&mut self, context: &Context<'_>, overdue: &Event, record: &StoredRecord) {
         match self.action {
-            Action::Waiting => {
+            Action::Open if self.calls != Calls::Unsent => self.overdue = Some(record.clone()),
+            Action::Waiting | Action::Open => {
                 let refusal = Refusal::new(code::OVERDUE, "the chain is overdue");
                 self.refuse(context, overdue, &refusal);
             }
-            Action::Open => {} // its answer decides
             Action::Done | Action::Refused | Action::Never => self.publish_again(),
         }
+    }
+
+    /// Whether [`Reaction::begin_call`] must be stored before the next call. Only a pivot is given
+    /// up.
+    pub fn stores_calls(&self, context: &Context<'_>) -> bool {
+        let may_be_given_up = context.part.pivot && context.plan.overdue.is_some();
+        may_be_given_up && self.action == Action::Open && self.calls != Calls::Sent
+    }
+
+    /// Records that an attempt with this random number begins.
+    pub fn begin_call(&mut self, attempt: u64) {
+        self.calls = match self.calls {
+            Calls::Unsent => Calls::Begun(attempt),
+            Calls::Begun(_) | Calls::Sent => Calls::Sent,
+        };
+    }
+
+    /// Records that an attempt was not sent, because no connection was made.
+    pub fn end_unsent_call(&mut self, context: &Context<'_>, attempt: u64) {
+        if self.calls != Calls::Begun(attempt) {
+            return;
+        }
+        self.calls = Calls::Unsent;
+        if let Some(record) = self.overdue.take()
+            && let Ok(overdue) = decode_event(&record.record())
+        {
+            self.give_up(context, &overdue, &record);
+        }
+        self.advance(context);
     }
 
     fn publish_again(&mut self) {
@@ -222,6 +276,7 @@ impl Reaction {
                     }
                 }
                 self.inputs.clear();
+                self.overdue = None;
             }
             Direction::Action | Direction::Compensation | Direction::Query => {}
         }

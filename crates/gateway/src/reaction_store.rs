@@ -139,18 +139,29 @@ impl ReactionStore {
     ) -> Result<Reaction, Error> {
         let open = self.database.begin().await?;
         let tx = open.tx();
-        let mut reaction = match self.locked(&tx, key).await? {
-            Locked::Reaction(reaction) => reaction,
-            Locked::Absent => return Err(missing(key)),
-            Locked::Unreadable => {
-                return Err(Error::Column { column: "state".to_owned(), wanted: "a reaction" });
-            }
-        };
+        let mut reaction = self.existing(&tx, key).await?;
         let due_at = change(&mut reaction).then_some(lease_until.0);
         let sql = "UPDATE gateway_reaction SET state = $3, due_at = $4, attempts = 0, why = NULL
             WHERE chain = $1 AND step = $2";
         let row = (key.chain.as_str(), key.step.as_str(), json(&reaction), due_at);
         tx.execute(sql, row).await?;
+        open.commit().await?;
+        Ok(reaction)
+    }
+
+    /// Changes the state of a reaction whose call begins, or was not sent. Its lease and its failed
+    /// attempts stay.
+    pub async fn mark(
+        &self,
+        key: &ReactionKey,
+        change: impl FnOnce(&mut Reaction),
+    ) -> Result<Reaction, Error> {
+        let open = self.database.begin().await?;
+        let tx = open.tx();
+        let mut reaction = self.existing(&tx, key).await?;
+        change(&mut reaction);
+        let sql = "UPDATE gateway_reaction SET state = $3 WHERE chain = $1 AND step = $2";
+        tx.execute(sql, (key.chain.as_str(), key.step.as_str(), json(&reaction))).await?;
         open.commit().await?;
         Ok(reaction)
     }
@@ -251,6 +262,17 @@ impl ReactionStore {
         let (chain, step) = (key.chain.as_str(), key.step.as_str());
         tx.execute(sql, (chain, step, self.participant.as_str(), json(new), now.0)).await?;
         Ok(())
+    }
+
+    /// Reads a reaction that must exist, and locks its row.
+    async fn existing(&self, tx: &Tx, key: &ReactionKey) -> Result<Reaction, Error> {
+        match self.locked(tx, key).await? {
+            Locked::Reaction(reaction) => Ok(reaction),
+            Locked::Absent => Err(missing(key)),
+            Locked::Unreadable => {
+                Err(Error::Column { column: "state".to_owned(), wanted: "a reaction" })
+            }
+        }
     }
 
     /// Reads a reaction and locks its row.

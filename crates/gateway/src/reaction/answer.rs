@@ -17,6 +17,8 @@ pub(crate) enum ReactionEnd {
     Result(ReactionResult),
     /// The participant is called again, for this reason, and not before the delay is over.
     Retry(String, Option<Duration>),
+    /// No connection was made, so that the call had no effect. It is repeated.
+    Unsent(String),
 }
 
 /// The answer of a participant.

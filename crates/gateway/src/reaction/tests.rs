@@ -195,3 +195,60 @@ fn an_answer_is_read_by_the_plan() {
     let refused = read_as("refused", Direction::Compensation, r#"{"code":"no"}"#);
     assert!(matches!(refused, ReactionEnd::Retry(..)), "{refused:?}");
 }
+
+/// A toy whose only reaction is the pivot `ship`, which a deadline gives up.
+fn pivot() -> Plan {
+    let plan = Plan::named("shop")
+        .begins("order", "create", "order.created")
+        .deadline(std::time::Duration::from_secs(60))
+        .overdue("order.overdue")
+        .undone_on(["shipping.failed"], "order.cancelled");
+    plan.pivot("shipping", "ship")
+        .on(["order.created"])
+        .emits(["shipping.success"])
+        .fails(["shipping.failed"])
+        .build()
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn a_deadline_gives_up_a_pivot_only_if_no_call_may_have_been_sent() {
+    let plan = pivot();
+    let part = plan.parts().find(|part| part.name.as_str() == "ship").expect("a part");
+    let context = Context { plan: &plan, part, now: Timestamp(9) };
+    let source: Name = "source".parse().expect("a name");
+    let receive = |reaction: &mut Reaction, event: &Event| {
+        reaction.receive(&context, event, StoredRecord::of(&encode_event(event, &source)));
+    };
+    let overdue = event("order.overdue", "order.overdue", 1);
+    let open = || {
+        let mut reaction = Reaction::new(1, &part);
+        receive(&mut reaction, &created());
+        assert!(reaction.stores_calls(&context));
+        reaction
+    };
+    let is_failed = |reaction: &Reaction| match reaction.next(&part) {
+        Next::Publish(_, record) => record.is_of(&"shipping.failed".parse().expect("a name")),
+        Next::Call(..) | Next::Rest => false,
+    };
+
+    let mut reaction = open();
+    receive(&mut reaction, &overdue);
+    assert!(is_failed(&reaction), "no call was sent");
+
+    let mut reaction = open();
+    reaction.begin_call(1);
+    receive(&mut reaction, &overdue);
+    assert!(!is_failed(&reaction), "the call may have been sent");
+    reaction.end_unsent_call(&context, 1);
+    assert!(is_failed(&reaction), "it was not");
+
+    let mut reaction = open();
+    reaction.begin_call(1);
+    reaction.begin_call(2);
+    reaction.end_unsent_call(&context, 1);
+    reaction.end_unsent_call(&context, 2);
+    receive(&mut reaction, &overdue);
+    assert!(!is_failed(&reaction), "another process may have sent the first call");
+    assert!(!reaction.stores_calls(&context));
+}

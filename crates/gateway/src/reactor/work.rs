@@ -104,23 +104,53 @@ impl Work {
                     self.update(&part, |reaction, _| reaction.mark_sent(direction)).await?
                 }
                 Next::Call(direction, events) => {
-                    let (end, trace) = self.call(part, direction, *attempt, &events).await;
-                    match end {
-                        ReactionEnd::Result(result) => {
-                            *attempt = 1;
-                            self.update(&part, |reaction, context| {
-                                reaction.settle(context, direction, result, trace);
-                            })
-                            .await?
-                        }
-                        ReactionEnd::Retry(why, delay) => {
-                            let failed = FailedAttempt { number: *attempt, why: &why, delay };
-                            return self.retry(failed).await;
-                        }
+                    match self.act(part, &reaction, (direction, &events), attempt).await? {
+                        Some(changed) => changed,
+                        None => return Ok(()),
                     }
                 }
             };
         }
+    }
+
+    /// Calls the participant and records its answer. `None`: the call is repeated later.
+    async fn act(
+        &self,
+        part: Part<'_>,
+        reaction: &Reaction,
+        (direction, events): (Direction, &[StoredRecord]),
+        attempt: &mut u32,
+    ) -> Result<Option<Reaction>, Error> {
+        let (context, token) = (self.context(&part), fastrand::u64(..));
+        if direction == Direction::Action && reaction.stores_calls(&context) {
+            let begin = |reaction: &mut Reaction| reaction.begin_call(token);
+            let begun = self.store.mark(&self.key, begin).await?;
+            if !matches!(begun.next(&part), Next::Call(Direction::Action, _)) {
+                return Ok(Some(begun)); // the deadline's event was first
+            }
+        }
+        let (end, trace) = self.call(part, direction, *attempt, events).await;
+        let (why, delay) = match end {
+            ReactionEnd::Result(result) => {
+                *attempt = 1;
+                let settle = |reaction: &mut Reaction, context: &Context<'_>| {
+                    reaction.settle(context, direction, result, trace);
+                };
+                return Ok(Some(self.update(&part, settle).await?));
+            }
+            ReactionEnd::Retry(why, delay) => (why, delay),
+            ReactionEnd::Unsent(why) => {
+                let context = self.context(&part);
+                let end = |reaction: &mut Reaction| reaction.end_unsent_call(&context, token);
+                let ended = self.store.mark(&self.key, end).await?;
+                if !matches!(ended.next(&part), Next::Call(..)) {
+                    return Ok(Some(ended)); // the deadline has given it up
+                }
+                (why, None)
+            }
+        };
+        self.retry(FailedAttempt { number: *attempt, why: &why, delay }).await?;
+        Ok(None)
     }
 
     /// Changes the reaction, which stays leased while it has work.
@@ -129,13 +159,17 @@ impl Work {
         part: &Part<'_>,
         change: impl FnOnce(&mut Reaction, &Context<'_>),
     ) -> Result<Reaction, Error> {
-        let now = self.caller.now();
-        let context = Context { plan: &self.plan, part: *part, now };
-        let changed = self.store.update(&self.key, now.plus(self.lease), |reaction| {
+        let context = self.context(part);
+        let lease_until = context.now.plus(self.lease);
+        let changed = self.store.update(&self.key, lease_until, |reaction| {
             change(reaction, &context);
             !matches!(reaction.next(part), Next::Rest)
         });
         Ok(changed.await?)
+    }
+
+    fn context<'a>(&'a self, part: &Part<'a>) -> Context<'a> {
+        Context { plan: &self.plan, part: *part, now: self.caller.now() }
     }
 
     async fn retry(&self, failed: FailedAttempt<'_>) -> Result<(), Error> {
@@ -193,7 +227,8 @@ impl Work {
                 let trace = answer::trace(&response.headers);
                 (read(&response, part, direction), trace)
             }
-            Err(failure @ (Failure::Connect(_) | Failure::Unanswered(_))) => {
+            Err(failure @ Failure::Connect(_)) => (ReactionEnd::Unsent(failure.to_string()), None),
+            Err(failure @ Failure::Unanswered(_)) => {
                 (ReactionEnd::Retry(failure.to_string(), None), None)
             }
         };
@@ -207,7 +242,7 @@ impl Work {
             ReactionEnd::Result(ReactionResult::Failed(..) | ReactionResult::Refused(_)) => {
                 "refused"
             }
-            ReactionEnd::Retry(..) => "fault",
+            ReactionEnd::Retry(..) | ReactionEnd::Unsent(_) => "fault",
         };
         let participant = self.participant.to_string();
         histogram!("sagamore_gateway_call_seconds", "participant" => participant.clone())

@@ -236,3 +236,34 @@ async fn an_unreadable_reaction_makes_its_events_dead_letters_and_delays_no_othe
     assert!(!running.is_finished());
     running.abort();
 }
+
+/// The address refuses connections, before and after the deadline's event.
+#[tokio::test]
+async fn the_deadline_gives_up_a_pivot_that_was_never_called() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    drop(listener);
+    let rig = Rig::new(format!("http://{address}/sagas")).await;
+    rig.log.create_topic("order.overdue", 2).await.expect("created");
+    let pivot = Plan::named("shop")
+        .begins("order", "create", "order.created")
+        .deadline(Duration::from_secs(60))
+        .overdue("order.overdue")
+        .undone_on(["payment.failed"], "order.cancelled")
+        .pivot("payment", "charge")
+        .on(["order.created"])
+        .emits(["payment.success"])
+        .fails(["payment.failed"])
+        .build()
+        .unwrap_or_else(|error| panic!("{error}"));
+    let plans = Plans::default();
+    plans.add(Arc::new(pivot));
+    let running = rig.run_with(Arc::new(rig.log.clone()), plans);
+    rig.publish(vec![created(1)]).await;
+    rig.until_called().await;
+    rig.publish(vec![event(1, "order.overdue", "order.overdue", 1)]).await;
+    let events = rig.until(|events| !events.is_empty()).await;
+    assert_eq!(events[0].id(), "shop:1/charge/action/1/payment.failed");
+    assert!(events[0].body.as_str().contains("overdue"), "{:?}", events[0].body);
+    running.abort();
+}
