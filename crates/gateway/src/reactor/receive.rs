@@ -155,7 +155,11 @@ fn planned(plans: &Plans, event: Event) -> Result<Option<(Event, Arc<Plan>)>, St
 
 /// Publishes a dead letter. One that the transport rejects in every form is logged, because
 /// retries would block all later events.
-async fn bury(transport: &dyn Transport, delivery: &Delivery, reason: &str) -> Result<(), Error> {
+pub(super) async fn bury(
+    transport: &dyn Transport,
+    delivery: &Delivery,
+    reason: &str,
+) -> Result<(), Error> {
     let Delivery { record, partition, offset, .. } = delivery;
     tracing::warn!(topic = %record.topic, partition, offset, reason, "dead letter");
     let letter = dead_letter(delivery, reason);

@@ -58,6 +58,7 @@ impl Reactor {
                 plan,
                 key: key.clone(),
                 lease: self.lease,
+                partitions: self.options.partitions,
             };
             self.running.insert(key, self.tasks.spawn(work.run(reaction, attempts)).id());
         }

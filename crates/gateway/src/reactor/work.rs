@@ -10,9 +10,10 @@ use metrics::{counter, histogram};
 use sagamore_core::plan::{Part, Plan};
 use sagamore_core::{Direction, Name, StepKey, Timestamp, TraceContext};
 use sagamore_database::Clock;
-use sagamore_transport::wire::decode_event;
-use sagamore_transport::{Record, Transport};
+use sagamore_transport::wire::{dead_letter_topic, decode_event};
+use sagamore_transport::{Delivery, Error as TransportError, Record, Scope, Transport};
 
+use super::receive::bury;
 use crate::answer;
 use crate::binding::{Binding, Unfit};
 use crate::client::{Client, Failure};
@@ -52,6 +53,8 @@ pub(super) struct Work {
     pub plan: Arc<Plan>,
     pub key: ReactionKey,
     pub lease: Duration,
+    /// Partitions of topics that the reactor creates.
+    pub partitions: u32,
 }
 
 impl Callee {
@@ -99,8 +102,7 @@ impl Work {
                     rested
                 }
                 Next::Publish(direction, record) => {
-                    self.caller.transport.publish(vec![record.record()]).await?;
-                    self.caller.transport.synced().await?;
+                    self.publish(record.record()).await?;
                     self.update(&part, |reaction, _| reaction.mark_sent(direction)).await?
                 }
                 Next::Call(direction, events) => {
@@ -132,6 +134,12 @@ impl Work {
         let (end, trace) = self.call(part, direction, *attempt, events).await;
         let (why, delay) = match end {
             ReactionEnd::Result(result) => {
+                let sized = self.check_size(&part, reaction, (direction, &result, &trace));
+                if let Err(error) = sized {
+                    let why = error.to_string();
+                    let failed = FailedAttempt::of(*attempt, &why);
+                    return self.retry(failed).await.map(|()| None);
+                }
                 *attempt = 1;
                 let settle = |reaction: &mut Reaction, context: &Context<'_>| {
                     reaction.settle(context, direction, result, trace);
@@ -151,6 +159,38 @@ impl Work {
         };
         self.retry(FailedAttempt { number: *attempt, why: &why, delay }).await?;
         Ok(None)
+    }
+
+    /// Publishes an event durably. One that the transport rejects for its own sake becomes a dead
+    /// letter, and a repeat of its trigger publishes it again.
+    async fn publish(&self, record: Record) -> Result<(), Error> {
+        let transport = self.caller.transport.as_ref();
+        match transport.publish(vec![record.clone()]).await {
+            Err(error) if error.is_rejection() && error.scope() == Scope::Record => {
+                let topic = dead_letter_topic(&record.topic);
+                transport.create_topic(&topic, self.partitions).await?;
+                let event = Delivery { record, partition: 0, offset: 0, unreadable: None };
+                bury(transport, &event, &format!("it cannot be published: {error}")).await?;
+            }
+            published => published?,
+        }
+        Ok(transport.synced().await?)
+    }
+
+    /// Returns the error with which the transport would reject the event of a result, so that the
+    /// result is not recorded.
+    fn check_size(
+        &self,
+        part: &Part<'_>,
+        reaction: &Reaction,
+        (direction, result, trace): (Direction, &ReactionResult, &Option<TraceContext>),
+    ) -> Result<(), TransportError> {
+        let mut settled = reaction.clone();
+        settled.settle(&self.context(part), direction, result.clone(), trace.clone());
+        match settled.next(part) {
+            Next::Publish(_, record) => self.caller.transport.check_size(&record.record()),
+            Next::Call(..) | Next::Rest => Ok(()),
+        }
     }
 
     /// Changes the reaction, which stays leased while it has work.

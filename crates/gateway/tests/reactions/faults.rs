@@ -14,6 +14,8 @@ use super::*;
 
 /// Maximum bytes of a record of [`Wire`].
 const RECORD_BYTES_MAX: usize = 300_000;
+/// The lower bound of its broker, which a check does not know.
+const BROKER_BYTES_MAX: usize = 200_000;
 
 /// A log that rejects large records and counts subscriptions.
 struct Wire {
@@ -40,7 +42,7 @@ impl Transport for Wire {
         Box::pin(async move {
             let mut outcomes = Vec::new();
             for record in records {
-                outcomes.push(match self.check_size(&record) {
+                outcomes.push(match check(&record, BROKER_BYTES_MAX) {
                     Ok(()) => self.log.publish(vec![record]).await,
                     rejected => rejected,
                 });
@@ -50,11 +52,7 @@ impl Transport for Wire {
     }
 
     fn check_size(&self, record: &Record) -> Result<(), Error> {
-        let (bytes, bytes_max) = (record.bytes(), RECORD_BYTES_MAX);
-        match bytes <= bytes_max {
-            true => Ok(()),
-            false => Err(Error::TooLarge { topic: record.topic.to_string(), bytes, bytes_max }),
-        }
+        check(record, RECORD_BYTES_MAX)
     }
 
     fn synced(&self) -> BoxFuture<'static, Result<(), Error>> {
@@ -68,6 +66,11 @@ impl Transport for Wire {
         self.subscriptions.fetch_add(1, Ordering::SeqCst);
         self.log.subscribe(subscription)
     }
+}
+
+fn check(record: &Record, bytes_max: usize) -> Result<(), Error> {
+    let (topic, bytes) = (record.topic.to_string(), record.bytes());
+    (bytes <= bytes_max).then_some(()).ok_or(Error::TooLarge { topic, bytes, bytes_max })
 }
 
 /// A store of plans in which a test decides what a read finds.
@@ -166,13 +169,22 @@ impl Rig {
 
     /// Waits until a reaction has failed calls.
     async fn until_called(&self) {
+        self.until_stored("attempts > 0").await;
+    }
+
+    /// Waits until a reaction has no work.
+    async fn until_rested(&self) {
+        self.until_stored("due_at IS NULL").await;
+    }
+
+    async fn until_stored(&self, condition: &str) {
+        let sql = &format!("SELECT 1 FROM gateway_reaction WHERE {condition}");
         let wait = async {
-            let sql = "SELECT 1 FROM gateway_reaction WHERE attempts > 0";
             while self.database.query(sql, ()).await.map_or(0, |rows| rows.len()) == 0 {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(LIMIT, wait).await.expect("called in time");
+        tokio::time::timeout(LIMIT, wait).await.expect("stored in time");
     }
 }
 
@@ -237,6 +249,28 @@ async fn an_unreadable_reaction_makes_its_events_dead_letters_and_delays_no_othe
     running.abort();
 }
 
+/// The broker rejects the event of a recorded answer. A repeat of the trigger finds it recorded.
+#[tokio::test]
+async fn an_event_that_the_broker_rejects_is_a_dead_letter_and_rests() {
+    let participant = HttpParticipant::of(|_, _| async move {
+        let text = "x".repeat(250_000);
+        let body =
+            format!(r#"{{"events":[{{"type":"payment.success","data":{{"text":"{text}"}}}}]}}"#);
+        answer(200, DONE, &body)
+    })
+    .await;
+    let rig = Rig::new(participant.url()).await;
+    let plans = Plans::default();
+    plans.add(Arc::new(plan()));
+    let running = rig.run_with(Wire::over(&rig.log), plans);
+    rig.publish(vec![created(1)]).await;
+    let letters = rig.letters("payment.success", 1).await;
+    assert!(letters[0].contains("cannot be published"), "{letters:?}");
+    rig.until_rested().await;
+    assert_eq!(participant.calls().len(), 1);
+    running.abort();
+}
+
 /// The address refuses connections, before and after the deadline's event.
 #[tokio::test]
 async fn the_deadline_gives_up_a_pivot_that_was_never_called() {
@@ -265,5 +299,26 @@ async fn the_deadline_gives_up_a_pivot_that_was_never_called() {
     let events = rig.until(|events| !events.is_empty()).await;
     assert_eq!(events[0].id(), "shop:1/charge/action/1/payment.failed");
     assert!(events[0].body.as_str().contains("overdue"), "{:?}", events[0].body);
+    running.abort();
+}
+
+/// The first answer exceeds the bound of a result, the second the bound of a record.
+#[tokio::test]
+async fn a_result_that_is_too_large_is_not_recorded() {
+    let participant = HttpParticipant::of(|number, _| async move {
+        let bytes = [600_000, 400_000].get(number - 1).copied().unwrap_or(1);
+        let text = "x".repeat(bytes);
+        let body =
+            format!(r#"{{"events":[{{"type":"payment.success","data":{{"text":"{text}"}}}}]}}"#);
+        answer(200, DONE, &body)
+    })
+    .await;
+    let rig = Rig::new(participant.url()).await;
+    let plans = Plans::default();
+    plans.add(Arc::new(plan()));
+    let running = rig.run_with(Wire::over(&rig.log), plans);
+    rig.publish(vec![created(1)]).await;
+    let events = rig.until(|events| !events.is_empty()).await;
+    assert_eq!(events[0].body.as_str(), r#"{"text":"x"}"#);
     running.abort();
 }
