@@ -158,7 +158,7 @@ impl Reaction {
             Action::Open if self.calls != Calls::Unsent => self.overdue = Some(record.clone()),
             Action::Waiting | Action::Open => {
                 let refusal = Refusal::new(code::OVERDUE, "the chain is overdue");
-                self.refuse(context, overdue, &refusal);
+                self.refuse(context, overdue, &overdue.body, &refusal);
             }
             Action::Done | Action::Refused | Action::Never => self.publish_again(),
         }
@@ -262,7 +262,11 @@ impl Reaction {
             Direction::Action if self.action == Action::Open => {
                 let Some(cause) = self.cause() else { return };
                 match result {
-                    ReactionResult::Refused(refusal) => self.refuse(context, &cause, &refusal),
+                    ReactionResult::Refused(refusal) => {
+                        let first = context.part.on.first().and_then(|name| self.input(name));
+                        let given = first.map_or_else(Body::empty, |first| first.body);
+                        self.refuse(context, &cause, &given, &refusal);
+                    }
                     ReactionResult::Done(reported) => {
                         self.action = Action::Done;
                         self.result = reported.map(|(name, body)| {
@@ -294,18 +298,25 @@ impl Reaction {
         }
     }
 
-    /// Returns the latest awaited event in the order of causes.
+    /// Returns the latest awaited event in the order of causes: the one with the highest hop, and
+    /// for equal hops the greatest id.
     fn cause(&self) -> Option<Event> {
         let events = self.inputs.iter().filter_map(|input| decode_event(&input.record()).ok());
-        events.max_by_key(|event| event.hop)
+        events.max_by_key(|event| (event.hop, event.id()))
     }
 
-    /// Reports a refusal by the plan's first failure event: the data of its cause with the fields
-    /// `code` and `reason`.
-    fn refuse(&mut self, context: &Context<'_>, cause: &Event, refusal: &Refusal) {
+    /// Returns an awaited event that has arrived.
+    fn input(&self, name: &Name) -> Option<Event> {
+        let input = self.inputs.iter().find(|input| input.is_of(name))?;
+        decode_event(&input.record()).ok()
+    }
+
+    /// Reports a refusal by the plan's first failure event: the given data with the fields `code`
+    /// and `reason`.
+    fn refuse(&mut self, context: &Context<'_>, cause: &Event, given: &Body, refusal: &Refusal) {
         self.action = Action::Refused;
         let Some(name) = context.part.fails.first() else { return };
-        let mut fields: BTreeMap<String, Box<RawValue>> = cause.body.read().unwrap_or_default();
+        let mut fields: BTreeMap<String, Box<RawValue>> = given.read().unwrap_or_default();
         for (field, text) in [("code", &refusal.code), ("reason", &refusal.message)] {
             fields.extend(to_raw_value(text).ok().map(|value| (field.to_owned(), value)));
         }

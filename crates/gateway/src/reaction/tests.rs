@@ -252,3 +252,51 @@ fn a_deadline_gives_up_a_pivot_only_if_no_call_may_have_been_sent() {
     assert!(!is_failed(&reaction), "another process may have sent the first call");
     assert!(!reaction.stores_calls(&context));
 }
+
+/// Two awaited events in the order of the plan, which arrive in the other order.
+#[test]
+fn a_failure_has_the_fields_of_the_first_awaited_event_and_the_latest_as_its_cause() {
+    let plan = Plan::named("shop")
+        .begins("order", "create", "order.created")
+        .undone_on(["shipping.failed"], "order.cancelled")
+        .reaction("stock", "reserve")
+        .on(["order.created"])
+        .emits(["stock.reserved"])
+        .undone_on(["shipping.failed"], "stock.released")
+        .reaction("payment", "charge")
+        .on(["order.created"])
+        .emits(["payment.success"])
+        .undone_on(["shipping.failed"], "payment.refunded");
+    let plan = plan
+        .pivot("shipping", "ship")
+        .on(["payment.success", "stock.reserved"])
+        .emits(["shipping.success"])
+        .fails(["shipping.failed"])
+        .build()
+        .unwrap_or_else(|error| panic!("{error}"));
+    let part = plan.parts().find(|part| part.name.as_str() == "ship").expect("a part");
+    let context = Context { plan: &plan, part, now: Timestamp(9) };
+    let source: Name = "source".parse().expect("a name");
+    let of = |step: &str, name: &str, hop: u32| {
+        let body = Body::parse(&format!("{{\"from\":\"{name}\"}}")).expect("JSON");
+        Event { body, ..event(step, name, hop) }
+    };
+    for (hop, cause) in [(1, "stock.reserved"), (2, "payment.success")] {
+        let paid = of("charge", "payment.success", hop);
+        let reserved = of("reserve", "stock.reserved", 1);
+        for order in [[&paid, &reserved], [&reserved, &paid]] {
+            let mut reaction = Reaction::new(1, &part);
+            for event in order {
+                let record = StoredRecord::of(&encode_event(event, &source));
+                reaction.receive(&context, event, record);
+            }
+            let refused = ReactionResult::Refused(Refusal::new("no", "no"));
+            reaction.settle(&context, Direction::Action, refused, None);
+            let Next::Publish(_, record) = reaction.next(&part) else { panic!("{reaction:?}") };
+            let failure = decode_event(&record.record()).expect("an event");
+            let expected = r#"{"code":"no","from":"payment.success","reason":"no"}"#;
+            assert_eq!(failure.body.as_str(), expected);
+            assert!(failure.causation.expect("a cause").ends_with(cause));
+        }
+    }
+}
