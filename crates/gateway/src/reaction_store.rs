@@ -58,6 +58,16 @@ pub(crate) struct DueReaction {
     pub reaction: Reaction,
     /// The failed attempts since its last progress.
     pub attempts: u32,
+    /// The bytes of its stored state.
+    pub bytes: usize,
+}
+
+/// The bounds of the reactions that are leased together.
+#[derive(Clone, Copy)]
+pub(crate) struct DueBounds {
+    pub count: usize,
+    /// Bytes of states from which no more are leased.
+    pub bytes: usize,
 }
 
 /// A removal in progress: reactions of chains that ended long ago, by their age.
@@ -187,28 +197,33 @@ impl ReactionStore {
         Ok(pause)
     }
 
-    /// Leases at most `limit` reactions that are due.
+    /// Leases reactions that are due, within these bounds. The last one may exceed the bytes.
     pub async fn take_due(
         &self,
         now: Timestamp,
         lease_until: Timestamp,
-        limit: usize,
+        bounds: DueBounds,
     ) -> Result<Vec<DueReaction>, Error> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let limit = i64::try_from(bounds.count).unwrap_or(i64::MAX);
         let due = self.database.dialect().text(
-            "SELECT chain, step, state, attempts FROM gateway_reaction
+            "SELECT chain, step, CAST(octet_length(state) AS BIGINT) FROM gateway_reaction
              WHERE participant = $1 AND due_at <= $2 ORDER BY due_at LIMIT $3
              {FOR UPDATE SKIP LOCKED}",
         );
         let open = self.database.begin().await?;
         let tx = open.tx();
         let rows = tx.query(&due, (self.participant.as_str(), now.0, limit)).await?;
-        let mut reactions = Vec::with_capacity(rows.len());
+        let (mut reactions, mut bytes) = (Vec::new(), 0);
         for row in &rows {
+            if bytes >= bounds.bytes {
+                break;
+            }
             let (chain, step): (String, String) = (row.get(0)?, row.get(1)?);
-            let sql = "UPDATE gateway_reaction SET due_at = $3 WHERE chain = $1 AND step = $2";
-            tx.execute(sql, (chain.as_str(), step.as_str(), lease_until.0)).await?;
-            match read(row, &chain, &step) {
+            bytes += usize::try_from(row.get::<i64>(2)?).unwrap_or(0);
+            let sql = "UPDATE gateway_reaction SET due_at = $3 WHERE chain = $1 AND step = $2
+                RETURNING attempts, state";
+            let leased = tx.query(sql, (chain.as_str(), step.as_str(), lease_until.0)).await?;
+            match leased.first().and_then(|row| read(row, &chain, &step)) {
                 Some(reaction) => reactions.push(reaction),
                 // it is due again when the lease ends: another program may be able to read it
                 None => tracing::error!(chain, step, "cannot read a stored reaction"),
@@ -350,8 +365,12 @@ fn missing(key: &ReactionKey) -> Error {
 }
 
 fn read(row: &Row, chain: &str, step: &str) -> Option<DueReaction> {
-    let state: String = row.get(2).ok()?;
+    let state: String = row.get("state").ok()?;
     let key = ReactionKey { chain: chain.parse().ok()?, step: step.parse().ok()? };
-    let attempts = row.get::<i64>(3).ok()?.try_into().unwrap_or(u32::MAX);
-    Some(DueReaction { key, reaction: serde_json::from_str(&state).ok()?, attempts })
+    let attempts = row.get::<i64>("attempts").ok()?.try_into().unwrap_or(u32::MAX);
+    let reaction = serde_json::from_str(&state).ok()?;
+    Some(DueReaction { key, reaction, attempts, bytes: state.len() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,6 +44,13 @@ struct Limits {
     timeout: Duration,
 }
 
+/// The task of a reaction.
+struct Running {
+    task: Id,
+    /// The bytes of the reaction's state when it began.
+    bytes: usize,
+}
+
 /// A reactor of one participant: events in, HTTP requests, events out.
 pub struct Reactor {
     participant: Name,
@@ -64,7 +71,7 @@ pub struct Reactor {
     horizons: Option<Box<dyn Consumer>>,
     tasks: JoinSet<()>,
     /// The reactions of the tasks.
-    running: HashMap<ReactionKey, Id>,
+    running: HashMap<ReactionKey, Running>,
     removal: Option<ReactionRemoval>,
     failures: u32,
 }

@@ -1,0 +1,41 @@
+use super::*;
+
+const NOW: Timestamp = Timestamp(1_000_000_000_000);
+const MINUTE: i64 = 60_000;
+
+async fn store() -> ReactionStore {
+    let participant = "payment".parse().expect("a name");
+    ReactionStore::open(Database::memory(), participant).await.expect("opened")
+}
+
+/// Stores a reaction of a chain with this due time and a text of this length in its state.
+async fn insert(store: &ReactionStore, chain: &str, due_at: Option<i64>, bytes: usize) {
+    let text = "x".repeat(bytes);
+    let state = format!(r#"{{"version":1,"action":"open","text":"{text}"}}"#);
+    let sql = "INSERT INTO gateway_reaction
+            (chain, step, participant, state, due_at, attempts, begun_at)
+        VALUES ($1, $2, 'payment', $3, $4, 0, $5)";
+    let (chain, step) = chain.split_once('/').unwrap_or((chain, "charge"));
+    let open = store.database.begin().await.expect("open");
+    let row = (chain, step, state, due_at, NOW.0 - MINUTE);
+    open.tx().execute(sql, row).await.expect("stored");
+    open.commit().await.expect("committed");
+}
+
+async fn take(store: &ReactionStore, bounds: DueBounds) -> Vec<String> {
+    let taken = store.take_due(NOW, Timestamp(NOW.0 + MINUTE), bounds).await.expect("taken");
+    taken.iter().map(|due| due.key.chain.to_string()).collect()
+}
+
+#[tokio::test]
+async fn due_reactions_are_bounded_in_bytes_as_well_as_in_number() {
+    let store = store().await;
+    for chain in 0..10 {
+        insert(&store, &format!("shop:{chain}"), Some(NOW.0 - 10 + chain), 1_000).await;
+    }
+    let two = take(&store, DueBounds { count: 100, bytes: 1_500 }).await;
+    assert_eq!(two, ["shop:0", "shop:1"], "the last one may exceed the bound");
+    let one = take(&store, DueBounds { count: 1, bytes: 1_500 }).await;
+    assert_eq!(one, ["shop:2"]);
+    assert_eq!(take(&store, DueBounds { count: 100, bytes: usize::MAX }).await.len(), 7);
+}
