@@ -167,7 +167,9 @@ impl Reactor {
             match self.turn().await {
                 Ok(()) => self.failures = 0,
                 Err(error) if error.is_transient() => {
-                    (self.consumer, self.horizons) = (None, None);
+                    if matches!(error, Error::Transport(_)) {
+                        (self.consumer, self.horizons) = (None, None);
+                    }
                     self.failures = self.failures.saturating_add(1);
                     let participant = &self.participant;
                     tracing::warn!(%participant, %error, "reactor failed, retrying");

@@ -34,7 +34,7 @@ impl Reactor {
             return Ok(());
         }
         if let Err(error) = self.take(&deliveries).await {
-            self.consumer = None; // the records are redelivered
+            self.rewind().await; // the records are redelivered
             return Err(error);
         }
         let marks = Mark::behind(&deliveries);
@@ -43,6 +43,15 @@ impl Reactor {
             self.or_resubscribe(committed)?;
         }
         Ok(())
+    }
+
+    /// Returns to the committed offsets without leaving the group, or else resubscribes.
+    async fn rewind(&mut self) {
+        if let Some(consumer) = &mut self.consumer
+            && consumer.rewind().await.is_err()
+        {
+            self.consumer = None;
+        }
     }
 
     async fn take(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {

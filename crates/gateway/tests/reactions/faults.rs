@@ -219,6 +219,7 @@ async fn an_event_of_an_unreadable_plan_is_a_dead_letter() {
     running.abort();
 }
 
+/// While the store cannot be read, the reactor keeps its subscriptions.
 #[tokio::test]
 async fn an_event_of_an_unknown_version_waits_for_a_read_of_the_store() {
     let participant = succeeding().await;
@@ -230,6 +231,7 @@ async fn an_event_of_an_unknown_version_waits_for_a_read_of_the_store() {
     store.until_read().await;
     store.set(Ok(vec![stored(plan()), stored(variant("shop", 2))]));
     rig.until(|events| events.len() == 1).await;
+    assert_eq!(wire.subscriptions.load(Ordering::SeqCst), 2, "events and horizons");
     running.abort();
 }
 
