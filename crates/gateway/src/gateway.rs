@@ -207,6 +207,8 @@ impl Gateway {
     async fn finish(mut self) -> Result<(), Error> {
         let limit = self.options.stop_max;
         let finished = tokio::time::timeout(limit, async {
+            self.call(); // calls may have ended in a turn that failed
+            self.publish().await?;
             while self.calls.running() > 0 {
                 self.calls.ended().await;
                 self.call();
