@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sagamore_core::message::PENDING_MAX;
 use sagamore_core::{Horizon, Name, SagaId, Timestamp};
 use sagamore_database::port::Dialect;
 use sagamore_database::{Database, Error, Migration, Row, Tx};
@@ -37,6 +38,10 @@ const PAGE: i64 = 500;
 /// The first pause after a failed call, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// The latest plausible due time: the longest delay that a participant may request, and a
+/// difference between clocks. A later one comes from a wrong clock.
+const DUE_MAX: Duration = PENDING_MAX.saturating_add(Duration::from_secs(3_600));
 
 /// The key of a reaction.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -207,12 +212,13 @@ impl ReactionStore {
         let limit = i64::try_from(bounds.count).unwrap_or(i64::MAX);
         let due = self.database.dialect().text(
             "SELECT chain, step, CAST(octet_length(state) AS BIGINT) FROM gateway_reaction
-             WHERE participant = $1 AND due_at <= $2 ORDER BY due_at LIMIT $3
+             WHERE participant = $1 AND (due_at <= $2 OR due_at > $3) ORDER BY due_at LIMIT $4
              {FOR UPDATE SKIP LOCKED}",
         );
         let open = self.database.begin().await?;
         let tx = open.tx();
-        let rows = tx.query(&due, (self.participant.as_str(), now.0, limit)).await?;
+        let beyond = now.plus(DUE_MAX).0;
+        let rows = tx.query(&due, (self.participant.as_str(), now.0, beyond, limit)).await?;
         let (mut reactions, mut bytes) = (Vec::new(), 0);
         for row in &rows {
             if bytes >= bounds.bytes {

@@ -25,8 +25,6 @@ const MIGRATIONS: &[Migration] = &[Migration::new(
 const PROGRAM: u32 = 1;
 /// Rows that one page of a removal reads.
 const PAGE: i64 = 500;
-/// The longest time for which a call may be open. A later end is an effect of a wrong clock.
-const OPEN_MAX: Duration = Duration::from_secs(3_600);
 /// The sender of rows that a query has taken from their call.
 const QUERY: &str = "";
 
@@ -107,8 +105,13 @@ impl Sent {
     }
 
     /// Stores that a command is never sent again, because it is queried. Returns the time for which
-    /// its call may still be open.
-    pub async fn block(&self, command: &str, saga: &str) -> Result<Option<Duration>, Error> {
+    /// its call may still be open: at most twice the time limit of a call.
+    pub async fn block(
+        &self,
+        command: &str,
+        saga: &str,
+        timeout: Duration,
+    ) -> Result<Option<Duration>, Error> {
         let open = self.begin().await?;
         let now = self.now();
         let sql = "INSERT INTO gateway_sent (command, saga, sent_at, open_until, sender)
@@ -118,8 +121,9 @@ impl Sent {
         let open_until: i64 = rows.first().map_or(Ok(0), |row| row.get(0))?;
         open.commit().await?;
         let rest = u64::try_from(open_until.saturating_sub(now.0)).unwrap_or(0);
-        let rest = Duration::from_millis(rest);
-        Ok(Some(rest).filter(|rest| !rest.is_zero() && *rest <= OPEN_MAX))
+        // a later end is an effect of a clock that was set back
+        let rest = Duration::from_millis(rest).min(timeout.saturating_mul(2));
+        Ok(Some(rest).filter(|rest| !rest.is_zero()))
     }
 
     fn now(&self) -> Timestamp {
@@ -176,7 +180,7 @@ mod tests {
     }
 
     async fn block(sent: &Sent) -> Option<Duration> {
-        sent.block(COMMAND, "toy:1").await.expect("stored")
+        sent.block(COMMAND, "toy:1", TIMEOUT).await.expect("stored")
     }
 
     #[tokio::test]
@@ -205,6 +209,17 @@ mod tests {
         assert!(rest > TIMEOUT && rest <= 2 * TIMEOUT, "{rest:?}");
         sent.release(&call).await.expect("no error");
         assert!(claim(&sent).await.is_none(), "the end of a call removed the row of a query");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_ends_after_a_setback_of_the_clock_stays_open_for_its_time_limits() {
+        let sent = Sent::new(Database::memory());
+        claim(&sent).await.expect("new");
+        let open = sent.begin().await.expect("open");
+        let sql = "UPDATE gateway_sent SET open_until = open_until + 40 * 86400000";
+        open.tx().execute(sql, ()).await.expect("updated");
+        open.commit().await.expect("committed");
+        assert_eq!(block(&sent).await, Some(2 * TIMEOUT), "the answer absent is not final");
     }
 
     #[tokio::test]

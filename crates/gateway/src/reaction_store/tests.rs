@@ -39,3 +39,14 @@ async fn due_reactions_are_bounded_in_bytes_as_well_as_in_number() {
     assert_eq!(one, ["shop:2"]);
     assert_eq!(take(&store, DueBounds { count: 100, bytes: usize::MAX }).await.len(), 7);
 }
+
+/// A clock that was far ahead has stamped the first due time.
+#[tokio::test]
+async fn an_impossible_due_time_counts_as_due() {
+    let store = store().await;
+    let day = 24 * 60 * MINUTE;
+    insert(&store, "shop:1", Some(NOW.0 + 40 * day), 1).await;
+    insert(&store, "shop:2", Some(NOW.0 + day), 1).await;
+    insert(&store, "shop:3", None, 1).await;
+    assert_eq!(take(&store, DueBounds { count: 9, bytes: usize::MAX }).await, ["shop:1"]);
+}
