@@ -22,6 +22,7 @@ mod lanes;
 mod ledger;
 mod request;
 
+mod retention;
 mod sent;
 
 mod gateway;

@@ -5,14 +5,17 @@
 //! rows alone, so a crash repeats it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sagamore_core::message::PENDING_MAX;
 use sagamore_core::{Horizon, Name, SagaId, Timestamp};
 use sagamore_database::port::Dialect;
-use sagamore_database::{Database, Error, Migration, Row, Tx};
+use sagamore_database::{Clock, Database, Error, Migration, Row, Tx};
+use tokio::sync::Mutex;
 
 use crate::reaction::Reaction;
+use crate::retention::{Permission, Retention};
 
 const MIGRATIONS: &[Migration] = &[Migration::new(
     "0001-reaction",
@@ -55,6 +58,7 @@ pub(crate) struct ReactionKey {
 pub(crate) struct ReactionStore {
     database: Database,
     participant: Name,
+    retention: Arc<Mutex<Retention>>,
 }
 
 /// A reaction that is due.
@@ -78,15 +82,21 @@ pub(crate) struct DueBounds {
 /// A removal in progress: reactions of chains that ended long ago, by their age.
 #[derive(Debug)]
 pub(crate) struct ReactionRemoval {
-    horizon: Horizon,
+    permission: Permission,
     after: (i64, String),
 }
 
 impl ReactionStore {
     /// Creates the table.
-    pub async fn open(database: Database, participant: Name) -> Result<ReactionStore, Error> {
+    pub async fn open(
+        database: Database,
+        participant: Name,
+        retention: Duration,
+    ) -> Result<ReactionStore, Error> {
         create_table(&database).await?;
-        Ok(ReactionStore { database, participant })
+        Retention::create_table(&database).await?;
+        let retention = Arc::new(Mutex::new(Retention::of(retention)));
+        Ok(ReactionStore { database, participant, retention })
     }
 
     /// Makes the work of a former process due. Only a database of one process has no other one that
@@ -114,6 +124,7 @@ impl ReactionStore {
         if events.is_empty() {
             return Ok(unreadable);
         }
+        self.retention.lock().await.read_clock(&self.database, now).await?;
         let open = self.database.begin().await?;
         let tx = open.tx();
         for (key, changes) in events {
@@ -247,13 +258,29 @@ impl ReactionStore {
         open.commit().await
     }
 
-    /// Removes one page of the rows that a horizon covers. Returns whether there may be more.
+    /// Returns the removal that a horizon allows, if any.
+    pub async fn permit(
+        &self,
+        clock: &Clock,
+        horizon: Horizon,
+        now: Timestamp,
+    ) -> Result<Option<ReactionRemoval>, Error> {
+        let mut retention = self.retention.lock().await;
+        let permitted = retention.permit(&self.database, clock, horizon, now).await?;
+        Ok(permitted.map(ReactionRemoval::of))
+    }
+
+    /// Removes one page of the rows that a horizon covers, except chains with work. Returns whether
+    /// there may be more. A setback of the clock ends the removal.
     pub async fn sweep(&self, removal: &mut ReactionRemoval) -> Result<bool, Error> {
         let sql = "SELECT chain, begun_at FROM gateway_reaction
             WHERE participant = $1 AND begun_at < $2
                 AND (begun_at > $3 OR (begun_at = $3 AND chain > $4))
             ORDER BY begun_at, chain LIMIT $5";
-        let before = removal.horizon.started_before.0;
+        if !self.retention.lock().await.still_permits(&removal.permission) {
+            return Ok(false);
+        }
+        let before = removal.permission.horizon.started_before.0;
         let (at, chain) = removal.after.clone();
         let open = self.database.begin().await?;
         let participant = self.participant.as_str();
@@ -261,7 +288,12 @@ impl ReactionStore {
         for row in &rows {
             let chain: String = row.get(0)?;
             if removal.covers(&chain) {
-                let sql = "DELETE FROM gateway_reaction WHERE chain = $1 AND participant = $2";
+                let sql = "DELETE FROM gateway_reaction WHERE chain = $1 AND participant = $2
+                    AND NOT EXISTS (
+                        SELECT 1 FROM gateway_reaction AS other
+                        WHERE other.chain = $1 AND other.participant = $2
+                            AND other.due_at IS NOT NULL
+                    )";
                 open.tx().execute(sql, (chain.as_str(), participant)).await?;
             }
             removal.after = (row.get(1)?, chain);
@@ -343,14 +375,14 @@ pub(crate) struct Change<'a> {
 }
 
 impl ReactionRemoval {
-    /// Creates the removal that a horizon allows.
-    pub fn of(horizon: Horizon) -> ReactionRemoval {
-        let from = horizon.started_from.map_or(i64::MIN, |from| from.0.saturating_sub(1));
-        ReactionRemoval { horizon, after: (from, String::new()) }
+    fn of(permission: Permission) -> ReactionRemoval {
+        let from = permission.horizon.started_from;
+        let from = from.map_or(i64::MIN, |from| from.0.saturating_sub(1));
+        ReactionRemoval { permission, after: (from, String::new()) }
     }
 
     fn covers(&self, chain: &str) -> bool {
-        let Horizon { definitions, but, .. } = &self.horizon;
+        let Horizon { definitions, but, .. } = &self.permission.horizon;
         let plan = chain.split_once(':').map(|(plan, _)| plan);
         definitions.iter().any(|covered| Some(covered.as_str()) == plan)
             && !but.iter().any(|saved| saved.as_str() == chain)

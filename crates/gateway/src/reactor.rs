@@ -212,7 +212,8 @@ impl Reactor {
         if let Some(store) = &self.store {
             return Ok(store.clone());
         }
-        let opened = ReactionStore::open(self.database.clone(), self.participant.clone()).await?;
+        let (database, participant) = (self.database.clone(), self.participant.clone());
+        let opened = ReactionStore::open(database, participant, self.options.retention).await?;
         opened.take_over(self.now()).await?;
         Ok(self.store.insert(opened).clone())
     }

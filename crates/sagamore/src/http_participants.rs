@@ -31,6 +31,8 @@ pub struct HttpParticipants {
     egress: Egress,
     /// The keys of reply tokens.
     pub(crate) reply_keys: Option<ReplyKeys>,
+    /// The retention of the gateways' rows; `None`: the default.
+    retention: Option<Duration>,
 }
 
 impl HttpParticipants {
@@ -40,7 +42,18 @@ impl HttpParticipants {
         egress: Egress,
         reply_keys: Option<ReplyKeys>,
     ) -> HttpParticipants {
-        HttpParticipants { bindings, egress, reply_keys }
+        HttpParticipants { bindings, egress, reply_keys, retention: None }
+    }
+
+    /// Sets the time after the end of a saga or chain for which the gateways keep its rows.
+    pub(crate) fn with_retention(self, retention: Duration) -> HttpParticipants {
+        HttpParticipants { retention: Some(retention), ..self }
+    }
+
+    /// Returns the options of gateways and reactors.
+    fn options(&self, partitions: u32) -> Options {
+        let options = Options { partitions, ..Options::default() };
+        Options { retention: self.retention.unwrap_or(options.retention), ..options }
     }
 
     /// Binds a participant to a URL, with the default limits and without signatures. It replaces
@@ -80,7 +93,7 @@ impl HttpParticipants {
         partitions: u32,
     ) -> Result<Vec<(String, Reactor)>, Error> {
         let reactors = self.bindings.iter().map(|(name, binding)| {
-            let options = Options { partitions, ..Options::default() };
+            let options = self.options(partitions);
             let (transport, plans) = (transport.clone(), plans.clone());
             let (text, database, binding) = (name.to_string(), database.clone(), binding.clone());
             let name = name.clone();
@@ -100,16 +113,13 @@ impl HttpParticipants {
         database: &Database,
         partitions: impl Fn(&Name) -> u32,
     ) -> Result<Vec<(String, Gateway)>, Error> {
-        let HttpParticipants { bindings, egress, reply_keys } = self;
-        let gateways = bindings.into_iter().map(|(name, binding)| {
-            let options = Options {
-                partitions: partitions(&name),
-                reply_keys: reply_keys.clone(),
-                ..Options::default()
-            };
+        let gateways = self.bindings.iter().map(|(name, binding)| {
+            let options =
+                Options { reply_keys: self.reply_keys.clone(), ..self.options(partitions(name)) };
+            let (name, binding) = (name.clone(), binding.clone());
             let (transport, contracts) = (transport.clone(), contracts.clone());
             let (text, database) = (name.to_string(), Some(database.clone()));
-            Gateway::new(name, binding, &egress, transport, contracts, database, options)
+            Gateway::new(name, binding, &self.egress, transport, contracts, database, options)
                 .map(|gateway| (text.clone(), gateway))
                 .map_err(|source| Error::Gateway { name: text, source })
         });

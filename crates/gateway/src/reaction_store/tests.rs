@@ -5,7 +5,8 @@ const MINUTE: i64 = 60_000;
 
 async fn store() -> ReactionStore {
     let participant = "payment".parse().expect("a name");
-    ReactionStore::open(Database::memory(), participant).await.expect("opened")
+    let retention = Duration::from_secs(30 * 24 * 3_600);
+    ReactionStore::open(Database::memory(), participant, retention).await.expect("opened")
 }
 
 /// Stores a reaction of a chain with this due time and a text of this length in its state.
@@ -49,4 +50,27 @@ async fn an_impossible_due_time_counts_as_due() {
     insert(&store, "shop:2", Some(NOW.0 + day), 1).await;
     insert(&store, "shop:3", None, 1).await;
     assert_eq!(take(&store, DueBounds { count: 9, bytes: usize::MAX }).await, ["shop:1"]);
+}
+
+#[tokio::test]
+async fn a_removal_spares_chains_with_work() {
+    let store = store().await;
+    insert(&store, "shop:1", None, 1).await;
+    insert(&store, "shop:2/charge", None, 1).await;
+    insert(&store, "shop:2/ship", Some(NOW.0), 1).await;
+    let horizon = Horizon {
+        started_before: NOW,
+        ended_before: NOW,
+        started_from: None,
+        definitions: vec!["shop".parse().expect("a name")],
+        but: Vec::new(),
+    };
+    let later = Timestamp(NOW.0 + 40 * 24 * 60 * MINUTE);
+    let permitted = store.permit(&Clock::process(), horizon, later).await.expect("read");
+    let mut removal = permitted.expect("permitted");
+    assert!(!store.sweep(&mut removal).await.expect("swept"), "one page");
+    let sql = "SELECT DISTINCT chain FROM gateway_reaction";
+    let left = store.database.query(sql, ()).await.expect("read");
+    let left: Vec<String> = left.iter().map(|row| row.get(0).expect("a chain")).collect();
+    assert_eq!(left, ["shop:2"]);
 }

@@ -13,7 +13,7 @@ use super::Reactor;
 use crate::error::Error;
 use crate::plans::{PlanOfEvent, Plans};
 use crate::reaction::{Context, Next, Reaction, StoredRecord};
-use crate::reaction_store::{Change, ReactionKey, ReactionRemoval};
+use crate::reaction_store::{Change, ReactionKey};
 
 /// Maximum events per turn.
 const EVENTS_MAX: usize = 200;
@@ -102,7 +102,10 @@ impl Reactor {
             for delivery in &deliveries {
                 match decode_horizon(&delivery.record) {
                     // a horizon that is acknowledged is one of sagas
-                    Ok((horizon, None)) => self.removal = Some(ReactionRemoval::of(horizon)),
+                    Ok((horizon, None)) => {
+                        let (now, store) = (self.now(), self.store().await?);
+                        self.removal = store.permit(&self.clock, horizon, now).await?;
+                    }
                     Ok((_, Some(_))) => {}
                     Err(defect) => tracing::warn!(reason = %defect, "cannot read a horizon"),
                 }

@@ -47,7 +47,8 @@ impl Settings {
             egress.check(&binding.endpoint).with_context(|| self.named(&key))?;
         }
         let secrets = self.secrets(&self.gateway.reply_secrets, "gateway.reply_secrets")?;
-        Ok(HttpParticipants::of(bindings, egress, ReplyKeys::of(secrets)))
+        let participants = HttpParticipants::of(bindings, egress, ReplyKeys::of(secrets));
+        Ok(participants.with_retention(self.barrier_retention()))
     }
 
     /// Returns the binding of an HTTP participant; `None` for one that consumes its commands.
