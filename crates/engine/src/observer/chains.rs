@@ -166,6 +166,11 @@ impl Chains {
         self.store.plans.table().plans().cloned().collect()
     }
 
+    /// Whether a plan of this name is known.
+    pub fn knows(&self, plan: &str) -> bool {
+        self.store.plans.table().plans().any(|known| known.name.as_str() == plan)
+    }
+
     /// Registers plans, all or none. The observer follows their events within a second. With
     /// `dry_run` nothing is stored.
     ///
