@@ -117,8 +117,8 @@ impl Stack {
         Ok(Stack { server, crew, log, lock, plans, stand_ins, bound, gateway, replies })
     }
 
-    /// Plays each participant of a known definition or plan that has no service. Returns those known
-    /// now.
+    /// Plays each participant of a known definition or plan that has no service. Returns those
+    /// known now.
     pub async fn play_stand_ins(
         &mut self,
         data: &Path,

@@ -194,7 +194,8 @@ impl Cast {
     }
 
     /// Starts stand-ins for participants of later definitions and plans, until the stop. Delayed
-    /// answers are dropped then: the next start resends their commands, and repeats their reactions.
+    /// answers are dropped then: the next start resends their commands and repeats their
+    /// reactions.
     pub async fn run(mut self, mut stopped: StopSignal) -> Result<(), Error> {
         let mut changes = self.stage.handle.as_ref().map(Handle::definition_changes);
         changes.as_mut().into_iter().for_each(watch::Receiver::mark_changed);

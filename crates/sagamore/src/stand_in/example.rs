@@ -34,8 +34,9 @@ pub fn output(definition: &Definition, step: &Step, command: &Body) -> Map<Strin
     output
 }
 
-/// Returns the data of an event of a plan: an example of its schema if there is one. Without a schema
-/// it is `sent`, the fields of the events that caused it. A field of the same name is repeated.
+/// Returns the data of an event of a plan: an example of its schema if there is one. Without a
+/// schema it is `sent`, the fields of the events that caused it. A field of the same name is
+/// repeated.
 pub fn event(plan: &Plan, name: &Name, sent: &Map<String, Value>) -> Map<String, Value> {
     let Some(schema) = plan.schemas.events.get(name) else { return sent.clone() };
     match (Example { root: schema, sent }).of(schema, None, 0) {
