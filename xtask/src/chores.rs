@@ -29,8 +29,8 @@ const CHAOS_MAX: Duration = Duration::from_secs(270);
 /// The crates whose tests all use real services.
 const REAL: [&str; 3] = ["crates/engine", "crates/kafka", "crates/sdk"];
 /// The tests of other crates that use real services.
-const REAL_TOO: [&str; 6] =
-    ["postgres", "observed", "checkout", "choreography", "domain", "services"];
+const REAL_TOO: [&str; 7] =
+    ["postgres", "observed", "checkout", "choreography", "domain", "services", "http_on_kafka"];
 /// The checks on the servers of this checkout. Starting both takes about as long as a short check,
 /// so neighbours in the list share them.
 const ON_SERVERS: [&str; 4] = ["real", "kills", "choreographed", "requests"];

@@ -176,6 +176,11 @@ impl Chains {
         Ok(self.store.plans.table().known())
     }
 
+    /// Whether a plan of this name is known.
+    pub fn knows(&self, plan: &str) -> bool {
+        self.store.plans.table().plans().any(|known| known.name.as_str() == plan)
+    }
+
     /// Registers plans, all or none. The observer follows their events within a second. With
     /// `dry_run` nothing is stored.
     ///

@@ -34,8 +34,8 @@ pub(super) fn fix(error: &(dyn Error + 'static)) -> Option<&'static str> {
     })
 }
 
-/// Returns the TLS error among the causes of an error. Each layer may wrap it in an I/O error, which
-/// `source` skips.
+/// Returns the TLS error among the causes of an error. Each layer may wrap it in an I/O error,
+/// which `source` skips.
 #[cfg(feature = "tls")]
 fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut cause = Some(error);

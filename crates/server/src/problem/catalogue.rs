@@ -367,8 +367,8 @@ pub const CATALOGUE: &[Entry] = &[
     entry(
         Code::TooManyVersions,
         ("SAGA-0215", 409, "Too many definitions or plans"),
-        "The store holds at most 1,000 versions of a definition or plan, and 10,000 versions and 64 \
-         MiB of each of the two kinds. Nothing was stored.",
+        "The store holds at most 1,000 versions of a definition or plan, and 10,000 versions and \
+         64 MiB of each of the two kinds. Nothing was stored.",
         "The verbs `definitions list` and `plans list` show all versions.",
         "Retire versions: the contents of one without sagas or chains are removed an hour later. \
          After 1,000 versions continue under a new name.",
