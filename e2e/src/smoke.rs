@@ -60,14 +60,15 @@ pub fn run(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(Vec::new())
 }
 
-/// Runs a test program of this build with these variables. Returns one line if it fails.
+/// Runs test programs of this build with these variables. Returns one line if one fails.
 pub fn test(
     workspace: &Workspace,
-    name: &str,
+    names: &[&str],
     variables: &[(&str, String)],
 ) -> Result<Vec<String>> {
     let variables = [variables, &installed_openssl()[..]].concat();
-    workspace.cargo_with(&[&["test"], &BUILD[..], &["--test", name]].concat(), &variables)
+    let names: Vec<&str> = names.iter().flat_map(|name| ["--test", name]).collect();
+    workspace.cargo_with(&[&["test"], &BUILD[..], &names[..]].concat(), &variables)
 }
 
 /// Returns the variable that makes the build use the installed OpenSSL, if its headers exist.

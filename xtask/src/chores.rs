@@ -29,8 +29,8 @@ const CHAOS_MAX: Duration = Duration::from_secs(270);
 /// The crates whose tests all use real services.
 const REAL: [&str; 3] = ["crates/engine", "crates/kafka", "crates/sdk"];
 /// The tests of other crates that use real services.
-const REAL_TOO: [&str; 6] =
-    ["postgres", "observed", "checkout", "choreography", "domain", "services"];
+const REAL_TOO: [&str; 7] =
+    ["postgres", "observed", "checkout", "choreography", "domain", "services", "http_on_kafka"];
 /// The checks on the servers of this checkout. Starting both takes about as long as a short check,
 /// so neighbours in the list share them.
 const ON_SERVERS: [&str; 4] = ["real", "kills", "choreographed", "requests"];
@@ -292,7 +292,7 @@ fn real(workspace: &Workspace) -> Result<Vec<String>> {
         let mut all = vec!["test", "--workspace", "--no-fail-fast", "--lib"];
         all.extend(tests.iter().flat_map(|test| ["--test", test]));
         let mut offences = workspace.cargo_with(&all, &variables)?;
-        offences.extend(smoke::test(workspace, "secure", &variables)?);
+        offences.extend(smoke::test(workspace, &["secure", "mutual_tls"], &variables)?);
         Ok(offences)
     });
     let stopped = if ran_before { Ok(()) } else { services.down() };
@@ -367,7 +367,7 @@ fn planted(workspace: &Workspace) -> Result<Vec<String>> {
             offences.push(format!("{}: must not enable planted bugs", source.path));
         }
     }
-    offences.extend(smoke::test(workspace, "planted", &[])?);
+    offences.extend(smoke::test(workspace, &["planted"], &[])?);
     Ok(offences)
 }
 

@@ -31,8 +31,8 @@ pub use definitions::DefinitionWatch;
 pub use error::{BeginError, Error, RegistrationError, StartError, VerbError};
 pub use handle::{Handle, Start};
 pub use observer::{
-    BegunChain, ChainBeginning, ChainDetail, ChainHeader, ChainStatus, Chains, NAMES, NAMES_MAX,
-    Observer, ObserverOptions, Reading, ResolveError,
+    BegunChain, ChainBeginning, ChainDetail, ChainHeader, ChainStatus, Chains, KnownPlan, NAMES,
+    NAMES_MAX, Observer, ObserverOptions, Reading, ResolveError,
 };
 pub use options::Options;
 pub use orchestrator::{Orchestrator, TurnReport};

@@ -38,6 +38,7 @@ use crate::versions::RegistrationMode;
 
 pub use begun::{BegunChain, ChainBeginning};
 pub use chains::{ChainDetail, Chains, Reading};
+pub use plans::KnownPlan;
 pub use resolve::ResolveError;
 pub use retention::{NAMES, NAMES_MAX};
 pub use rows::{ChainHeader, Observed};

@@ -1,5 +1,7 @@
 //! The HTTP client of one participant: pooled connections to one URL. It follows no redirects.
 
+mod tls;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -84,7 +86,7 @@ impl Client {
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response, Failure> {
         let response = self.pool.request(request).await.map_err(|error| {
-            let why = causes(&error);
+            let why = explained(causes(&error), &error);
             match error.is_connect() {
                 true => Failure::Connect(why),
                 false => Failure::Unanswered(format!("the connection broke: {why}")),
@@ -128,6 +130,14 @@ impl Pool {
             #[cfg(feature = "tls")]
             Pool::Secure(connections) => connections.request(request),
         }
+    }
+}
+
+/// Adds the fix of a TLS error to its text.
+fn explained(why: String, error: &(dyn std::error::Error + 'static)) -> String {
+    match tls::fix(error) {
+        Some(fix) => format!("{why}. {fix}"),
+        None => why,
     }
 }
 

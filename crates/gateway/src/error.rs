@@ -12,12 +12,15 @@ pub enum Error {
     /// The gateway's database failed.
     #[error("the gateway's database: {0}")]
     Database(#[from] DatabaseError),
-    /// An event's plan is unknown, perhaps because another process has just registered it.
+    /// The store of plans cannot be read, so that nothing is known about an unknown plan.
+    #[error("cannot read the stored plans: {0}")]
+    Plans(String),
+    /// A reaction's plan is unknown, or has no such reaction any more.
     #[error("version {version} of the plan of chain {chain} is unknown: register it with `apply`")]
     UnknownPlan {
         /// The chain.
         chain: String,
-        /// The version in the event.
+        /// The version.
         version: u32,
     },
     /// The participant's URL cannot be called.
@@ -33,7 +36,7 @@ impl Error {
             Error::Transport(TransportError::UnknownTopic(_)) => true,
             Error::Transport(error) => error.is_transient(),
             Error::Database(error) => error.is_transient(),
-            Error::UnknownPlan { .. } => true,
+            Error::Plans(_) | Error::UnknownPlan { .. } => true,
             Error::Binding(_) => false,
         }
     }

@@ -47,6 +47,9 @@ pub struct Options {
     /// Bytes of commands in hand from which no more are taken. The last poll may exceed it by one
     /// record per call.
     pub bytes_max: usize,
+    /// The time after the end of a saga or chain for which its rows stay. It is that of
+    /// orchestrators and observers.
+    pub retention: Duration,
     /// The longest pause after a failed turn.
     pub pause_max: Duration,
     /// Time limit of the commands in hand at shutdown. The next process repeats later ones.
@@ -60,6 +63,7 @@ impl Default for Options {
             partitions: 4,
             records_max: 4_096,
             bytes_max: 16 << 20,
+            retention: Duration::from_secs(30 * 24 * 3_600),
             pause_max: Duration::from_secs(5),
             stop_max: Duration::from_secs(3),
         }
@@ -113,7 +117,7 @@ impl Gateway {
                 participant: participant.clone(),
                 reply_keys: options.reply_keys.clone(),
                 clock: clock.clone(),
-                sent: database.map(Sent::new),
+                sent: database.map(|database| Sent::new(database, options.retention)),
             }),
             participant,
             transport,
@@ -207,6 +211,8 @@ impl Gateway {
     async fn finish(mut self) -> Result<(), Error> {
         let limit = self.options.stop_max;
         let finished = tokio::time::timeout(limit, async {
+            self.call(); // calls may have ended in a turn that failed
+            self.publish().await?;
             while self.calls.running() > 0 {
                 self.calls.ended().await;
                 self.call();

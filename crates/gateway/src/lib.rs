@@ -22,10 +22,13 @@ mod lanes;
 mod ledger;
 mod request;
 
+mod retention;
 mod sent;
 
 mod gateway;
 
+pub mod faults;
+pub mod local;
 pub mod plans;
 mod reaction;
 mod reaction_store;
@@ -34,9 +37,11 @@ mod reactor;
 pub use binding::{Binding, Egress, Endpoint};
 pub use contract::{ContractResult, Contracts, KnownContracts, Participants, strictest};
 pub use error::Error;
+pub use faults::{ReactionFault, ReactionFaults};
 pub use gateway::{Gateway, Options};
+pub use local::{LocalAnswer, LocalCall, LocalFuture, LocalParticipant};
 pub use outcome::Defect;
-pub use plans::Plans;
+pub use plans::{PlanResult, PlanSource, Plans, StoredPlan};
 pub use reactor::Reactor;
 pub use reply::{LateReplies, ReplyError};
 pub use signature::Secret;

@@ -1,35 +1,105 @@
 //! The plans of choreographies that the process knows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use sagamore_core::plan::{Part, Plan};
 use sagamore_core::{Event, Name};
 use sagamore_transport::wire::event_topic;
 use tokio::sync::Notify;
 
+use crate::error::Error;
+
+/// A stored version of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredPlan {
+    /// The plan's name.
+    pub name: Name,
+    /// The version.
+    pub version: u32,
+    /// The contents. `None`: this program cannot read them, or they were removed.
+    pub plan: Option<Arc<Plan>>,
+}
+
+/// The stored versions of all plans, or a human-readable reason why they cannot be read.
+pub type PlanResult = Result<Vec<StoredPlan>, String>;
+
+/// The store of plans.
+pub trait PlanSource: Send + Sync {
+    /// Reads every stored version. The read begins after the call, so it finds each plan whose
+    /// chains have begun before.
+    fn read(&self) -> Pin<Box<dyn Future<Output = PlanResult> + Send + '_>>;
+}
+
 /// The plans by name and version. Clones share them.
 ///
-/// The process adds each plan that it knows, also while reactors run.
-#[derive(Clone, Debug, Default)]
+/// The process adds each plan that it knows, also while reactors run. An event of another plan, or
+/// of another version, makes a reactor read the store.
+#[derive(Clone, Default)]
 pub struct Plans(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
-    known: RwLock<BTreeMap<(Name, u32), Arc<Plan>>>,
+    known: RwLock<BTreeMap<(Name, u32), Known>>,
+    source: OnceLock<Arc<dyn PlanSource>>,
     /// Wakes the reactors.
     changed: Notify,
+}
+
+/// The contents of a version.
+#[derive(Clone, PartialEq)]
+enum Known {
+    Plan(Arc<Plan>),
+    /// The store has the version, but this program cannot read it.
+    Unreadable,
+}
+
+/// The plan of an event.
+#[derive(Debug)]
+pub(crate) enum PlanOfEvent {
+    Plan(Arc<Plan>),
+    /// The store has the version, but this program cannot read it.
+    Unreadable,
+    /// Only other versions of the plan are known.
+    UnknownVersion,
+    /// No plan of this name is known.
+    Foreign,
 }
 
 impl Plans {
     /// Adds a version of a plan, or replaces it.
     pub fn add(&self, plan: Arc<Plan>) {
-        let key = (plan.name.clone(), plan.version);
+        self.insert((plan.name.clone(), plan.version), Known::Plan(plan));
+    }
+
+    /// Connects the store of plans. Until then, events of unknown plans wait. A second call changes
+    /// nothing.
+    pub fn connect(&self, source: Arc<dyn PlanSource>) {
+        drop(self.0.source.set(source)); // a rejected one is a second one
+    }
+
+    /// Reads the store again.
+    ///
+    /// # Errors
+    /// The store cannot be read, or is not connected. Nothing is known about unknown plans then.
+    pub(crate) async fn refresh(&self) -> Result<(), Error> {
+        let unread = |why: &str| Error::Plans(why.to_owned());
+        let source = self.0.source.get().ok_or_else(|| unread("the store is not open yet"))?;
+        for StoredPlan { name, version, plan } in source.read().await.map_err(Error::Plans)? {
+            self.insert((name, version), plan.map_or(Known::Unreadable, Known::Plan));
+        }
+        Ok(())
+    }
+
+    fn insert(&self, key: (Name, u32), stored: Known) {
         let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.get(&key).is_some_and(|same| *same == plan) {
+        if known.get(&key).is_some_and(|same| *same == stored) {
             return;
         }
-        known.insert(key, plan);
+        known.insert(key, stored);
         self.0.changed.notify_waiters();
     }
 
@@ -39,33 +109,45 @@ impl Plans {
     }
 
     /// Returns the plan of an event's chain.
-    pub(crate) fn plan_of(&self, event: &Event) -> Option<Arc<Plan>> {
-        self.plan(event.chain().definition(), event.version)
+    pub(crate) fn plan_of(&self, event: &Event) -> PlanOfEvent {
+        let Ok(name) = Name::new(event.chain().definition()) else { return PlanOfEvent::Foreign };
+        let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
+        match known.get(&(name.clone(), event.version)) {
+            Some(Known::Plan(plan)) => PlanOfEvent::Plan(plan.clone()),
+            Some(Known::Unreadable) => PlanOfEvent::Unreadable,
+            None if known.keys().any(|(other, _)| *other == name) => PlanOfEvent::UnknownVersion,
+            None => PlanOfEvent::Foreign,
+        }
     }
 
     /// Returns the plan with this name and version.
     pub(crate) fn plan(&self, name: &str, version: u32) -> Option<Arc<Plan>> {
         let name = Name::new(name).ok()?;
         let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(&(name, version)).cloned()
-    }
-
-    /// Returns whether any version of the event's plan is known.
-    pub(crate) fn has_name_of(&self, event: &Event) -> bool {
-        let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.keys().any(|(name, _)| name.as_str() == event.chain().definition())
+        match known.get(&(name, version))? {
+            Known::Plan(plan) => Some(plan.clone()),
+            Known::Unreadable => None,
+        }
     }
 
     /// Returns the topics of the events that a participant reacts to.
     pub(crate) fn topics(&self, participant: &Name) -> BTreeSet<Arc<str>> {
         let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
         let mut topics = BTreeSet::new();
-        for plan in known.values() {
+        for stored in known.values() {
+            let Known::Plan(plan) = stored else { continue };
             for part in plan.parts().filter(|part| part.service == participant) {
                 topics.extend(triggers(plan, &part).map(event_topic));
             }
         }
         topics
+    }
+}
+
+impl fmt::Debug for Plans {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
+        f.debug_tuple("Plans").field(&known.keys()).finish()
     }
 }
 

@@ -37,6 +37,28 @@ pub(crate) struct Reaction {
     /// The event that reports the undo.
     #[serde(default)]
     undone: Option<Emission>,
+    /// The calls of an open pivot, which decide whether its deadline may give it up.
+    #[serde(default)]
+    calls: Calls,
+    /// The deadline's event that arrived while a call may have been sent.
+    #[serde(default)]
+    overdue: Option<StoredRecord>,
+}
+
+/// The calls of a pivot that has no answer.
+///
+/// **Invariant:** a call begins after its state is stored, and only the attempt that has stored
+/// [`Calls::Begun`] stores that it was not sent. A second attempt makes it [`Calls::Sent`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Calls {
+    /// No call was sent.
+    Unsent,
+    /// The first attempt, with this random number, may have been sent.
+    Begun(u64),
+    /// A call may have been sent, also by a program that did not store calls.
+    #[default]
+    Sent,
 }
 
 /// The state of the reaction itself.
@@ -82,7 +104,9 @@ impl Reaction {
     /// Creates the reaction before its first event. The start of a chain has happened.
     pub fn new(version: u32, part: &Part<'_>) -> Reaction {
         let action = if part.on.is_empty() { Action::Done } else { Action::Waiting };
-        Reaction { version, action, inputs: Vec::new(), result: None, undo: None, undone: None }
+        let (inputs, (result, undo, undone, overdue)) = Default::default();
+        let calls = Calls::Unsent;
+        Reaction { version, action, inputs, result, undo, undone, calls, overdue }
     }
 
     /// Takes an event of the chain. A repeated one publishes the result again.
@@ -102,7 +126,7 @@ impl Reaction {
             self.action = Action::Never;
         }
         if part.pivot && plan.overdue.as_ref() == Some(&event.name) {
-            self.give_up(context, event);
+            self.give_up(context, event, &record);
         }
         if part.on.contains(&event.name) {
             self.take_input(part, event, record);
@@ -127,16 +151,46 @@ impl Reaction {
         }
     }
 
-    /// Gives the pivot up, unless it may have been called.
-    fn give_up(&mut self, context: &Context<'_>, overdue: &Event) {
+    /// Gives the pivot up. If a call may have been sent, its answer decides, or the end of the call
+    /// without a connection.
+    fn give_up(&mut self, context: &Context<'_>, overdue: &Event, record: &StoredRecord) {
         match self.action {
-            Action::Waiting => {
+            Action::Open if self.calls != Calls::Unsent => self.overdue = Some(record.clone()),
+            Action::Waiting | Action::Open => {
                 let refusal = Refusal::new(code::OVERDUE, "the chain is overdue");
-                self.refuse(context, overdue, &refusal);
+                self.refuse(context, overdue, &overdue.body, &refusal);
             }
-            Action::Open => {} // its answer decides
             Action::Done | Action::Refused | Action::Never => self.publish_again(),
         }
+    }
+
+    /// Whether [`Reaction::begin_call`] must be stored before the next call. Only a pivot is given
+    /// up.
+    pub fn stores_calls(&self, context: &Context<'_>) -> bool {
+        let may_be_given_up = context.part.pivot && context.plan.overdue.is_some();
+        may_be_given_up && self.action == Action::Open && self.calls != Calls::Sent
+    }
+
+    /// Records that an attempt with this random number begins.
+    pub fn begin_call(&mut self, attempt: u64) {
+        self.calls = match self.calls {
+            Calls::Unsent => Calls::Begun(attempt),
+            Calls::Begun(_) | Calls::Sent => Calls::Sent,
+        };
+    }
+
+    /// Records that an attempt was not sent, because no connection was made.
+    pub fn end_unsent_call(&mut self, context: &Context<'_>, attempt: u64) {
+        if self.calls != Calls::Begun(attempt) {
+            return;
+        }
+        self.calls = Calls::Unsent;
+        if let Some(record) = self.overdue.take()
+            && let Ok(overdue) = decode_event(&record.record())
+        {
+            self.give_up(context, &overdue, &record);
+        }
+        self.advance(context);
     }
 
     fn publish_again(&mut self) {
@@ -165,6 +219,16 @@ impl Reaction {
         match (&self.undo, &self.undone) {
             (Some(failure), None) => Next::Call(Direction::Compensation, vec![failure.clone()]),
             (Some(_), Some(_)) | (None, _) => Next::Rest,
+        }
+    }
+
+    /// Returns the direction of the present or next work.
+    pub fn direction(&self) -> Direction {
+        let is_settled =
+            self.action != Action::Open && self.result.as_ref().is_none_or(|result| result.sent);
+        match is_settled && self.undo.is_some() {
+            true => Direction::Compensation,
+            false => Direction::Action,
         }
     }
 
@@ -198,7 +262,11 @@ impl Reaction {
             Direction::Action if self.action == Action::Open => {
                 let Some(cause) = self.cause() else { return };
                 match result {
-                    ReactionResult::Refused(refusal) => self.refuse(context, &cause, &refusal),
+                    ReactionResult::Refused(refusal) => {
+                        let first = context.part.on.first().and_then(|name| self.input(name));
+                        let given = first.map_or_else(Body::empty, |first| first.body);
+                        self.refuse(context, &cause, &given, &refusal);
+                    }
                     ReactionResult::Done(reported) => {
                         self.action = Action::Done;
                         self.result = reported.map(|(name, body)| {
@@ -212,6 +280,7 @@ impl Reaction {
                     }
                 }
                 self.inputs.clear();
+                self.overdue = None;
             }
             Direction::Action | Direction::Compensation | Direction::Query => {}
         }
@@ -229,18 +298,25 @@ impl Reaction {
         }
     }
 
-    /// Returns the latest awaited event in the order of causes.
+    /// Returns the latest awaited event in the order of causes: the one with the highest hop, and
+    /// for equal hops the greatest id.
     fn cause(&self) -> Option<Event> {
         let events = self.inputs.iter().filter_map(|input| decode_event(&input.record()).ok());
-        events.max_by_key(|event| event.hop)
+        events.max_by_key(|event| (event.hop, event.id()))
     }
 
-    /// Reports a refusal by the plan's first failure event: the data of its cause with the fields
-    /// `code` and `reason`.
-    fn refuse(&mut self, context: &Context<'_>, cause: &Event, refusal: &Refusal) {
+    /// Returns an awaited event that has arrived.
+    fn input(&self, name: &Name) -> Option<Event> {
+        let input = self.inputs.iter().find(|input| input.is_of(name))?;
+        decode_event(&input.record()).ok()
+    }
+
+    /// Reports a refusal by the plan's first failure event: the given data with the fields `code`
+    /// and `reason`.
+    fn refuse(&mut self, context: &Context<'_>, cause: &Event, given: &Body, refusal: &Refusal) {
         self.action = Action::Refused;
         let Some(name) = context.part.fails.first() else { return };
-        let mut fields: BTreeMap<String, Box<RawValue>> = cause.body.read().unwrap_or_default();
+        let mut fields: BTreeMap<String, Box<RawValue>> = given.read().unwrap_or_default();
         for (field, text) in [("code", &refusal.code), ("reason", &refusal.message)] {
             fields.extend(to_raw_value(text).ok().map(|value| (field.to_owned(), value)));
         }

@@ -5,13 +5,17 @@
 //! rows alone, so a crash repeats it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use sagamore_core::message::PENDING_MAX;
 use sagamore_core::{Horizon, Name, SagaId, Timestamp};
 use sagamore_database::port::Dialect;
-use sagamore_database::{Database, Error, Migration, Row, Tx};
+use sagamore_database::{Clock, Database, Error, Migration, Row, Tx};
+use tokio::sync::Mutex;
 
 use crate::reaction::Reaction;
+use crate::retention::{Permission, Retention};
 
 const MIGRATIONS: &[Migration] = &[Migration::new(
     "0001-reaction",
@@ -38,6 +42,10 @@ const PAGE: i64 = 500;
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
+/// The latest plausible due time: the longest delay that a participant may request, and a
+/// difference between clocks. A later one comes from a wrong clock.
+const DUE_MAX: Duration = PENDING_MAX.saturating_add(Duration::from_secs(3_600));
+
 /// The key of a reaction.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ReactionKey {
@@ -50,26 +58,45 @@ pub(crate) struct ReactionKey {
 pub(crate) struct ReactionStore {
     database: Database,
     participant: Name,
+    retention: Arc<Mutex<Retention>>,
 }
 
 /// A reaction that is due.
 pub(crate) struct DueReaction {
     pub key: ReactionKey,
     pub reaction: Reaction,
+    /// The failed attempts since its last progress.
+    pub attempts: u32,
+    /// The bytes of its stored state.
+    pub bytes: usize,
+}
+
+/// The bounds of the reactions that are leased together.
+#[derive(Clone, Copy)]
+pub(crate) struct DueBounds {
+    pub count: usize,
+    /// Bytes of states from which no more are leased.
+    pub bytes: usize,
 }
 
 /// A removal in progress: reactions of chains that ended long ago, by their age.
 #[derive(Debug)]
 pub(crate) struct ReactionRemoval {
-    horizon: Horizon,
+    permission: Permission,
     after: (i64, String),
 }
 
 impl ReactionStore {
     /// Creates the table.
-    pub async fn open(database: Database, participant: Name) -> Result<ReactionStore, Error> {
-        database.migrate("gateway_reaction", MIGRATIONS, PROGRAM).await?;
-        Ok(ReactionStore { database, participant })
+    pub async fn open(
+        database: Database,
+        participant: Name,
+        retention: Duration,
+    ) -> Result<ReactionStore, Error> {
+        create_table(&database).await?;
+        Retention::create_table(&database).await?;
+        let retention = Arc::new(Mutex::new(Retention::of(retention)));
+        Ok(ReactionStore { database, participant, retention })
     }
 
     /// Makes the work of a former process due. Only a database of one process has no other one that
@@ -86,24 +113,32 @@ impl ReactionStore {
     }
 
     /// Changes the reactions of events in one transaction, in the order of their keys. A reaction
-    /// at rest becomes due if it has work.
+    /// at rest becomes due if it has work. Returns the reactions that this program cannot read: a
+    /// newer one stored them, or they are damaged. They stay as they are.
     pub async fn receive(
         &self,
         events: BTreeMap<ReactionKey, Vec<Change<'_>>>,
         now: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<ReactionKey>, Error> {
+        let mut unreadable = Vec::new();
         if events.is_empty() {
-            return Ok(());
+            return Ok(unreadable);
         }
+        self.retention.lock().await.read_clock(&self.database, now).await?;
         let open = self.database.begin().await?;
         let tx = open.tx();
         for (key, changes) in events {
-            let mut reaction = match self.locked(&tx, &key).await? {
-                Some(reaction) => reaction,
-                None => {
-                    let Some(new) = changes.first().map(|first| (first.new)()) else { continue };
-                    self.insert(&tx, &key, &new, now).await?;
-                    self.locked(&tx, &key).await?.ok_or_else(|| missing(&key))?
+            let mut locked = self.locked(&tx, &key).await?;
+            if let (Locked::Absent, Some(first)) = (&locked, changes.first()) {
+                self.insert(&tx, &key, &(first.new)(), now).await?;
+                locked = self.locked(&tx, &key).await?;
+            }
+            let mut reaction = match locked {
+                Locked::Reaction(reaction) => reaction,
+                Locked::Absent => return Err(missing(&key)),
+                Locked::Unreadable => {
+                    unreadable.push(key);
+                    continue;
                 }
             };
             let mut is_due = false;
@@ -116,7 +151,8 @@ impl ReactionStore {
             let row = (key.chain.as_str(), key.step.as_str(), json(&reaction), due_at);
             tx.execute(sql, row).await?;
         }
-        open.commit().await
+        open.commit().await?;
+        Ok(unreadable)
     }
 
     /// Changes a reaction whose work is being done, and returns it. It stays leased while there is
@@ -129,7 +165,7 @@ impl ReactionStore {
     ) -> Result<Reaction, Error> {
         let open = self.database.begin().await?;
         let tx = open.tx();
-        let mut reaction = self.locked(&tx, key).await?.ok_or_else(|| missing(key))?;
+        let mut reaction = self.existing(&tx, key).await?;
         let due_at = change(&mut reaction).then_some(lease_until.0);
         let sql = "UPDATE gateway_reaction SET state = $3, due_at = $4, attempts = 0, why = NULL
             WHERE chain = $1 AND step = $2";
@@ -139,51 +175,72 @@ impl ReactionStore {
         Ok(reaction)
     }
 
-    /// Postpones a reaction whose call had no result. Returns the pause and the failed attempts.
+    /// Changes the state of a reaction whose call begins, or was not sent. Its lease and its failed
+    /// attempts stay.
+    pub async fn mark(
+        &self,
+        key: &ReactionKey,
+        change: impl FnOnce(&mut Reaction),
+    ) -> Result<Reaction, Error> {
+        let open = self.database.begin().await?;
+        let tx = open.tx();
+        let mut reaction = self.existing(&tx, key).await?;
+        change(&mut reaction);
+        let sql = "UPDATE gateway_reaction SET state = $3 WHERE chain = $1 AND step = $2";
+        tx.execute(sql, (key.chain.as_str(), key.step.as_str(), json(&reaction))).await?;
+        open.commit().await?;
+        Ok(reaction)
+    }
+
+    /// Postpones a reaction whose attempt had no result. Returns the pause.
     pub async fn postpone(
         &self,
         key: &ReactionKey,
-        why: &str,
-        delay: Option<Duration>,
+        FailedAttempt { number, why, delay }: FailedAttempt<'_>,
         now: Timestamp,
-    ) -> Result<(Duration, i64), Error> {
-        let open = self.database.begin().await?;
-        let count = "UPDATE gateway_reaction SET attempts = attempts + 1, why = $3
-            WHERE chain = $1 AND step = $2 RETURNING attempts";
-        let (chain, step) = (key.chain.as_str(), key.step.as_str());
-        let rows = open.tx().query(count, (chain, step, why)).await?;
-        let attempts: i64 = rows.first().ok_or_else(|| missing(key))?.get(0)?;
-        let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(16);
+    ) -> Result<Duration, Error> {
+        let doublings = number.saturating_sub(1).min(16);
         let pause = PAUSE_MIN.saturating_mul(1 << doublings).min(PAUSE_MAX);
         let pause = pause.mul_f64(1.0 - fastrand::f64() / 2.0).max(delay.unwrap_or_default());
-        let sql = "UPDATE gateway_reaction SET due_at = $3 WHERE chain = $1 AND step = $2";
-        open.tx().execute(sql, (chain, step, now.plus(pause).0)).await?;
+        let open = self.database.begin().await?;
+        let sql = "UPDATE gateway_reaction SET attempts = $3, why = $4, due_at = $5
+            WHERE chain = $1 AND step = $2";
+        let row = (key.chain.as_str(), key.step.as_str(), number, why, now.plus(pause).0);
+        if open.tx().execute(sql, row).await? == 0 {
+            return Err(missing(key));
+        }
         open.commit().await?;
-        Ok((pause, attempts))
+        Ok(pause)
     }
 
-    /// Leases at most `limit` reactions that are due.
+    /// Leases reactions that are due, within these bounds. The last one may exceed the bytes.
     pub async fn take_due(
         &self,
         now: Timestamp,
         lease_until: Timestamp,
-        limit: usize,
+        bounds: DueBounds,
     ) -> Result<Vec<DueReaction>, Error> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let limit = i64::try_from(bounds.count).unwrap_or(i64::MAX);
         let due = self.database.dialect().text(
-            "SELECT chain, step, state FROM gateway_reaction
-             WHERE participant = $1 AND due_at <= $2 ORDER BY due_at LIMIT $3
+            "SELECT chain, step, CAST(octet_length(state) AS BIGINT) FROM gateway_reaction
+             WHERE participant = $1 AND (due_at <= $2 OR due_at > $3) ORDER BY due_at LIMIT $4
              {FOR UPDATE SKIP LOCKED}",
         );
         let open = self.database.begin().await?;
         let tx = open.tx();
-        let rows = tx.query(&due, (self.participant.as_str(), now.0, limit)).await?;
-        let mut reactions = Vec::with_capacity(rows.len());
+        let beyond = now.plus(DUE_MAX).0;
+        let rows = tx.query(&due, (self.participant.as_str(), now.0, beyond, limit)).await?;
+        let (mut reactions, mut bytes) = (Vec::new(), 0);
         for row in &rows {
+            if bytes >= bounds.bytes {
+                break;
+            }
             let (chain, step): (String, String) = (row.get(0)?, row.get(1)?);
-            let sql = "UPDATE gateway_reaction SET due_at = $3 WHERE chain = $1 AND step = $2";
-            tx.execute(sql, (chain.as_str(), step.as_str(), lease_until.0)).await?;
-            match read(row, &chain, &step) {
+            bytes += usize::try_from(row.get::<i64>(2)?).unwrap_or(0);
+            let sql = "UPDATE gateway_reaction SET due_at = $3 WHERE chain = $1 AND step = $2
+                RETURNING attempts, state";
+            let leased = tx.query(sql, (chain.as_str(), step.as_str(), lease_until.0)).await?;
+            match leased.first().and_then(|row| read(row, &chain, &step)) {
                 Some(reaction) => reactions.push(reaction),
                 // it is due again when the lease ends: another program may be able to read it
                 None => tracing::error!(chain, step, "cannot read a stored reaction"),
@@ -201,13 +258,29 @@ impl ReactionStore {
         open.commit().await
     }
 
-    /// Removes one page of the rows that a horizon covers. Returns whether there may be more.
+    /// Returns the removal that a horizon allows, if any.
+    pub async fn permit(
+        &self,
+        clock: &Clock,
+        horizon: Horizon,
+        now: Timestamp,
+    ) -> Result<Option<ReactionRemoval>, Error> {
+        let mut retention = self.retention.lock().await;
+        let permitted = retention.permit(&self.database, clock, horizon, now).await?;
+        Ok(permitted.map(ReactionRemoval::of))
+    }
+
+    /// Removes one page of the rows that a horizon covers, except chains with work. Returns whether
+    /// there may be more. A setback of the clock ends the removal.
     pub async fn sweep(&self, removal: &mut ReactionRemoval) -> Result<bool, Error> {
         let sql = "SELECT chain, begun_at FROM gateway_reaction
             WHERE participant = $1 AND begun_at < $2
                 AND (begun_at > $3 OR (begun_at = $3 AND chain > $4))
             ORDER BY begun_at, chain LIMIT $5";
-        let before = removal.horizon.started_before.0;
+        if !self.retention.lock().await.still_permits(&removal.permission) {
+            return Ok(false);
+        }
+        let before = removal.permission.horizon.started_before.0;
         let (at, chain) = removal.after.clone();
         let open = self.database.begin().await?;
         let participant = self.participant.as_str();
@@ -215,7 +288,12 @@ impl ReactionStore {
         for row in &rows {
             let chain: String = row.get(0)?;
             if removal.covers(&chain) {
-                let sql = "DELETE FROM gateway_reaction WHERE chain = $1 AND participant = $2";
+                let sql = "DELETE FROM gateway_reaction WHERE chain = $1 AND participant = $2
+                    AND NOT EXISTS (
+                        SELECT 1 FROM gateway_reaction AS other
+                        WHERE other.chain = $1 AND other.participant = $2
+                            AND other.due_at IS NOT NULL
+                    )";
                 open.tx().execute(sql, (chain.as_str(), participant)).await?;
             }
             removal.after = (row.get(1)?, chain);
@@ -239,18 +317,52 @@ impl ReactionStore {
         Ok(())
     }
 
+    /// Reads a reaction that must exist, and locks its row.
+    async fn existing(&self, tx: &Tx, key: &ReactionKey) -> Result<Reaction, Error> {
+        match self.locked(tx, key).await? {
+            Locked::Reaction(reaction) => Ok(reaction),
+            Locked::Absent => Err(missing(key)),
+            Locked::Unreadable => {
+                Err(Error::Column { column: "state".to_owned(), wanted: "a reaction" })
+            }
+        }
+    }
+
     /// Reads a reaction and locks its row.
-    async fn locked(&self, tx: &Tx, key: &ReactionKey) -> Result<Option<Reaction>, Error> {
+    async fn locked(&self, tx: &Tx, key: &ReactionKey) -> Result<Locked, Error> {
         let sql = self.database.dialect().text(
             "SELECT chain, step, state FROM gateway_reaction WHERE chain = $1 AND step = $2
              {FOR UPDATE}",
         );
         let rows = tx.query(&sql, (key.chain.as_str(), key.step.as_str())).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
+        let Some(row) = rows.first() else { return Ok(Locked::Absent) };
         let state: String = row.get(2)?;
-        serde_json::from_str(&state)
-            .map(Some)
-            .map_err(|_| Error::Column { column: "state".to_owned(), wanted: "a reaction" })
+        Ok(serde_json::from_str(&state).map_or(Locked::Unreadable, Locked::Reaction))
+    }
+}
+
+/// A row that is locked, if it exists.
+enum Locked {
+    Absent,
+    /// This program cannot read the state.
+    Unreadable,
+    Reaction(Reaction),
+}
+
+/// An attempt without a result.
+#[derive(Clone, Copy)]
+pub(crate) struct FailedAttempt<'a> {
+    /// The number of the attempt, from 1.
+    pub number: u32,
+    pub why: &'a str,
+    /// The least pause before the next attempt.
+    pub delay: Option<Duration>,
+}
+
+impl<'a> FailedAttempt<'a> {
+    /// Creates an attempt whose next one needs no delay.
+    pub fn of(number: u32, why: &'a str) -> FailedAttempt<'a> {
+        FailedAttempt { number, why, delay: None }
     }
 }
 
@@ -263,18 +375,23 @@ pub(crate) struct Change<'a> {
 }
 
 impl ReactionRemoval {
-    /// Creates the removal that a horizon allows.
-    pub fn of(horizon: Horizon) -> ReactionRemoval {
-        let from = horizon.started_from.map_or(i64::MIN, |from| from.0.saturating_sub(1));
-        ReactionRemoval { horizon, after: (from, String::new()) }
+    fn of(permission: Permission) -> ReactionRemoval {
+        let from = permission.horizon.started_from;
+        let from = from.map_or(i64::MIN, |from| from.0.saturating_sub(1));
+        ReactionRemoval { permission, after: (from, String::new()) }
     }
 
     fn covers(&self, chain: &str) -> bool {
-        let Horizon { definitions, but, .. } = &self.horizon;
+        let Horizon { definitions, but, .. } = &self.permission.horizon;
         let plan = chain.split_once(':').map(|(plan, _)| plan);
         definitions.iter().any(|covered| Some(covered.as_str()) == plan)
             && !but.iter().any(|saved| saved.as_str() == chain)
     }
+}
+
+/// Creates the table unless it exists.
+pub(crate) async fn create_table(database: &Database) -> Result<(), Error> {
+    database.migrate("gateway_reaction", MIGRATIONS, PROGRAM).await
 }
 
 fn json(reaction: &Reaction) -> String {
@@ -286,7 +403,12 @@ fn missing(key: &ReactionKey) -> Error {
 }
 
 fn read(row: &Row, chain: &str, step: &str) -> Option<DueReaction> {
-    let state: String = row.get(2).ok()?;
+    let state: String = row.get("state").ok()?;
     let key = ReactionKey { chain: chain.parse().ok()?, step: step.parse().ok()? };
-    Some(DueReaction { key, reaction: serde_json::from_str(&state).ok()? })
+    let attempts = row.get::<i64>("attempts").ok()?.try_into().unwrap_or(u32::MAX);
+    let reaction = serde_json::from_str(&state).ok()?;
+    Some(DueReaction { key, reaction, attempts, bytes: state.len() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,9 +24,10 @@ use tokio::task::{Id, JoinSet};
 use crate::binding::{Binding, Egress};
 use crate::error::Error;
 use crate::gateway::Options;
+use crate::local::LocalParticipant;
 use crate::plans::Plans;
 use crate::reaction_store::{ReactionKey, ReactionRemoval, ReactionStore};
-use work::Caller;
+use work::{Callee, Caller};
 
 /// The pause after a first failure.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -34,6 +35,21 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const POLL: Duration = Duration::from_millis(250);
 /// The time beyond a call's limit after which another process may repeat it.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
+/// Maximum concurrent calls of a participant in this process.
+const LOCAL_CALLS_MAX: usize = 1_000;
+
+/// The limits of a participant's calls.
+struct Limits {
+    concurrency: usize,
+    timeout: Duration,
+}
+
+/// The task of a reaction.
+struct Running {
+    task: Id,
+    /// The bytes of the reaction's state when it began.
+    bytes: usize,
+}
 
 /// A reactor of one participant: events in, HTTP requests, events out.
 pub struct Reactor {
@@ -55,16 +71,14 @@ pub struct Reactor {
     horizons: Option<Box<dyn Consumer>>,
     tasks: JoinSet<()>,
     /// The reactions of the tasks.
-    running: HashMap<ReactionKey, Id>,
+    running: HashMap<ReactionKey, Running>,
     removal: Option<ReactionRemoval>,
-    /// The time since which events have versions of plans that are unknown.
-    unknown_since: Option<Timestamp>,
     failures: u32,
 }
 
 impl Reactor {
-    /// Creates a reactor. Its first turn subscribes to the events that the plans name, and later
-    /// turns to those of further plans.
+    /// Creates a reactor of an HTTP service. Its first turn subscribes to the events that the plans
+    /// name, and later turns to those of further plans.
     ///
     /// # Errors
     /// The URL is outside of the permitted addresses, or its TLS files cannot be used.
@@ -78,11 +92,42 @@ impl Reactor {
         options: Options,
     ) -> Result<Reactor, Error> {
         egress.check(&binding.endpoint)?;
+        let limits = Limits { concurrency: binding.concurrency, timeout: binding.timeout };
+        let callee = Callee::of(binding)?;
+        Ok(Reactor::of(participant, callee, limits, transport, plans, database, options))
+    }
+
+    /// Creates a reactor of a participant in this process. A call that takes longer than `timeout`
+    /// may be repeated while it runs.
+    pub fn local(
+        participant: Name,
+        local: Arc<dyn LocalParticipant>,
+        timeout: Duration,
+        transport: Arc<dyn Transport>,
+        plans: Plans,
+        database: Database,
+        options: Options,
+    ) -> Reactor {
+        let limits = Limits { concurrency: LOCAL_CALLS_MAX, timeout };
+        let callee = Callee::Local(local);
+        Reactor::of(participant, callee, limits, transport, plans, database, options)
+    }
+
+    fn of(
+        participant: Name,
+        callee: Callee,
+        limits: Limits,
+        transport: Arc<dyn Transport>,
+        plans: Plans,
+        database: Database,
+        options: Options,
+    ) -> Reactor {
         let clock = Clock::of(&database);
-        Ok(Reactor {
-            concurrency: binding.concurrency.max(1),
-            lease: binding.timeout.saturating_add(LEASE_MARGIN),
-            caller: Caller::of(binding, transport.clone(), clock.clone())?,
+        let caller = Caller { callee, transport: transport.clone(), clock: clock.clone() };
+        Reactor {
+            concurrency: limits.concurrency.max(1),
+            lease: limits.timeout.saturating_add(LEASE_MARGIN),
+            caller,
             participant,
             transport,
             plans,
@@ -96,9 +141,8 @@ impl Reactor {
             tasks: JoinSet::new(),
             running: HashMap::new(),
             removal: None,
-            unknown_since: None,
             failures: 0,
-        })
+        }
     }
 
     /// Stores available events, starts the work that is due, and collects what has ended. Does not
@@ -123,7 +167,9 @@ impl Reactor {
             match self.turn().await {
                 Ok(()) => self.failures = 0,
                 Err(error) if error.is_transient() => {
-                    (self.consumer, self.horizons) = (None, None);
+                    if matches!(error, Error::Transport(_)) {
+                        (self.consumer, self.horizons) = (None, None);
+                    }
                     self.failures = self.failures.saturating_add(1);
                     let participant = &self.participant;
                     tracing::warn!(%participant, %error, "reactor failed, retrying");
@@ -166,7 +212,8 @@ impl Reactor {
         if let Some(store) = &self.store {
             return Ok(store.clone());
         }
-        let opened = ReactionStore::open(self.database.clone(), self.participant.clone()).await?;
+        let (database, participant) = (self.database.clone(), self.participant.clone());
+        let opened = ReactionStore::open(database, participant, self.options.retention).await?;
         opened.take_over(self.now()).await?;
         Ok(self.store.insert(opened).clone())
     }

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use sagamore_core::{Horizon, Timestamp};
 use sagamore_database::{Clock, Database, Error, Migration, Open};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::retention::{Permission, Retention};
 
 const MIGRATIONS: &[Migration] = &[Migration::new(
     "0001-sent",
@@ -25,8 +27,6 @@ const MIGRATIONS: &[Migration] = &[Migration::new(
 const PROGRAM: u32 = 1;
 /// Rows that one page of a removal reads.
 const PAGE: i64 = 500;
-/// The longest time for which a call may be open. A later end is an effect of a wrong clock.
-const OPEN_MAX: Duration = Duration::from_secs(3_600);
 /// The sender of rows that a query has taken from their call.
 const QUERY: &str = "";
 
@@ -37,6 +37,7 @@ pub(crate) struct Sent {
     clock: Clock,
     /// Whether the table exists. Most gateways never need it.
     is_migrated: Arc<OnceCell<()>>,
+    retention: Arc<Mutex<Retention>>,
 }
 
 /// The row of a call, which must begin soon after.
@@ -51,21 +52,26 @@ pub(crate) struct Claim {
 /// A removal in progress: rows of sagas that ended long ago, by their age.
 #[derive(Debug)]
 pub(crate) struct Removal {
-    horizon: Horizon,
+    permission: Permission,
     /// The last row that was read.
     after: (i64, String),
 }
 
 impl Sent {
     /// Creates the table in a database of its own, with its first use.
-    pub fn new(database: Database) -> Sent {
-        Sent { clock: Clock::of(&database), database, is_migrated: Arc::default() }
+    pub fn new(database: Database, retention: Duration) -> Sent {
+        let retention = Arc::new(Mutex::new(Retention::of(retention)));
+        Sent { clock: Clock::of(&database), database, is_migrated: Arc::default(), retention }
     }
 
     async fn begin(&self) -> Result<Open, Error> {
-        let migrate = || self.database.migrate("gateway", MIGRATIONS, PROGRAM);
+        let migrate = async || {
+            self.database.migrate("gateway", MIGRATIONS, PROGRAM).await?;
+            Retention::create_table(&self.database).await
+        };
         self.is_migrated.get_or_try_init(migrate).await?;
         self.clock.sample().await?;
+        self.retention.lock().await.read_clock(&self.database, self.now()).await?;
         self.database.begin().await
     }
 
@@ -107,8 +113,13 @@ impl Sent {
     }
 
     /// Stores that a command is never sent again, because it is queried. Returns the time for which
-    /// its call may still be open.
-    pub async fn block(&self, command: &str, saga: &str) -> Result<Option<Duration>, Error> {
+    /// its call may still be open: at most twice the time limit of a call.
+    pub async fn block(
+        &self,
+        command: &str,
+        saga: &str,
+        timeout: Duration,
+    ) -> Result<Option<Duration>, Error> {
         let open = self.begin().await?;
         let now = self.now();
         let sql = "INSERT INTO gateway_sent (command, saga, sent_at, open_until, sender)
@@ -118,21 +129,34 @@ impl Sent {
         let open_until: i64 = rows.first().map_or(Ok(0), |row| row.get(0))?;
         open.commit().await?;
         let rest = u64::try_from(open_until.saturating_sub(now.0)).unwrap_or(0);
-        let rest = Duration::from_millis(rest);
-        Ok(Some(rest).filter(|rest| !rest.is_zero() && *rest <= OPEN_MAX))
+        // a later end is an effect of a clock that was set back
+        let rest = Duration::from_millis(rest).min(timeout.saturating_mul(2));
+        Ok(Some(rest).filter(|rest| !rest.is_zero()))
     }
 
     fn now(&self) -> Timestamp {
         Timestamp(self.clock.now_ms())
     }
 
-    /// Removes one page of the rows that a horizon covers. Returns whether there may be more.
+    /// Returns the removal that a horizon allows, if any.
+    pub async fn permit(&self, horizon: Horizon) -> Result<Option<Removal>, Error> {
+        self.begin().await?.rollback().await?;
+        let (now, mut retention) = (self.now(), self.retention.lock().await);
+        let permitted = retention.permit(&self.database, &self.clock, horizon, now).await?;
+        Ok(permitted.map(Removal::of))
+    }
+
+    /// Removes one page of the rows that a horizon covers. Returns whether there may be more. A
+    /// setback of the clock ends the removal.
     pub async fn sweep(&self, removal: &mut Removal) -> Result<bool, Error> {
         let open = self.begin().await?;
+        if !self.retention.lock().await.still_permits(&removal.permission) {
+            return Ok(false);
+        }
         let sql = "SELECT command, saga, sent_at FROM gateway_sent
             WHERE sent_at < $1 AND (sent_at > $2 OR (sent_at = $2 AND command > $3))
             ORDER BY sent_at, command LIMIT $4";
-        let before = removal.horizon.started_before.0;
+        let before = removal.permission.horizon.started_before.0;
         let (at, command) = removal.after.clone();
         let rows = open.tx().query(sql, (before, at, command, PAGE)).await?;
         for row in &rows {
@@ -149,15 +173,14 @@ impl Sent {
 }
 
 impl Removal {
-    /// Creates the removal that a horizon allows. Observers' horizons cover chains, which have no
-    /// commands.
-    pub fn of(horizon: Horizon) -> Removal {
-        let from = horizon.started_from.map_or(i64::MIN, |from| from.0.saturating_sub(1));
-        Removal { horizon, after: (from, String::new()) }
+    fn of(permission: Permission) -> Removal {
+        let from = permission.horizon.started_from;
+        let from = from.map_or(i64::MIN, |from| from.0.saturating_sub(1));
+        Removal { permission, after: (from, String::new()) }
     }
 
     fn covers(&self, saga: &str) -> bool {
-        let Horizon { definitions, but, .. } = &self.horizon;
+        let Horizon { definitions, but, .. } = &self.permission.horizon;
         let definition = saga.split_once(':').map(|(definition, _)| definition);
         definitions.iter().any(|covered| Some(covered.as_str()) == definition)
             && !but.iter().any(|saved| saved.as_str() == saga)
@@ -171,17 +194,21 @@ mod tests {
     const COMMAND: &str = "toy:1/x/action/1";
     const TIMEOUT: Duration = Duration::from_secs(20);
 
+    fn table() -> Sent {
+        Sent::new(Database::memory(), Duration::from_secs(30 * 24 * 3_600))
+    }
+
     async fn claim(sent: &Sent) -> Option<Claim> {
         sent.claim(COMMAND, "toy:1", TIMEOUT).await.expect("stored")
     }
 
     async fn block(sent: &Sent) -> Option<Duration> {
-        sent.block(COMMAND, "toy:1").await.expect("stored")
+        sent.block(COMMAND, "toy:1", TIMEOUT).await.expect("stored")
     }
 
     #[tokio::test]
     async fn a_command_is_sent_once_unless_its_call_had_no_effect() {
-        let sent = Sent::new(Database::memory());
+        let sent = table();
         let first = claim(&sent).await.expect("new");
         assert!(sent.may_begin(&first));
         assert!(claim(&sent).await.is_none());
@@ -195,11 +222,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_queried_command_is_never_sent_again() {
-        let sent = Sent::new(Database::memory());
+        let sent = table();
         assert_eq!(block(&sent).await, None, "no call can be open");
         assert!(claim(&sent).await.is_none());
 
-        let sent = Sent::new(Database::memory());
+        let sent = table();
         let call = claim(&sent).await.expect("new");
         let rest = block(&sent).await.expect("the call may be open");
         assert!(rest > TIMEOUT && rest <= 2 * TIMEOUT, "{rest:?}");
@@ -208,8 +235,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_call_that_ends_after_a_setback_of_the_clock_stays_open_for_its_time_limits() {
+        let sent = table();
+        claim(&sent).await.expect("new");
+        let open = sent.begin().await.expect("open");
+        let sql = "UPDATE gateway_sent SET open_until = open_until + 40 * 86400000";
+        open.tx().execute(sql, ()).await.expect("updated");
+        open.commit().await.expect("committed");
+        assert_eq!(block(&sent).await, Some(2 * TIMEOUT), "the answer absent is not final");
+    }
+
+    #[tokio::test]
     async fn a_call_does_not_begin_after_a_long_pause() {
-        let sent = Sent::new(Database::memory());
+        let sent = table();
         let call = sent.claim(COMMAND, "toy:1", Duration::ZERO).await.expect("stored");
         let mut call = call.expect("new");
         call.begin_until = Timestamp(call.begin_until.0 - 1);
@@ -219,7 +257,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_removal_spares_young_rows_and_sagas_that_have_not_ended() {
-        let sent = Sent::new(Database::memory());
+        let sent = table();
         let open = sent.begin().await.expect("open");
         let sql = "INSERT INTO gateway_sent (command, saga, sent_at, open_until, sender)
             VALUES ($1, $2, $3, 0, 'a')";
@@ -230,13 +268,14 @@ mod tests {
             open.tx().execute(sql, row).await.expect("stored");
         }
         open.commit().await.expect("committed");
-        let mut removal = Removal::of(Horizon {
+        let permitted = sent.permit(Horizon {
             started_before: Timestamp(10),
             ended_before: Timestamp(20),
             started_from: None,
             definitions: vec!["toy".parse().expect("a name")],
             but: vec!["toy:7".parse().expect("a saga")],
         });
+        let mut removal = permitted.await.expect("read").expect("permitted");
         while sent.sweep(&mut removal).await.expect("swept") {}
         let rows = sent.database.query("SELECT saga FROM gateway_sent ORDER BY sent_at, saga", ());
         let rows = rows.await.expect("rows");

@@ -120,7 +120,21 @@ pub fn check_text(text: &str) -> Result<SagaFile, Vec<Violation>> {
 
 /// Parses and checks a JSON body like [`check_text`]. YAML is rejected.
 pub fn check_json(text: &str) -> Result<SagaFile, Vec<Violation>> {
-    Parsed::of(Tree::json(text)?)?.check()
+    Parsed::of_json(text)?.check()
+}
+
+/// Returns the YAML of a stored plan or definition, which is a valid saga file.
+///
+/// # Errors
+/// The text is not JSON.
+pub fn yaml(stored: &str) -> Result<String, serde_json::Error> {
+    // the order of the type's fields; one that only a newer program reads is sorted by key
+    let written = match Parsed::of_json(stored) {
+        Ok(Parsed { content: Content::Plan(plan), .. }) => serde_saphyr::to_string(&plan),
+        Ok(Parsed { content: Content::Definition(draft), .. }) => serde_saphyr::to_string(&draft),
+        Err(_) => serde_saphyr::to_string(&serde_json::from_str::<Value>(stored)?),
+    };
+    Ok(written.expect("plain data is YAML"))
 }
 
 /// Returns the violations at these JSON pointers with their places in the text of a saga file.
@@ -143,6 +157,10 @@ impl<'a> Parsed<'a> {
     /// Returns all violations of the shape: missing and unknown keys, and values of other types.
     pub fn parse(text: &'a str) -> Result<Parsed<'a>, Vec<Violation>> {
         Parsed::of(Tree::parse(text)?)
+    }
+
+    fn of_json(text: &'a str) -> Result<Parsed<'a>, Vec<Violation>> {
+        Parsed::of(Tree::json(text)?)
     }
 
     fn of(tree: Tree<'a>) -> Result<Parsed<'a>, Vec<Violation>> {

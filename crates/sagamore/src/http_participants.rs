@@ -1,20 +1,26 @@
 //! The HTTP participants of a process: their bindings, and the gateways that call them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagamore_core::{Definition, Name, TraceContext};
+use sagamore_core::definition::ParticipantContract;
+use sagamore_core::{Definition, Name, SagaId, TraceContext};
 use sagamore_database::Database;
 use sagamore_engine::{Chains, Handle, store::DefinitionReader};
 use sagamore_gateway::{
     Binding, ContractResult, Contracts, Egress, Endpoint, Gateway, KnownContracts, LateReplies,
-    Options, Plans, Reactor, ReplyError, ReplyKeys, Secret, strictest,
+    Options, PlanResult, PlanSource, Plans, ReactionFault, ReactionFaults, Reactor, ReplyError,
+    ReplyKeys, Secret, StoredPlan, strictest,
 };
-use sagamore_server::{ReplyAnswer, ReplyPort, ReplyRejection};
+use sagamore_server::view::FaultView;
+use sagamore_server::{
+    HttpReaction, ReactionAnswer, ReactionPort, ReplyAnswer, ReplyPort, ReplyRejection, clock,
+};
 use sagamore_transport::Transport;
 
 use crate::crew::Crew;
@@ -30,6 +36,8 @@ pub struct HttpParticipants {
     egress: Egress,
     /// The keys of reply tokens.
     pub(crate) reply_keys: Option<ReplyKeys>,
+    /// The retention of the gateways' rows; `None`: the default.
+    retention: Option<Duration>,
 }
 
 impl HttpParticipants {
@@ -39,7 +47,18 @@ impl HttpParticipants {
         egress: Egress,
         reply_keys: Option<ReplyKeys>,
     ) -> HttpParticipants {
-        HttpParticipants { bindings, egress, reply_keys }
+        HttpParticipants { bindings, egress, reply_keys, retention: None }
+    }
+
+    /// Sets the time after the end of a saga or chain for which the gateways keep its rows.
+    pub(crate) fn with_retention(self, retention: Duration) -> HttpParticipants {
+        HttpParticipants { retention: Some(retention), ..self }
+    }
+
+    /// Returns the options of gateways and reactors.
+    fn options(&self, partitions: u32) -> Options {
+        let options = Options { partitions, ..Options::default() };
+        Options { retention: self.retention.unwrap_or(options.retention), ..options }
     }
 
     /// Binds a participant to a URL, with the default limits and without signatures. It replaces
@@ -69,6 +88,11 @@ impl HttpParticipants {
         self.bindings.iter().map(|(name, binding)| (name, &binding.endpoint))
     }
 
+    /// Returns the names.
+    pub(crate) fn names(&self) -> BTreeSet<Name> {
+        self.bindings.keys().cloned().collect()
+    }
+
     /// Returns the reactors, which do not run yet. `partitions` is the number of partitions of
     /// event topics.
     pub(crate) fn reactors(
@@ -79,7 +103,7 @@ impl HttpParticipants {
         partitions: u32,
     ) -> Result<Vec<(String, Reactor)>, Error> {
         let reactors = self.bindings.iter().map(|(name, binding)| {
-            let options = Options { partitions, ..Options::default() };
+            let options = self.options(partitions);
             let (transport, plans) = (transport.clone(), plans.clone());
             let (text, database, binding) = (name.to_string(), database.clone(), binding.clone());
             let name = name.clone();
@@ -99,16 +123,13 @@ impl HttpParticipants {
         database: &Database,
         partitions: impl Fn(&Name) -> u32,
     ) -> Result<Vec<(String, Gateway)>, Error> {
-        let HttpParticipants { bindings, egress, reply_keys } = self;
-        let gateways = bindings.into_iter().map(|(name, binding)| {
-            let options = Options {
-                partitions: partitions(&name),
-                reply_keys: reply_keys.clone(),
-                ..Options::default()
-            };
+        let gateways = self.bindings.iter().map(|(name, binding)| {
+            let options =
+                Options { reply_keys: self.reply_keys.clone(), ..self.options(partitions(name)) };
+            let (name, binding) = (name.clone(), binding.clone());
             let (transport, contracts) = (transport.clone(), contracts.clone());
             let (text, database) = (name.to_string(), Some(database.clone()));
-            Gateway::new(name, binding, &egress, transport, contracts, database, options)
+            Gateway::new(name, binding, &self.egress, transport, contracts, database, options)
                 .map(|gateway| (text.clone(), gateway))
                 .map_err(|source| Error::Gateway { name: text, source })
         });
@@ -116,14 +137,18 @@ impl HttpParticipants {
     }
 }
 
-/// Runs the reactors until the stop. They learn the plans that the observer's view knows.
-pub(crate) fn spawn_reactors(
-    crew: &mut Crew,
-    reactors: Vec<(String, Reactor)>,
-    plans: Plans,
-    chains: Chains,
-) {
+/// Adds the plans that the observer's view knows until the stop: those that are known now, and each
+/// that is registered later.
+pub(crate) fn follow_plans<F>(crew: &mut Crew, plans: Plans, chains: F)
+where
+    F: Future<Output = Result<Chains, Error>> + Send + 'static,
+{
     crew.spawn("the plans of participants", |mut stopped| async move {
+        let chains = tokio::select! {
+            () = &mut stopped => return Ok(()),
+            opened = chains => opened?,
+        };
+        plans.connect(Arc::new(StoredPlans(chains.clone())));
         loop {
             chains.known_plans().into_iter().for_each(|plan| plans.add(plan));
             tokio::select! {
@@ -132,10 +157,31 @@ pub(crate) fn spawn_reactors(
             }
         }
     });
+}
+
+/// Runs the reactors until the stop.
+pub(crate) fn spawn_reactors(crew: &mut Crew, reactors: Vec<(String, Reactor)>) {
     for (name, reactor) in reactors {
         crew.spawn(format!("the reactor of {name}"), move |stopped| async move {
             reactor.run(stopped).await.map_err(|source| Error::Gateway { name, source })
         });
+    }
+}
+
+/// The plans in the observer's database.
+struct StoredPlans(Chains);
+
+impl PlanSource for StoredPlans {
+    fn read(&self) -> Pin<Box<dyn Future<Output = PlanResult> + Send + '_>> {
+        Box::pin(async {
+            let known = self.0.read_plans().await.map_err(|error| error.to_string())?;
+            let stored = known.into_iter().map(|known| StoredPlan {
+                name: known.name,
+                version: known.version,
+                plan: known.plan,
+            });
+            Ok(stored.collect())
+        })
     }
 }
 
@@ -161,9 +207,17 @@ impl StoredContracts {
         if let [only] = contents.as_slice() {
             self.known.add(definition, version, &only.participants);
         }
-        let participants = contents.iter().map(|definition| &definition.participants);
-        Ok(strictest(participants, participant).map(Arc::new))
+        Ok(contract_in(&contents, participant))
     }
+}
+
+/// Returns the contract of a participant in the contents of a version; `None` without contents.
+fn contract_in<'a>(
+    contents: impl IntoIterator<Item = &'a Definition>,
+    participant: &Name,
+) -> Option<Arc<ParticipantContract>> {
+    let participants = contents.into_iter().map(|definition| &definition.participants);
+    strictest(participants, participant).map(Arc::new)
 }
 
 impl Contracts for StoredContracts {
@@ -192,8 +246,7 @@ impl Contracts for EngineContracts {
         Box::pin(async move {
             let contents = self.0.contents(definition, version).await;
             let contents = contents.map_err(|error| error.to_string())?;
-            let participants = contents.iter().map(|definition| &definition.participants);
-            Ok(strictest(participants, participant).map(Arc::new))
+            Ok(contract_in(contents.iter().map(AsRef::as_ref), participant))
         })
     }
 }
@@ -228,6 +281,45 @@ impl ReplyPort for ReplyDoor {
             })
         })
     }
+}
+
+/// The reactions in the gateways' database, for views of chains.
+pub(crate) struct ReactionReader {
+    faults: ReactionFaults,
+    bound: BTreeSet<Name>,
+}
+
+impl ReactionReader {
+    /// Creates a reader. `bound`: the services that the configuration binds to a URL.
+    pub(crate) fn of(database: Database, bound: BTreeSet<Name>) -> Arc<dyn ReactionPort> {
+        Arc::new(ReactionReader { faults: ReactionFaults::of(database), bound })
+    }
+}
+
+impl ReactionPort for ReactionReader {
+    fn of_chain<'a>(&'a self, chain: &'a SagaId) -> ReactionAnswer<'a> {
+        Box::pin(async move {
+            let stored = self.faults.of_chain(chain).await.map_err(|error| error.to_string())?;
+            Ok(stored.into_iter().map(reaction).collect())
+        })
+    }
+
+    fn is_bound(&self, service: &str) -> bool {
+        self.bound.iter().any(|name| name.as_str() == service)
+    }
+}
+
+fn reaction(stored: ReactionFault) -> HttpReaction {
+    let ReactionFault { participant, step, direction, why, attempts, since, again_at } = stored;
+    let fault = why.zip(again_at).map(|(why, again_at)| FaultView {
+        step: step.to_string(),
+        direction,
+        why,
+        since: clock::rfc3339(since),
+        again_at: clock::rfc3339(again_at),
+        attempts: Some(attempts),
+    });
+    HttpReaction { service: participant, fault }
 }
 
 /// Returns the keys of reply tokens of an embedded stack: a random one, which the data directory

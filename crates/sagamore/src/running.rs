@@ -96,7 +96,8 @@ impl Running {
         self.stack.server.handle.as_ref()
     }
 
-    /// Returns the observer's view of chains; `None` for a story without plans.
+    /// Returns the observer's view of chains, which every story has: a plan may be registered at
+    /// run time.
     pub fn chains(&self) -> Option<&Chains> {
         self.stack.server.chains.as_ref()
     }

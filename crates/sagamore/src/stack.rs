@@ -5,7 +5,7 @@ mod lock;
 mod roster;
 
 use std::collections::BTreeSet;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,6 @@ use std::time::Duration;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_core::Name;
-use sagamore_core::plan::Part;
 use sagamore_database::Database;
 use sagamore_engine::{Observer, ObserverOptions, Orchestrator};
 use sagamore_gateway::{Contracts, Plans};
@@ -26,8 +25,10 @@ use sagamore_transport::{Log, Transport};
 use crate::blueprint::Blueprint;
 use crate::crew::{Crew, StopSignal};
 use crate::error::Error;
-use crate::http_participants::{self, EngineContracts, HttpParticipants, ReplyDoor};
-use crate::stand_in::{Behaviour, Cast};
+use crate::http_participants::{
+    self, EngineContracts, HttpParticipants, ReactionReader, ReplyDoor,
+};
+use crate::stand_in::{Behaviour, Cast, Stage};
 use crate::story::{ServiceEntry, Story};
 use lock::Lock;
 use roster::file;
@@ -42,9 +43,14 @@ pub struct Stack {
     crew: Crew,
     log: Log,
     lock: Lock,
-    stand_ins: StandIns,
+    /// The plans that the observer knows.
+    plans: Plans,
+    /// The participants that stand-ins play.
+    pub stand_ins: StandIns,
     /// The participants that are called over HTTP.
-    bound: Vec<Name>,
+    bound: BTreeSet<Name>,
+    /// The gateways' database, once it is open.
+    gateway: Option<Database>,
     /// Publishes late replies of these participants.
     replies: Option<Arc<dyn ReplyPort>>,
 }
@@ -89,17 +95,17 @@ impl Stack {
                 orchestrator.run(stopped).await.map_err(Error::Engine)
             });
         }
-        if story.is_observed() {
-            let options = ObserverOptions::default();
-            let observing = database(data, "observer")?;
-            let opened =
-                Observer::open(options, observing, transport.clone(), story.plans.clone()).await?;
-            let (observer, chains) = opened;
-            server.chains = Some(chains);
-            crew.spawn("the observer", |stopped| async {
-                observer.run(stopped).await.map_err(Error::Engine)
-            });
-        }
+        let options = ObserverOptions::default();
+        let observing = database(data, "observer")?;
+        let opened =
+            Observer::open(options, observing, transport.clone(), story.plans.clone()).await?;
+        let (observer, chains) = opened;
+        server.chains = Some(chains.clone());
+        crew.spawn("the observer", |stopped| async {
+            observer.run(stopped).await.map_err(Error::Engine)
+        });
+        let plans = Plans::default();
+        http_participants::follow_plans(&mut crew, plans.clone(), ready(Ok(chains)));
         roster::store(data, &names)?;
         for (host, participant) in server.services.iter().zip(participants) {
             let name = host.name.to_string();
@@ -107,24 +113,30 @@ impl Stack {
                 participant.run(stopped).await.map_err(|source| Error::Service { name, source })
             });
         }
-        let (stand_ins, bound) = (StandIns::default(), Vec::new());
-        Ok(Stack { server, crew, log, lock, stand_ins, bound, replies: None })
+        let (stand_ins, bound, gateway, replies) = Default::default();
+        Ok(Stack { server, crew, log, lock, plans, stand_ins, bound, gateway, replies })
     }
 
-    /// Plays each participant of a known definition that has no service. Returns those known now.
+    /// Plays each participant of a known definition or plan that has no service. Returns those
+    /// known now.
     pub async fn play_stand_ins(
         &mut self,
         data: &Path,
         behaviour: Behaviour,
     ) -> Result<Vec<Name>, Error> {
-        let Some(handle) = self.server.handle.clone() else { return Ok(Vec::new()) };
         let services = self.server.services.iter().map(|host| &host.name);
         let real = services.chain(&self.bound).cloned().collect();
-        let transport: Arc<dyn Transport> = Arc::new(self.log.clone());
+        let stage = Stage {
+            handle: self.server.handle.clone(),
+            chains: self.server.chains.clone(),
+            transport: Arc::new(self.log.clone()),
+            plans: self.plans.clone(),
+            reactions: self.gateway_database(data)?,
+            played: self.stand_ins.clone(),
+        };
         let data = data.to_owned();
         let has_barrier = move |name: &Name| file(&data, name.as_str()).exists();
-        let played = self.stand_ins.clone();
-        let mut cast = Cast::new(handle, transport, behaviour, real, has_barrier, played);
+        let mut cast = Cast::new(stage, behaviour, real, has_barrier);
         cast.fill().await?;
         cast.warn_of_idle_flags();
         self.crew.spawn("the stand-ins", |stopped| cast.run(stopped));
@@ -146,7 +158,7 @@ impl Stack {
         {
             return Err(Error::Bound(name.to_string()));
         }
-        self.bound = participants.endpoints().map(|(name, _)| name.clone()).collect();
+        self.bound = participants.names();
         let transport: Arc<dyn Transport> = Arc::new(self.log.clone());
         if participants.reply_keys.is_none() {
             participants.reply_keys = http_participants::keys_of_directory(data)?;
@@ -158,12 +170,10 @@ impl Stack {
             None => Arc::new(http_participants::known(&story.sagas)),
         };
         let partitions = sagamore_sdk::Options::default().partitions;
-        let database = database(data, "gateway")?;
-        if let Some(chains) = self.server.chains.clone() {
-            let (plans, partitions) = (Plans::default(), ObserverOptions::default().partitions);
-            let reactors = participants.reactors(&transport, &plans, &database, partitions)?;
-            http_participants::spawn_reactors(&mut self.crew, reactors, plans, chains);
-        }
+        let database = self.gateway_database(data)?;
+        let of_events = ObserverOptions::default().partitions;
+        let reactors = participants.reactors(&transport, &self.plans, &database, of_events)?;
+        http_participants::spawn_reactors(&mut self.crew, reactors);
         let gateways = participants.gateways(&transport, &contracts, &database, |_| partitions)?;
         for (name, mut gateway) in gateways {
             let subscribed = gateway.subscribe().await;
@@ -175,18 +185,12 @@ impl Stack {
         Ok(())
     }
 
-    /// Returns the services that react to events of a known plan, and have neither code nor a URL.
-    pub fn missing_services(&self) -> BTreeSet<Name> {
-        let Some(chains) = &self.server.chains else { return BTreeSet::new() };
-        let mut missing = BTreeSet::new();
-        for plan in chains.known_plans() {
-            let reacts = |part: &Part<'_>| !part.on.is_empty() || part.undo.is_some();
-            missing.extend(plan.parts().filter(reacts).map(|part| part.service.clone()));
+    /// Returns the database of the gateways and of stand-ins of reactions.
+    fn gateway_database(&mut self, data: &Path) -> Result<Database, Error> {
+        if let Some(opened) = &self.gateway {
+            return Ok(opened.clone());
         }
-        missing.retain(|name| {
-            self.server.service(name.as_str()).is_none() && !self.bound.contains(name)
-        });
-        missing
+        Ok(self.gateway.insert(database(data, "gateway")?).clone())
     }
 
     /// Returns the router with the routes of the story, of its services, and of the API.
@@ -215,6 +219,8 @@ impl Stack {
     fn api(&self, story: &Story, metrics: Option<PrometheusHandle>) -> Routes {
         let Server { handle, chains, services } = self.server.clone();
         let (services, plan) = (Services::Embedded(services), story.first_plan());
+        let gateway = self.gateway.clone();
+        let reactions = gateway.map(|database| ReactionReader::of(database, self.bound.clone()));
         match (handle, chains) {
             (Some(handle), chains) => http::orchestrator_routes(App {
                 handle,
@@ -228,13 +234,13 @@ impl Stack {
                 metrics,
                 replies: self.replies.clone(),
                 stand_ins: self.stand_ins.clone(),
+                reactions,
             }),
             (None, Some(chains)) => http::observer_routes(ObserverApp {
-                chains,
-                services,
-                plan,
-                brokers: None,
                 metrics,
+                stand_ins: self.stand_ins.clone(),
+                reactions,
+                ..ObserverApp::of(chains, services, plan)
             }),
             (None, None) => Routes::new(),
         }

@@ -309,11 +309,37 @@ fn a_plan_is_applied_activated_and_replaced_without_a_restart() {
     write(folder.path(), "shown.json", &String::from_utf8_lossy(&shown.stdout));
     let again = dev.json(&["apply", "shown.json"]);
     assert_eq!(again["plans"][0]["outcome"], "unchanged", "what show prints is a file");
+    let shown = dev.output(&["plans", "show", "visit@2", "-o", "yaml"]);
+    let yaml = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(yaml.starts_with("name: visit\nversion: 2\n"), "{yaml}");
+    write(folder.path(), "shown.yaml", &yaml);
+    let again = dev.json(&["apply", "shown.yaml"]);
+    assert_eq!(again["plans"][0]["outcome"], "unchanged", "{yaml}");
     assert!(dev.output(&["plans", "retire", "visit@2", "--yes"]).status.success());
     let (status, problem) = dev.post("/api/v1/definitions", VISIT);
     assert!(status.contains(" 422 "), "{status}");
     let detail = problem["detail"].as_str().unwrap_or_default();
     assert!(detail.contains("post it to /api/v1/plans"), "{problem}");
+}
+
+/// Neither the plan nor a service was known when `dev` started.
+#[test]
+fn stand_ins_play_the_services_of_a_plan_that_is_applied_later() {
+    let folder = tempfile::tempdir().expect("a directory");
+    write(folder.path(), "visit.yaml", VISIT);
+    let dev = Running::start(folder.path(), &["dev", "--ephemeral", "--refuse", "open=asleep"]);
+    assert!(dev.output(&["apply", "visit.yaml"]).status.success());
+    let event = r#"{"specversion":"1.0","id":"1","source":"/test","type":"bell.rung","data":{}}"#;
+    let path = "/api/v1/events?wait=30";
+    let (status, begun) = dev.post_as("application/cloudevents+json", path, event);
+    assert!(status.contains(" 200 ") && begun["status"] == "compensated", "{status} {begun}");
+    let shown = dev.json(&["show", "visit:1"]);
+    let open = &shown["steps"][1];
+    assert_eq!((&open["standIn"], &open["refusal"]["code"]), (&true.into(), &"asleep".into()));
+    let drawn = dev.output(&["show", "visit:1"]);
+    let drawn = String::from_utf8_lossy(&drawn.stdout).into_owned();
+    assert!(drawn.contains("(stand-in)"), "{drawn}");
+    assert_eq!(dev.json(&["list"])["sagas"][0]["standIn"], true);
 }
 
 #[test]

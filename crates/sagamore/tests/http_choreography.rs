@@ -1,101 +1,29 @@
 //! A choreography in the stand-alone program: a plan that is registered at run time, chains that
 //! begin over HTTP, and services in Python that react to events.
 
-use std::io::{BufRead, BufReader};
+#[allow(dead_code, reason = "the test on Kafka uses the rest")]
+#[path = "http_choreography/shop.rs"]
+mod shop;
+
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use sagamore::core::Body;
+use sagamore::prelude::*;
 use sagamore::server::Client;
 use sagamore::server::client::{ClientEvent, Error};
-use sagamore::{HttpParticipants, Program, Running, StartOptions};
+use sagamore::{Program, Running, StartOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A version of the plan: an order is charged and reserved, and then shipped.
-fn plan(version: u32) -> String {
-    json!({
-        "name": "shop",
-        "version": version,
-        "deadlineMs": 60_000,
-        "begins": {
-            "name": "create", "service": "order", "event": "order.created",
-            "undo": {
-                "on": ["payment.failed", "shipping.failed"], "emits": "order.cancelled",
-            },
-        },
-        "reactions": [
-            {
-                "name": "charge", "service": "payment", "on": ["order.created"],
-                "emits": ["payment.success"], "fails": ["payment.failed"],
-                "undo": { "on": ["shipping.failed"], "emits": "payment.refunded" },
-            },
-            {
-                "name": "reserve", "service": "stock", "on": ["order.created"],
-                "emits": ["stock.reserved"],
-                "undo": {
-                    "on": ["payment.failed", "shipping.failed"], "emits": "stock.released",
-                },
-            },
-            {
-                "name": "ship", "service": "shipping", "on": ["payment.success", "stock.reserved"],
-                "emits": ["shipping.success"], "fails": ["shipping.failed"], "pivot": true,
-                "neverAfter": ["payment.failed"],
-            },
-        ],
-    })
-    .to_string()
-}
-
-/// The services in a process of their own.
-struct Python {
-    process: Child,
-    url: String,
-}
-
-impl Python {
-    fn start() -> Python {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/http_choreography/services.py");
-        let started = Command::new("python3").arg(script).stdout(Stdio::piped()).spawn();
-        let mut process = started.expect("python3 is installed");
-        let mut port = String::new();
-        let output = process.stdout.take().expect("piped");
-        BufReader::new(output).read_line(&mut port).expect("a port");
-        Python { process, url: format!("http://127.0.0.1:{}", port.trim()) }
-    }
-
-    fn participants(&self) -> HttpParticipants {
-        let names = ["order", "payment", "stock", "shipping"];
-        names.iter().fold(HttpParticipants::default(), |bound, name| {
-            bound.bind(name, &format!("{}/{name}", self.url)).expect("a valid URL")
-        })
-    }
-
-    fn client(&self) -> Client {
-        Client::new(&self.url).expect("an address")
-    }
-
-    async fn figures(&self) -> Value {
-        let client = self.client();
-        client.read(&client.get("/").await.expect("figures")).expect("JSON")
-    }
-
-    async fn be_away(&self, service: &str, is_away: bool) {
-        let (client, path) = (self.client(), format!("/away/{service}"));
-        client.post(&path, is_away.to_string(), None).await.expect("posted");
-    }
-}
-
-impl Drop for Python {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
-}
+use shop::{Python, apply, created, faulted, order, outcome, plan, shown};
 
 /// Starts the stack without any definition or plan.
 async fn start(data: &Path, python: &Python) -> (Running, Client) {
+    started(data, python, || Program::named("shop")).await
+}
+
+async fn started(data: &Path, python: &Python, program: impl Fn() -> Program) -> (Running, Client) {
     let options = StartOptions {
         listen: Some("127.0.0.1:0".into()),
         participants: python.participants(),
@@ -103,7 +31,7 @@ async fn start(data: &Path, python: &Python) -> (Running, Client) {
     };
     let deadline = Instant::now() + Duration::from_secs(10);
     let running = loop {
-        match Program::named("shop").start(options.clone()).await {
+        match program().start(options.clone()).await {
             Ok(running) => break running,
             // the tasks of a stack that was dropped hold its data until they are aborted
             Err(_) if Instant::now() < deadline => tokio::task::yield_now().await,
@@ -114,18 +42,6 @@ async fn start(data: &Path, python: &Python) -> (Running, Client) {
     (running, Client::new(&format!("http://{address}")).expect("an address"))
 }
 
-async fn apply(client: &Client, plan: String) -> Value {
-    client.read(&client.post("/api/v1/plans", plan, None).await.expect("applied")).expect("JSON")
-}
-
-fn order(id: &str, cents: i64, sku: &str) -> Body {
-    Body::of(&json!({ "orderId": id, "cents": cents, "sku": sku })).expect("JSON")
-}
-
-fn created<'a>(id: &'a str, data: &'a Body) -> ClientEvent<'a> {
-    ClientEvent { id, source: "/webshop", event: "order.created", key: None, data }
-}
-
 /// Returns the code of a problem with its detail.
 fn problem<T>(result: Result<T, Error>) -> (u16, String, String) {
     match result {
@@ -134,33 +50,6 @@ fn problem<T>(result: Result<T, Error>) -> (u16, String, String) {
         }
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("no problem"),
-    }
-}
-
-/// Returns the status at which a chain comes to rest, and the events that were seen.
-async fn outcome(client: &Client, id: &str) -> (String, Vec<String>) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let path = format!("/api/v1/sagas/{id}");
-        let shown: Value = match client.get_and_wait(&path, 5).await {
-            Ok(answer) => client.read(&answer).expect("JSON"),
-            Err(error) if Instant::now() < deadline => {
-                drop(error); // no event was seen yet
-                continue;
-            }
-            Err(error) => panic!("{error}"),
-        };
-        let status = shown["status"].as_str().unwrap_or_default().to_owned();
-        let events = shown["events"].as_array().cloned().unwrap_or_default();
-        let mut names: Vec<String> = events
-            .iter()
-            .filter_map(|event| event["id"].as_str()?.rsplit('/').next().map(str::to_owned))
-            .collect();
-        names.sort();
-        if matches!(status.as_str(), "running" | "compensating") && Instant::now() < deadline {
-            continue;
-        }
-        return (status, names);
     }
 }
 
@@ -197,6 +86,61 @@ async fn an_event_begins_one_chain_however_often_it_is_sent() {
     for reaction in ["charge", "reserve", "ship"] {
         assert_eq!(figures["effects"][format!("{reaction}/action")], 1, "{figures}");
     }
+    running.stop().await.expect("stopped");
+}
+
+/// The input of a saga of the program.
+#[derive(Message)]
+struct Visit {
+    guest: String,
+}
+
+#[derive(Message)]
+#[message(to = "host")]
+struct Open {
+    guest: String,
+}
+
+fn visit() -> Result<Definition, definition::Error> {
+    let mut saga = Definition::named("visit");
+    let input = saga.input::<Visit>();
+    saga.pivot("open").sends(OpenFrom { guest: input.guest });
+    saga.build()
+}
+
+async fn open(_: Tx, _: Open) -> Decided<(), Never> {
+    done(())
+}
+
+#[tokio::test]
+async fn a_program_of_sagas_takes_a_plan_at_run_time() {
+    let (python, data) = (Python::start(), TempDir::new().expect("a directory"));
+    let program =
+        || Program::named("visit").saga(visit).service(|| Service::named("host").action(open));
+    let (running, client) = started(data.path(), &python, program).await;
+    apply(&client, plan(1)).await;
+    let order = order("1", 500, "TEA");
+    client.begin(&created("1", &order), None).await.expect("begun");
+    assert_eq!(outcome(&client, "shop:1").await.0, "completed");
+    running.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn a_chain_shows_the_faults_of_an_http_service() {
+    let (python, data) = (Python::start(), TempDir::new().expect("a directory"));
+    python.be_away("payment", true).await;
+    let (running, client) = start(data.path(), &python).await;
+    apply(&client, plan(1)).await;
+    let order = order("1", 500, "TEA");
+    client.begin(&created("1", &order), None).await.expect("begun");
+    let charge = faulted(&client, "shop:1").await;
+    let why = charge["fault"].as_str().unwrap_or_default();
+    assert!(why.contains("503 Service Unavailable"), "{charge}");
+    assert!(charge["due"].is_string() && charge["backingOff"] == true, "{charge}");
+    python.be_away("payment", false).await;
+    assert_eq!(outcome(&client, "shop:1").await.0, "completed");
+    let view = shown(&client, "shop:1").await.expect("shown");
+    assert!(view["steps"][1]["fault"].is_null(), "{view}");
     running.stop().await.expect("stopped");
 }
 

@@ -23,7 +23,8 @@ pub mod metrics_help;
 
 pub use client::Client;
 pub use parts::{
-    BrokerHealth, ReplyAnswer, ReplyPort, ReplyRejection, Server, ServiceHost, Services,
+    BrokerHealth, HttpReaction, ReactionAnswer, ReactionPort, ReplyAnswer, ReplyPort,
+    ReplyRejection, Server, ServiceHost, Services,
 };
 pub use problem::{Code, Entry, Problem};
 pub use stand_in::StandIns;

@@ -4,13 +4,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagamore_core::{Name, TraceContext};
+use sagamore_core::{Name, SagaId, TraceContext};
 use sagamore_database::Database;
 use sagamore_engine::{Chains, Handle};
 use sagamore_sdk::Outbox;
 use sagamore_transport::Transport;
 
 use crate::client::Client;
+use crate::view::FaultView;
 
 /// A service of this process, with everything that its routes need.
 #[derive(Clone)]
@@ -81,6 +82,28 @@ pub trait ReplyPort: Send + Sync {
         body: &'a [u8],
         trace: Option<TraceContext>,
     ) -> ReplyAnswer<'a>;
+}
+
+/// The future of the reactions of a chain. The error describes the failure.
+pub type ReactionAnswer<'a> =
+    Pin<Box<dyn Future<Output = Result<Vec<HttpReaction>, String>> + Send + 'a>>;
+
+/// A reaction of an HTTP service, as its gateway has stored it.
+#[derive(Clone, Debug)]
+pub struct HttpReaction {
+    /// The HTTP service.
+    pub service: Name,
+    /// The last fault, unless the reaction has progressed since.
+    pub fault: Option<FaultView>,
+}
+
+/// Reads the reactions of HTTP services, which have no API of their own.
+pub trait ReactionPort: Send + Sync {
+    /// Returns the stored reactions of a chain.
+    fn of_chain<'a>(&'a self, chain: &'a SagaId) -> ReactionAnswer<'a>;
+
+    /// Whether the configuration binds a service of this name to a URL.
+    fn is_bound(&self, service: &str) -> bool;
 }
 
 /// The reason why a late reply was not published.

@@ -5,9 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use sagamore_core::Name;
 
-use crate::view::{Line, SagaView};
+use crate::view::{Line, SagaView, Style};
 
-/// The participants that a stand-in plays in this process, and the definitions that name them.
+/// The participants that a stand-in plays in this process, and the definitions and plans that name
+/// them.
 /// Clones share the sets.
 ///
 /// A view marks the steps of these participants, including steps that another service executed
@@ -19,6 +20,7 @@ pub struct StandIns(Arc<RwLock<Played>>);
 struct Played {
     participants: BTreeSet<Name>,
     definitions: BTreeSet<Name>,
+    plans: BTreeSet<Name>,
 }
 
 impl StandIns {
@@ -30,6 +32,11 @@ impl StandIns {
     /// Adds a definition that names a participant of these.
     pub fn add_definition(&self, definition: Name) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).definitions.insert(definition);
+    }
+
+    /// Adds a plan that names a participant of these.
+    pub fn add_plan(&self, plan: Name) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).plans.insert(plan);
     }
 
     /// Returns the participants in the order of their names.
@@ -48,11 +55,15 @@ impl StandIns {
         }
     }
 
-    /// Marks the lines of sagas whose definition has a step of a stand-in.
+    /// Marks the lines of sagas and chains whose definition or plan has a step of a stand-in.
     pub fn mark_lines(&self, lines: &mut [(i64, Line)]) {
         let played = self.0.read().unwrap_or_else(PoisonError::into_inner);
         for (_, line) in lines {
-            line.stand_in = played.definitions.iter().any(|name| name.as_str() == line.definition);
+            let marked = match line.style {
+                Style::Orchestration => &played.definitions,
+                Style::Choreography => &played.plans,
+            };
+            line.stand_in = marked.iter().any(|name| name.as_str() == line.definition);
         }
     }
 }

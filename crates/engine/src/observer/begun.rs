@@ -25,6 +25,8 @@ const BODY_BYTES_MAX: usize = 512 * 1024;
 const ID_BYTES_MAX: usize = 200;
 /// The age after which the observer sends an unsent event. The request itself sends younger ones.
 const UNSENT_AGE: Duration = Duration::from_secs(10);
+/// The pause before an event is sent again that the transport rejects or that cannot be read.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Events per tick that are sent again, and rows per removal.
 const PAGE: u32 = 100;
 const COLUMNS: &str = "chain, step, service, event, version, body, trace, begun_at, sent";
@@ -42,6 +44,7 @@ given_row! {
         body: &'a str,
         trace: Option<String>,
         begun_at: i64,
+        retry_at: i64,
         sent: bool,
     }
 }
@@ -195,6 +198,7 @@ impl Store {
             body: event.body.as_str(),
             trace: event.trace.as_ref().map(ToString::to_string),
             begun_at: event.at.0,
+            retry_at: event.at.plus(UNSENT_AGE).0,
             sent: false,
         };
         let is_new = tx.execute_rows(&INSERT, [row]).await.map_err(Error::from)? > 0;
@@ -234,17 +238,19 @@ impl Store {
         Ok(open.commit().await?)
     }
 
-    /// Publishes a page of stored first events whose requests did not.
+    /// Publishes a page of stored first events whose requests did not. One that cannot be sent is
+    /// postponed, so that it holds back no other.
     pub(super) async fn send_unsent(
         &self,
         topics: &TopicCreator,
         now: Timestamp,
     ) -> Result<(), Error> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM begun WHERE sent = FALSE AND begun_at < $1
-             ORDER BY begun_at LIMIT $2"
+            "SELECT {COLUMNS} FROM begun WHERE sent = FALSE AND retry_at < $1
+             ORDER BY retry_at LIMIT $2"
         );
-        let rows = self.database.query(&sql, (now.minus(UNSENT_AGE).0, PAGE)).await?;
+        let rows = self.database.query(&sql, (now.0, PAGE)).await?;
+        let mut postponed: Vec<String> = Vec::new();
         for row in &rows {
             let sent = match read(row) {
                 Ok(begun) => self.send_begun(topics, &begun).await,
@@ -253,14 +259,24 @@ impl Store {
             match sent {
                 Err(Error::Transport(error)) if error.is_rejection() => {
                     tracing::error!(%error, "cannot send the first event of a chain");
+                    postponed.push(row.get("chain")?);
                 }
                 Err(error) if error.is_of_one_row() => {
                     tracing::error!(%error, "cannot read the first event of a chain");
+                    postponed.push(row.get("chain")?);
                 }
                 sent => sent?,
             }
         }
-        Ok(())
+        if postponed.is_empty() {
+            return Ok(());
+        }
+        let (open, retry_at) = (self.database.begin().await?, now.plus(RETRY_AFTER).0);
+        for chain in &postponed {
+            let sql = "UPDATE begun SET retry_at = $2 WHERE chain = $1";
+            open.tx().execute(sql, (chain.as_str(), retry_at)).await?;
+        }
+        Ok(open.commit().await?)
     }
 
     /// Removes a page of old beginnings whose chains are removed.

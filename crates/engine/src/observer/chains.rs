@@ -11,7 +11,7 @@ use sagamore_transport::Transport;
 use tokio::sync::{Semaphore, broadcast};
 use tokio::time::{Instant, timeout_at};
 
-use super::plans::{PollTask, TopicCreator};
+use super::plans::{KnownPlan, PollTask, TopicCreator};
 use super::resolve::ResolveError;
 use super::rows::{ChainHeader, Observed};
 use super::status::{ChainChanges, ChainStatus};
@@ -164,6 +164,21 @@ impl Chains {
     /// Returns the known plans, by name and version.
     pub fn known_plans(&self) -> Vec<Arc<Plan>> {
         self.store.plans.table().plans().cloned().collect()
+    }
+
+    /// Reads the stored plans again, and returns every version. The read begins after the call, so
+    /// it finds each plan that was registered before.
+    ///
+    /// # Errors
+    /// A fault of the database.
+    pub async fn read_plans(&self) -> Result<Vec<KnownPlan>, Error> {
+        self.store.plans.refresh().await?;
+        Ok(self.store.plans.table().known())
+    }
+
+    /// Whether a plan of this name is known.
+    pub fn knows(&self, plan: &str) -> bool {
+        self.store.plans.table().plans().any(|known| known.name.as_str() == plan)
     }
 
     /// Registers plans, all or none. The observer follows their events within a second. With

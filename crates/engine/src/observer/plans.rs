@@ -1,7 +1,7 @@
 //! The plans in the observer's database: of this program, of earlier programs with unfinished
 //! chains, and of registrations at run time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -42,6 +42,18 @@ pub(crate) struct PlanTable {
     by_version: BTreeMap<(Name, u32), Arc<Plan>>,
     by_hash: HashMap<String, Arc<Plan>>,
     versions: BTreeMap<(Name, u32), StoredVersion>,
+}
+
+/// A version of a plan that is stored, or known to this process.
+#[derive(Clone, Debug)]
+pub struct KnownPlan {
+    /// The plan's name.
+    pub name: Name,
+    /// The version.
+    pub version: u32,
+    /// The contents. `None`: a newer program stored them in a form that this one cannot read, or
+    /// they were removed.
+    pub plan: Option<Arc<Plan>>,
 }
 
 /// Creates the topics of plans before they are registered. Only an observer's process has one.
@@ -251,6 +263,17 @@ impl PlanTable {
     /// Returns the contents of every version.
     pub fn plans(&self) -> impl Iterator<Item = &Arc<Plan>> {
         self.by_version.values()
+    }
+
+    /// Returns every version, with those whose contents this program cannot read.
+    pub fn known(&self) -> Vec<KnownPlan> {
+        let keys: BTreeSet<_> = self.by_version.keys().chain(self.versions.keys()).collect();
+        let known = keys.into_iter().map(|key| KnownPlan {
+            name: key.0.clone(),
+            version: key.1,
+            plan: self.by_version.get(key).cloned(),
+        });
+        known.collect()
     }
 
     /// Returns every plan, with those that were replaced in place.

@@ -2,6 +2,7 @@
 
 use sagamore_database::Clock;
 use sagamore_engine::{BeginError, ChainBeginning, RegistrationError, RegistrationMode};
+use sagamore_transport::Delivery;
 
 use super::*;
 
@@ -69,6 +70,24 @@ async fn a_version_that_another_observer_registers_is_known_after_a_poll() {
 }
 
 #[tokio::test]
+async fn a_read_of_the_plans_finds_each_registered_version_even_an_unreadable_one() {
+    let rig = Rig::new().await;
+    let (_other, chains) = open(&rig.database, &rig.log).await;
+    let newer = Plan { version: 2, ..visit() };
+    chains.register(vec![newer, post()], RegistrationMode::Apply, false).await.expect("stored");
+    let opened = rig.database.begin().await.expect("open");
+    let sql = "UPDATE plan SET body = '{\"newer\":1}' WHERE body LIKE '%letter.sent%'";
+    assert_eq!(opened.tx().execute(sql, ()).await.expect("updated"), 1);
+    opened.commit().await.expect("committed");
+    let known = rig.chains.read_plans().await.expect("read");
+    let known = known.iter().map(|one| (one.name.as_str(), one.version, one.plan.is_some()));
+    assert_eq!(
+        known.collect::<Vec<_>>(),
+        [("post", 1, false), ("visit", 1, true), ("visit", 2, true)]
+    );
+}
+
+#[tokio::test]
 async fn a_version_has_one_content_unless_it_is_replaced_and_chains_keep_theirs() {
     let mut rig = Rig::new().await;
     let other = Plan { deadline_ms: Some(5), ..visit() };
@@ -130,12 +149,40 @@ async fn the_observer_sends_a_first_event_whose_request_did_not() {
     rig.now = Timestamp(Clock::of(&rig.database).now_ms());
     rig.passes(Duration::from_secs(20)).await;
     rig.passes(Duration::from_secs(20)).await;
+    let events = first_events(&rig).await;
+    assert_eq!(events.len(), 2, "sent by the request, and once by the observer");
+    assert_eq!(events[0], events[1]);
+}
+
+/// A full page of first events that cannot be read.
+#[tokio::test]
+async fn first_events_that_cannot_be_sent_hold_back_no_other() {
+    let mut rig = Rig::new().await;
+    for id in 0..=100 {
+        rig.chains.begin(beginning(&id.to_string())).await.expect("begun");
+    }
+    let open = rig.database.begin().await.expect("open");
+    for sql in [
+        "UPDATE begun SET sent = FALSE",
+        "UPDATE begun SET event = 'not a name', begun_at = 1, retry_at = 1 WHERE id <> '100'",
+    ] {
+        open.tx().execute(sql, ()).await.expect("updated");
+    }
+    open.commit().await.expect("committed");
+    rig.now = Timestamp(Clock::of(&rig.database).now_ms());
+    rig.passes(Duration::from_secs(20)).await;
+    rig.passes(Duration::from_secs(1)).await;
+    let events = first_events(&rig).await;
+    let of_last = events.iter().filter(|event| event.chain().key() == "100");
+    assert_eq!(of_last.count(), 2, "sent by the request, and once by the observer");
+}
+
+/// Returns the published first events.
+async fn first_events(rig: &Rig) -> Vec<Event> {
     let topics = vec!["bell.rung".into()];
     let subscription = Subscription { group: "reader".into(), topics, partitions: None };
     let mut consumer = rig.log.subscribe(subscription).await.expect("subscribe");
-    let delivered = consumer.poll(100).await.expect("poll");
-    let events = delivered.iter().map(|one| decode_event(&one.record).expect("an event"));
-    let events: Vec<Event> = events.collect();
-    assert_eq!(events.len(), 2, "sent by the request, and once by the observer");
-    assert_eq!(events[0], events[1]);
+    let delivered = consumer.poll(1_000).await.expect("poll");
+    let decode = |one: &Delivery| decode_event(&one.record).expect("an event");
+    delivered.iter().map(decode).collect()
 }

@@ -114,7 +114,8 @@ impl Caller {
     async fn query(&self, call: Call<'_>) -> CallEnd {
         let Some(sent) = &self.sent else { return CallEnd::without_database() };
         let action = StepKey { direction: Direction::Action, ..call.key.clone() };
-        let open = match sent.block(&action.command_id(), action.saga.as_str()).await {
+        let (id, saga, timeout) = (action.command_id(), action.saga.as_str(), self.binding.timeout);
+        let open = match sent.block(&id, saga, timeout).await {
             Ok(open) => open,
             Err(error) => {
                 return CallEnd::fault(format!("cannot store that the action is queried: {error}"));

@@ -13,7 +13,6 @@ use super::Gateway;
 use crate::contract::Contracts;
 use crate::error::Error;
 use crate::ledger::Place;
-use crate::sent::Removal;
 
 /// Maximum clock difference between orchestrators and gateways at which no command is skipped too
 /// early.
@@ -61,7 +60,7 @@ impl Gateway {
         }
         if &*delivery.record.topic == HORIZON_TOPIC {
             self.ledger.finish(&Place::of(&delivery));
-            return self.plan_removal(&delivery);
+            return self.plan_removal(&delivery).await;
         }
         match decode_command(&delivery.record) {
             Ok(command) if command.key.generation == 0 => {
@@ -109,13 +108,17 @@ impl Gateway {
 
     /// Schedules the removal of sent commands that a horizon allows. The saga's row is retained,
     /// because the notice is not acknowledged: the participant may remember its keys.
-    fn plan_removal(&mut self, delivery: &Delivery) {
-        match decode_horizon(&delivery.record) {
-            Ok((horizon, Some(_))) if self.calls.sent().is_some() => {
-                self.removal = Some(Removal::of(horizon));
-            }
-            Ok(_) => {}
-            Err(defect) => {
+    async fn plan_removal(&mut self, delivery: &Delivery) {
+        match (decode_horizon(&delivery.record), self.calls.sent()) {
+            (Ok((horizon, Some(_))), Some(sent)) => match sent.permit(horizon).await {
+                Ok(permitted) => self.removal = permitted,
+                Err(error) => tracing::warn!(
+                    participant = %self.participant, %error, "cannot plan a removal of commands"
+                ),
+            },
+            // observers' horizons cover chains, which have no commands
+            (Ok(_), _) => {}
+            (Err(defect), _) => {
                 tracing::warn!(reason = %defect, "cannot read a horizon, waiting for the next one")
             }
         }

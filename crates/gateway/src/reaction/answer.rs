@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sagamore_core::plan::Part;
 use sagamore_core::{Body, Direction, Name, Outcome, Refusal};
+use sagamore_transport::wire::REPLY_BYTES_MAX;
 use serde::Deserialize;
 
 use crate::answer::{Response, delay, stated};
@@ -17,6 +18,8 @@ pub(crate) enum ReactionEnd {
     Result(ReactionResult),
     /// The participant is called again, for this reason, and not before the delay is over.
     Retry(String, Option<Duration>),
+    /// No connection was made, so that the call had no effect. It is repeated.
+    Unsent(String),
 }
 
 /// The answer of a participant.
@@ -112,6 +115,12 @@ fn done(body: &[u8], part: &Part<'_>, direction: Direction) -> Result<ReactionRe
             false => Err(wrong(&format_args!("add one of {}", list(part.emits)))),
         };
     };
+    if data.as_str().len() > REPLY_BYTES_MAX {
+        let bytes = data.as_str().len();
+        return Err(wrong(&format_args!(
+            "the data has {bytes} bytes: send at most {REPLY_BYTES_MAX}"
+        )));
+    }
     if data.has_nul() {
         return Err(wrong(&"a text has U+0000"));
     }

@@ -2,24 +2,10 @@ use sagamore_core::{Name, SagaId};
 
 use super::*;
 
-/// An order is charged and reserved, and then shipped.
-fn plan() -> Plan {
-    let plan = Plan::named("shop")
-        .begins("order", "create", "order.created")
-        .undone_on(["payment.failed", "shipping.failed"], "order.cancelled");
-    let plan = plan
-        .reaction("payment", "charge")
-        .on(["order.created"])
-        .emits(["payment.success"])
-        .fails(["payment.failed"])
-        .undone_on(["shipping.failed"], "payment.refunded");
-    plan.pivot("shipping", "ship")
-        .on(["payment.success"])
-        .emits(["shipping.success"])
-        .fails(["shipping.failed"])
-        .build()
-        .unwrap_or_else(|error| panic!("{error}"))
-}
+#[path = "../../tests/support/shop.rs"]
+mod shop;
+
+use shop::plan;
 
 fn event(step: &str, name: &str, hop: u32) -> Event {
     let saga: SagaId = "shop:7".parse().expect("a chain");
@@ -208,4 +194,109 @@ fn an_answer_is_read_by_the_plan() {
     assert_eq!(undone, ReactionEnd::Result(ReactionResult::Done(None)));
     let refused = read_as("refused", Direction::Compensation, r#"{"code":"no"}"#);
     assert!(matches!(refused, ReactionEnd::Retry(..)), "{refused:?}");
+}
+
+/// A toy whose only reaction is the pivot `ship`, which a deadline gives up.
+fn pivot() -> Plan {
+    let plan = Plan::named("shop")
+        .begins("order", "create", "order.created")
+        .deadline(std::time::Duration::from_secs(60))
+        .overdue("order.overdue")
+        .undone_on(["shipping.failed"], "order.cancelled");
+    plan.pivot("shipping", "ship")
+        .on(["order.created"])
+        .emits(["shipping.success"])
+        .fails(["shipping.failed"])
+        .build()
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn a_deadline_gives_up_a_pivot_only_if_no_call_may_have_been_sent() {
+    let plan = pivot();
+    let part = plan.parts().find(|part| part.name.as_str() == "ship").expect("a part");
+    let context = Context { plan: &plan, part, now: Timestamp(9) };
+    let source: Name = "source".parse().expect("a name");
+    let receive = |reaction: &mut Reaction, event: &Event| {
+        reaction.receive(&context, event, StoredRecord::of(&encode_event(event, &source)));
+    };
+    let overdue = event("order.overdue", "order.overdue", 1);
+    let open = || {
+        let mut reaction = Reaction::new(1, &part);
+        receive(&mut reaction, &created());
+        assert!(reaction.stores_calls(&context));
+        reaction
+    };
+    let is_failed = |reaction: &Reaction| match reaction.next(&part) {
+        Next::Publish(_, record) => record.is_of(&"shipping.failed".parse().expect("a name")),
+        Next::Call(..) | Next::Rest => false,
+    };
+
+    let mut reaction = open();
+    receive(&mut reaction, &overdue);
+    assert!(is_failed(&reaction), "no call was sent");
+
+    let mut reaction = open();
+    reaction.begin_call(1);
+    receive(&mut reaction, &overdue);
+    assert!(!is_failed(&reaction), "the call may have been sent");
+    reaction.end_unsent_call(&context, 1);
+    assert!(is_failed(&reaction), "it was not");
+
+    let mut reaction = open();
+    reaction.begin_call(1);
+    reaction.begin_call(2);
+    reaction.end_unsent_call(&context, 1);
+    reaction.end_unsent_call(&context, 2);
+    receive(&mut reaction, &overdue);
+    assert!(!is_failed(&reaction), "another process may have sent the first call");
+    assert!(!reaction.stores_calls(&context));
+}
+
+/// Two awaited events in the order of the plan, which arrive in the other order.
+#[test]
+fn a_failure_has_the_fields_of_the_first_awaited_event_and_the_latest_as_its_cause() {
+    let plan = Plan::named("shop")
+        .begins("order", "create", "order.created")
+        .undone_on(["shipping.failed"], "order.cancelled")
+        .reaction("stock", "reserve")
+        .on(["order.created"])
+        .emits(["stock.reserved"])
+        .undone_on(["shipping.failed"], "stock.released")
+        .reaction("payment", "charge")
+        .on(["order.created"])
+        .emits(["payment.success"])
+        .undone_on(["shipping.failed"], "payment.refunded");
+    let plan = plan
+        .pivot("shipping", "ship")
+        .on(["payment.success", "stock.reserved"])
+        .emits(["shipping.success"])
+        .fails(["shipping.failed"])
+        .build()
+        .unwrap_or_else(|error| panic!("{error}"));
+    let part = plan.parts().find(|part| part.name.as_str() == "ship").expect("a part");
+    let context = Context { plan: &plan, part, now: Timestamp(9) };
+    let source: Name = "source".parse().expect("a name");
+    let of = |step: &str, name: &str, hop: u32| {
+        let body = Body::parse(&format!("{{\"from\":\"{name}\"}}")).expect("JSON");
+        Event { body, ..event(step, name, hop) }
+    };
+    for (hop, cause) in [(1, "stock.reserved"), (2, "payment.success")] {
+        let paid = of("charge", "payment.success", hop);
+        let reserved = of("reserve", "stock.reserved", 1);
+        for order in [[&paid, &reserved], [&reserved, &paid]] {
+            let mut reaction = Reaction::new(1, &part);
+            for event in order {
+                let record = StoredRecord::of(&encode_event(event, &source));
+                reaction.receive(&context, event, record);
+            }
+            let refused = ReactionResult::Refused(Refusal::new("no", "no"));
+            reaction.settle(&context, Direction::Action, refused, None);
+            let Next::Publish(_, record) = reaction.next(&part) else { panic!("{reaction:?}") };
+            let failure = decode_event(&record.record()).expect("an event");
+            let expected = r#"{"code":"no","from":"payment.success","reason":"no"}"#;
+            assert_eq!(failure.body.as_str(), expected);
+            assert!(failure.causation.expect("a cause").ends_with(cause));
+        }
+    }
 }

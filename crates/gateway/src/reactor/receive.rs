@@ -2,7 +2,7 @@
 //! after that.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
 
 use sagamore_core::plan::{Part, Plan, Role};
 use sagamore_core::{Direction, Event, Timestamp};
@@ -11,16 +11,14 @@ use sagamore_transport::{Delivery, Mark, Transport};
 
 use super::Reactor;
 use crate::error::Error;
+use crate::plans::{PlanOfEvent, Plans};
 use crate::reaction::{Context, Next, Reaction, StoredRecord};
-use crate::reaction_store::{Change, ReactionKey, ReactionRemoval};
+use crate::reaction_store::{Change, ReactionKey};
 
 /// Maximum events per turn.
 const EVENTS_MAX: usize = 200;
 /// Maximum horizons per turn.
 const HORIZONS_MAX: usize = 10;
-/// The time in which events wait for an unknown version of a plan: another process may have just
-/// registered it.
-const UNKNOWN_MAX: Duration = Duration::from_secs(10);
 
 impl Reactor {
     /// Takes available events, stores their reactions and commits their offsets.
@@ -36,7 +34,7 @@ impl Reactor {
             return Ok(());
         }
         if let Err(error) = self.take(&deliveries).await {
-            self.consumer = None; // the records are redelivered
+            self.rewind().await; // the records are redelivered
             return Err(error);
         }
         let marks = Mark::behind(&deliveries);
@@ -47,41 +45,29 @@ impl Reactor {
         Ok(())
     }
 
+    /// Returns to the committed offsets without leaving the group, or else resubscribes.
+    async fn rewind(&mut self) {
+        if let Some(consumer) = &mut self.consumer
+            && consumer.rewind().await.is_err()
+        {
+            self.consumer = None;
+        }
+    }
+
     async fn take(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
         let (now, store) = (self.now(), self.store().await?);
-        let (mut events, mut letters) = (Vec::new(), Vec::new());
-        let mut is_any_unknown = false;
-        for delivery in deliveries {
-            let decoded = match &delivery.unreadable {
-                None => decode_event(&delivery.record).map_err(|defect| defect.to_string()),
-                Some(reason) => Err(reason.to_string()),
-            };
-            let event = match decoded {
-                Ok(event) if !self.plans.has_name_of(&event) => continue, // of a foreign plan
-                Ok(event) => event,
-                Err(reason) => {
-                    letters.push((delivery, reason));
-                    continue;
-                }
-            };
-            match self.plans.plan_of(&event) {
-                Some(plan) if !is_of_its_reaction(&plan, &event) => {
-                    letters.push((delivery, "its reaction does not emit it".to_owned()));
-                }
-                Some(plan) => events.push((delivery, event, plan)),
-                None if now.since(*self.unknown_since.get_or_insert(now)) < UNKNOWN_MAX => {
-                    let (chain, version) = (event.chain().to_string(), event.version);
-                    return Err(Error::UnknownPlan { chain, version });
-                }
-                None => {
-                    is_any_unknown = true;
-                    let reason = format!("version {} of its plan is unknown", event.version);
-                    letters.push((delivery, reason));
-                }
-            }
+        let decoded: Vec<Result<Event, String>> = deliveries.iter().map(decoded).collect();
+        let is_unknown = |event: &Event| !matches!(self.plans.plan_of(event), PlanOfEvent::Plan(_));
+        if decoded.iter().flatten().any(is_unknown) {
+            self.plans.refresh().await?; // the events have arrived, so their plans are stored
         }
-        if !is_any_unknown {
-            self.unknown_since = None;
+        let (mut events, mut letters) = (Vec::new(), Vec::new());
+        for (delivery, decoded) in deliveries.iter().zip(decoded) {
+            match decoded.and_then(|event| planned(&self.plans, event)) {
+                Ok(Some((event, plan))) => events.push((delivery, event, plan)),
+                Ok(None) => {} // of a foreign plan
+                Err(reason) => letters.push((delivery, reason)),
+            }
         }
         let mut changes: BTreeMap<ReactionKey, Vec<Change<'_>>> = BTreeMap::new();
         for (delivery, event, plan) in &events {
@@ -92,7 +78,16 @@ impl Reactor {
                 }
             }
         }
-        store.receive(changes, now).await?;
+        for key in store.receive(changes, now).await? {
+            let affected = events.iter().filter(|(_, event, plan)| {
+                let part = plan.parts().find(|part| *part.name == key.step);
+                *event.chain() == key.chain
+                    && part.is_some_and(|part| is_triggered(plan, &part, event))
+            });
+            let reason =
+                format!("this program cannot read the stored state of reaction '{}'", key.step);
+            letters.extend(affected.map(|(delivery, ..)| (*delivery, reason.clone())));
+        }
         for (delivery, reason) in letters {
             bury(self.transport.as_ref(), delivery, &reason).await?;
         }
@@ -107,7 +102,10 @@ impl Reactor {
             for delivery in &deliveries {
                 match decode_horizon(&delivery.record) {
                     // a horizon that is acknowledged is one of sagas
-                    Ok((horizon, None)) => self.removal = Some(ReactionRemoval::of(horizon)),
+                    Ok((horizon, None)) => {
+                        let (now, store) = (self.now(), self.store().await?);
+                        self.removal = store.permit(&self.clock, horizon, now).await?;
+                    }
                     Ok((_, Some(_))) => {}
                     Err(defect) => tracing::warn!(reason = %defect, "cannot read a horizon"),
                 }
@@ -126,9 +124,54 @@ impl Reactor {
     }
 }
 
+/// Decodes the event of a record.
+///
+/// # Errors
+/// The reason of its dead letter.
+fn decoded(delivery: &Delivery) -> Result<Event, String> {
+    match &delivery.unreadable {
+        None => decode_event(&delivery.record).map_err(|defect| defect.to_string()),
+        Some(reason) => Err(reason.to_string()),
+    }
+}
+
+/// Returns an event with its plan; `None` if the plan is foreign. The store was read after the
+/// event had arrived.
+///
+/// # Errors
+/// The reason of its dead letter.
+fn planned(plans: &Plans, event: Event) -> Result<Option<(Event, Arc<Plan>)>, String> {
+    let plan = match plans.plan_of(&event) {
+        PlanOfEvent::Plan(plan) => plan,
+        PlanOfEvent::Foreign => return Ok(None),
+        PlanOfEvent::Unreadable => {
+            return Err(format!(
+                "this program cannot read its plan {}@{}: upgrade the program, then redrive",
+                event.chain().definition(),
+                event.version
+            ));
+        }
+        PlanOfEvent::UnknownVersion => {
+            return Err(format!(
+                "its plan {}@{} is not stored: register it with `apply`, then redrive",
+                event.chain().definition(),
+                event.version
+            ));
+        }
+    };
+    match is_of_its_reaction(&plan, &event) {
+        true => Ok(Some((event, plan))),
+        false => Err("its reaction does not emit it".to_owned()),
+    }
+}
+
 /// Publishes a dead letter. One that the transport rejects in every form is logged, because
 /// retries would block all later events.
-async fn bury(transport: &dyn Transport, delivery: &Delivery, reason: &str) -> Result<(), Error> {
+pub(super) async fn bury(
+    transport: &dyn Transport,
+    delivery: &Delivery,
+    reason: &str,
+) -> Result<(), Error> {
     let Delivery { record, partition, offset, .. } = delivery;
     tracing::warn!(topic = %record.topic, partition, offset, reason, "dead letter");
     let letter = dead_letter(delivery, reason);

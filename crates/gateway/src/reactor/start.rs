@@ -2,10 +2,10 @@
 
 use tokio::task::{Id, JoinError};
 
-use super::Reactor;
 use super::work::Work;
+use super::{Reactor, Running};
 use crate::error::Error;
-use crate::reaction_store::DueReaction;
+use crate::reaction_store::{DueBounds, DueReaction};
 
 impl Reactor {
     /// Removes the tasks that have ended.
@@ -18,7 +18,7 @@ impl Reactor {
     /// Forgets a task that has ended, by a panic too.
     pub(super) fn ended(&mut self, task: Result<Id, JoinError>) {
         let ended = task.unwrap_or_else(|panicked| panicked.id());
-        self.running.retain(|_, running| *running != ended);
+        self.running.retain(|_, running| running.task != ended);
     }
 
     /// Starts the work that is due.
@@ -26,13 +26,25 @@ impl Reactor {
         if self.topics.is_empty() {
             return Ok(());
         }
-        let room = self.concurrency.saturating_sub(self.running.len());
-        if room == 0 {
+        let in_hand: usize = self.running.values().map(|running| running.bytes).sum();
+        let bounds = DueBounds {
+            count: self.concurrency.saturating_sub(self.running.len()),
+            bytes: self.options.bytes_max.saturating_sub(in_hand),
+        };
+        if bounds.count == 0 || bounds.bytes == 0 {
             return Ok(());
         }
         let (now, store) = (self.now(), self.store().await?);
-        for due in store.take_due(now, now.plus(self.lease), room).await? {
-            let DueReaction { key, reaction } = due;
+        let due = store.take_due(now, now.plus(self.lease), bounds).await?;
+        let plan_of =
+            |due: &DueReaction| self.plans.plan(due.key.chain.definition(), due.reaction.version);
+        if due.iter().any(|due| plan_of(due).is_none())
+            && let Err(error) = self.plans.refresh().await
+        {
+            tracing::warn!(participant = %self.participant, %error, "plans of reactions unknown");
+        }
+        for due in due {
+            let DueReaction { key, reaction, attempts, bytes } = due;
             let Some(plan) = self.plans.plan(key.chain.definition(), reaction.version) else {
                 let (chain, version) = (&key.chain, reaction.version);
                 tracing::warn!(%chain, version, "the plan of a reaction is unknown, retrying");
@@ -50,8 +62,10 @@ impl Reactor {
                 plan,
                 key: key.clone(),
                 lease: self.lease,
+                partitions: self.options.partitions,
             };
-            self.running.insert(key, self.tasks.spawn(work.run(reaction)).id());
+            let task = self.tasks.spawn(work.run(reaction, attempts)).id();
+            self.running.insert(key, Running { task, bytes });
         }
         Ok(())
     }

@@ -142,14 +142,14 @@ impl Rig {
         Rig::run(log, gateway).await
     }
 
-    async fn log() -> Log {
+    pub async fn log() -> Log {
         let disk = Arc::new(MemoryDisk::new());
         let log = Log::on(disk, LogOptions::default()).expect("an empty disk");
         log.create_topic(REPLIES, 2).await.expect("created");
         log
     }
 
-    async fn run(log: Log, mut gateway: Gateway) -> Rig {
+    pub async fn run(log: Log, mut gateway: Gateway) -> Rig {
         let topics = vec![REPLIES.into()];
         let asked = Subscription { group: "test".into(), topics, partitions: None };
         let replies = log.subscribe(asked).await.expect("subscribed");
@@ -305,4 +305,15 @@ pub fn command(saga: &str, direction: Direction) -> Command {
 
 pub fn action(saga: &str) -> Command {
     command(saga, Direction::Action)
+}
+
+/// Returns a gateway on another transport, with these options.
+pub fn gateway_on(transport: Arc<dyn Transport>, url: &str, options: Options) -> Gateway {
+    let endpoint = Endpoint::parse(url).expect("a URL");
+    let egress = Egress::of([&endpoint]);
+    let contracts = KnownContracts::default();
+    contracts.add(&name("trip"), 3, &[(name("cards"), ParticipantContract::default())].into());
+    let (binding, contracts) = (Binding::of(endpoint), Arc::new(contracts));
+    Gateway::new(name("cards"), binding, &egress, transport, contracts, None, options)
+        .expect("the address is permitted")
 }

@@ -6,3 +6,4 @@ mod bounds;
 mod calls;
 mod never;
 mod replies;
+mod shutdown;

@@ -1,42 +1,28 @@
 //! A choreographed service behind a reactor: requests, results and crashes at any moment.
 
+mod faults;
 #[allow(dead_code, reason = "the tests of the gateway use the rest")]
 #[path = "../gateway/harness.rs"]
 mod harness;
+#[path = "../support/shop.rs"]
+mod shop;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagamore_core::{Body, Direction, Event, Plan, SagaId, StepKey, Timestamp};
+use sagamore_core::{Body, Direction, Event, SagaId, StepKey, Timestamp};
 use sagamore_database::Database;
 use sagamore_gateway::{Binding, Egress, Endpoint, Options, Plans, Reactor};
 use sagamore_transport::wire::{decode_event, encode_event};
-use sagamore_transport::{Log, MemoryDisk, Subscription, Transport};
+use sagamore_transport::{Delivery, Log, MemoryDisk, Subscription, Transport};
 use tokio::task::JoinHandle;
 
 use crate::harness::{DONE, HttpParticipant, answer, name};
+use crate::shop::plan;
 
 /// Time limit of everything that a test waits for.
 const LIMIT: Duration = Duration::from_secs(60);
-
-fn plan() -> Plan {
-    let plan = Plan::named("shop")
-        .begins("order", "create", "order.created")
-        .undone_on(["payment.failed", "shipping.failed"], "order.cancelled");
-    let plan = plan
-        .reaction("payment", "charge")
-        .on(["order.created"])
-        .emits(["payment.success"])
-        .fails(["payment.failed"])
-        .undone_on(["shipping.failed"], "payment.refunded");
-    plan.pivot("shipping", "ship")
-        .on(["payment.success"])
-        .emits(["shipping.success"])
-        .fails(["shipping.failed"])
-        .build()
-        .unwrap_or_else(|error| panic!("{error}"))
-}
 
 fn event(chain: usize, step: &str, event: &str, hop: u32) -> Event {
     let saga: SagaId = format!("shop:{chain}").parse().expect("a chain");
@@ -72,14 +58,18 @@ impl Rig {
     }
 
     fn run(&self) -> JoinHandle<()> {
+        let plans = Plans::default();
+        plans.add(Arc::new(plan()));
+        self.run_with(Arc::new(self.log.clone()), plans)
+    }
+
+    fn run_with(&self, transport: Arc<dyn Transport>, plans: Plans) -> JoinHandle<()> {
         let endpoint = Endpoint::parse(&self.url).expect("a URL");
         let egress = Egress::of([&endpoint]);
-        let (plans, log) = (Plans::default(), Arc::new(self.log.clone()));
-        plans.add(Arc::new(plan()));
         let (binding, options) = (Binding::of(endpoint), Options::default());
         let database = self.database.clone();
         let payment = name("payment");
-        let reactor = Reactor::new(payment, binding, &egress, log, plans, database, options);
+        let reactor = Reactor::new(payment, binding, &egress, transport, plans, database, options);
         let reactor = reactor.expect("the address is permitted");
         tokio::spawn(async move {
             reactor.run(std::future::pending()).await.expect("no permanent error");
@@ -92,35 +82,24 @@ impl Rig {
         self.log.publish(records).await.expect("published");
     }
 
-    /// Returns every published event of the service, in order.
-    async fn events(&self) -> Vec<Event> {
+    /// Waits until the published events of the service, in their order, fulfil a condition.
+    async fn until(&self, is_done: impl Fn(&[Event]) -> bool) -> Vec<Event> {
         let topics = ["payment.success", "payment.failed", "payment.refunded"];
         let topics = topics.map(Arc::from).to_vec();
         let group = format!("reader-{}", fastrand::u64(..)).into();
         let asked = Subscription { group, topics, partitions: None };
         let mut consumer = self.log.subscribe(asked).await.expect("subscribed");
         let mut events = Vec::new();
-        loop {
-            let taken = consumer.poll(1_000).await.expect("polled");
-            if taken.is_empty() {
-                return events;
-            }
-            events
-                .extend(taken.iter().map(|one| decode_event(&one.record).expect("a valid event")));
-        }
-    }
-
-    async fn until(&self, is_done: impl Fn(&[Event]) -> bool) -> Vec<Event> {
         let wait = async {
-            loop {
-                let events = self.events().await;
-                if is_done(&events) {
-                    return events;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
+            while !is_done(&events) {
+                consumer.ready().await;
+                let taken = consumer.poll(1_000).await.expect("polled");
+                let decode = |one: &Delivery| decode_event(&one.record).expect("a valid event");
+                events.extend(taken.iter().map(decode));
             }
         };
-        tokio::time::timeout(LIMIT, wait).await.expect("in time")
+        tokio::time::timeout(LIMIT, wait).await.expect("in time");
+        events
     }
 }
 

@@ -319,3 +319,26 @@ fn violations_have_the_places_of_their_pointers() {
     assert_eq!(places("/version"), ["5:10: why"]);
     assert_eq!(places("/begins/event"), ["12:10: why"]);
 }
+
+/// Texts that YAML would read as other types are in quotes.
+#[test]
+fn a_stored_version_is_written_as_yaml_that_can_be_applied_again() {
+    for text in [PLAN, DEFINITION] {
+        let file = check_text(text).expect("a valid file");
+        let stored = match &file {
+            SagaFile::Plan(plan) => serde_json::to_string(plan),
+            SagaFile::Definition(definition) => serde_json::to_string(definition),
+        };
+        let written = yaml(&stored.expect("JSON")).expect("YAML");
+        assert!(written.starts_with("name: "), "{written}");
+        assert_eq!(check_text(&written).expect("a valid file"), file, "{written}");
+    }
+    let texts = ["yes", "on", "1", "~", "a: b", "a #b", "- a", "ä\n\t\"b\"", "", "2026-01-01"];
+    let schema = serde_json::json!({ "enum": texts, "minimum": 0.5, "maximum": 1e300 });
+    let mut plan: Value = serde_saphyr::from_str(PLAN).expect("YAML");
+    plan["schemas"] = serde_json::json!({ "events": { "order.created": schema } });
+    let stored = plan.to_string();
+    let written = yaml(&stored).expect("YAML");
+    let read = check_text(&written).expect("a valid file");
+    assert_eq!(read, check_json(&stored).expect("a valid file"), "{written}");
+}

@@ -27,15 +27,29 @@ pub struct ConfigArgs {
 /// The server and the output format.
 #[derive(Debug, Args)]
 pub struct ServerArgs {
-    /// Address of the server [default: the first reachable orchestrator (for a choreography,
-    /// observer) of the configuration, or http://127.0.0.1:3000]
-    #[arg(long, env = "SAGAMORE_SERVER", hide_env_values = true, value_name = "URL")]
-    server: Option<String>,
+    #[command(flatten)]
+    address: AddressArgs,
     #[command(flatten)]
     pub format: FormatArgs,
 }
 
 impl ServerArgs {
+    /// Returns a client of the server.
+    pub fn client(&self, invocation: &Invocation) -> Result<Client> {
+        self.address.client(invocation)
+    }
+}
+
+/// The server.
+#[derive(Debug, Args)]
+pub struct AddressArgs {
+    /// Address of the server [default: the first reachable orchestrator (for a choreography,
+    /// observer) of the configuration, or http://127.0.0.1:3000]
+    #[arg(long, env = "SAGAMORE_SERVER", hide_env_values = true, value_name = "URL")]
+    server: Option<String>,
+}
+
+impl AddressArgs {
     /// Returns a client of the server.
     pub fn client(&self, invocation: &Invocation) -> Result<Client> {
         let configured = || match invocation.config_file() {

@@ -1,6 +1,5 @@
 //! `dev`: the embedded stack in one process.
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -122,18 +121,17 @@ pub async fn run(invocation: &Invocation, command: DevCommand) -> Result<Exit> {
     let folder = stack::directory(program, choreography, &data);
     stack.call(program.story(choreography), &folder, participants).await?;
     let behaviour = Behaviour::of(args.stand_ins);
-    let stand_ins = stack.play_stand_ins(&data, behaviour).await?;
+    let stand_ins = stack.play_stand_ins(&folder, behaviour).await?;
     for samples in &program.story(choreography).samples {
         samples(stack.server.clone()).await.context("load the sample data")?;
     }
     let router = stack.router(program, choreography, Some(metrics));
     let process = HttpProcess::begin(listener, router, invocation.stop()?);
-    let missing = stack.missing_services();
     let definitions = active(&stack).await?;
     let is_ephemeral = ephemeral.is_some();
     let ready = Ready { address, data, is_ephemeral, choreography, definitions };
     greet(invocation, &ready, begun.elapsed())?;
-    announce(&stand_ins, missing);
+    announce(&stand_ins);
     process.until_stopped(stack).await
 }
 
@@ -192,13 +190,9 @@ impl Work for Stack {
     }
 }
 
-/// Lists the stand-ins, and the services of plans, which have none.
-fn announce(stand_ins: &[Name], missing: BTreeSet<Name>) {
+fn announce(stand_ins: &[Name]) {
     for name in stand_ins {
         outln!("  {name}: stand-in (no service, no binding)");
-    }
-    for name in missing {
-        outln!("  {name}: missing (its events wait): --http {name}=URL");
     }
 }
 

@@ -16,7 +16,6 @@ use crate::clock::{self, rfc3339};
 use crate::config::{KafkaSettings, Settings};
 use crate::invocation::Invocation;
 use crate::output::Exit;
-use crate::story::Story;
 
 /// Maximum difference to a database server's clock. Leases use the server's clock only, but
 /// operators compare both.
@@ -83,15 +82,13 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
     if let Some(found) = cleanup(&settings).await {
         report("cleanup of the barriers", found);
     }
-    if story.is_observed()
-        && let Some(found) = unfinished(program.name, &settings).await
-    {
+    if let Some(found) = unfinished(program.name, &settings).await {
         report("unfinished chains", found);
     }
     for (name, endpoint) in settings.http_participants()?.endpoints() {
         report(&format!("participant {name}"), reached(&endpoint.address()).await);
     }
-    for (what, found) in databases(&settings, story).await {
+    for (what, found) in databases(&settings).await {
         report(&what, found);
     }
     Ok(if is_sound { Exit::Completed } else { Exit::Error })
@@ -103,10 +100,10 @@ fn unless_wrong(wrong: &[String], detail: String) -> Result<String, String> {
 }
 
 /// Checks all databases at once, and compares their clocks.
-async fn databases(settings: &Settings, story: &Story) -> Vec<(String, Result<String, String>)> {
+async fn databases(settings: &Settings) -> Vec<(String, Result<String, String>)> {
     let mut names = vec!["engine"];
     names.extend(settings.services().into_iter().map(|(name, _)| name));
-    names.extend(story.is_observed().then_some("observer"));
+    names.push("observer");
     let probes =
         futures_util::future::join_all(names.iter().map(|name| database(settings, name))).await;
     let (mut found, mut clocks) = (Vec::new(), Vec::new());

@@ -1,5 +1,6 @@
 //! `gateway`: the gateways of the configured HTTP participants as their own process, on Kafka.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -39,11 +40,10 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
              [participants.cards]\n  url = \"http://127.0.0.1:8080/sagas\""
         );
     }
-    let plans = observe::all_plans(invocation, &settings)?;
-    if !plans.is_empty() {
-        let chains = observe::chains(&settings, &plans, &StartupWait::default()).await?;
-        spawn_reactors(&settings, chains, &mut crew)?;
-    }
+    let (plans, database) =
+        (observe::all_plans(invocation, &settings)?, settings.database("observer")?);
+    let chains = async move { observe::chains(database, &plans, &StartupWait::default()).await };
+    spawn_reactors(&settings, chains, &mut crew)?;
     let mut stop = invocation.stop()?;
     outln!("Sagamore's gateway is ready: {}", names.join(", "));
     let broken = tokio::select! {
@@ -55,8 +55,11 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
 }
 
 /// Starts the reactors of the configured participants, which react to the events of the plans that
-/// the observer's database has.
-pub fn spawn_reactors(settings: &Settings, chains: Chains, crew: &mut Crew) -> Result<()> {
+/// the observer's database has, once it can be read.
+pub fn spawn_reactors<F>(settings: &Settings, chains: F, crew: &mut Crew) -> Result<()>
+where
+    F: Future<Output = Result<Chains, Error>> + Send + 'static,
+{
     let participants = settings.http_participants()?;
     if participants.is_empty() {
         return Ok(());
@@ -65,7 +68,8 @@ pub fn spawn_reactors(settings: &Settings, chains: Chains, crew: &mut Crew) -> R
     let (plans, database) = (Plans::default(), settings.database("gateway")?);
     let partitions = settings.observer.partitions;
     let reactors = participants.reactors(&transport, &plans, &database, partitions)?;
-    http_participants::spawn_reactors(crew, reactors, plans, chains);
+    http_participants::follow_plans(crew, plans, chains);
+    http_participants::spawn_reactors(crew, reactors);
     Ok(())
 }
 

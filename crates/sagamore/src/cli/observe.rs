@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use sagamore_core::Plan;
+use sagamore_database::Database;
 use sagamore_engine::{Chains, Error as EngineError, Observer, ObserverOptions};
 use sagamore_kafka::Kafka;
 use sagamore_server::StartupWait;
@@ -55,8 +56,12 @@ pub async fn run(invocation: &Invocation, args: ObserveArgs) -> Result<Exit> {
         process::while_opening(listener, ("observer", &waiting), &problems, opening).await?;
     let (observer, chains) = opened;
     let (services, brokers) = (settings.service_clients()?, Arc::new(KafkaHealth::of(&kafka)));
-    let app =
-        ObserverApp { chains, services, plan, brokers: Some(brokers), metrics: Some(metrics) };
+    let app = ObserverApp {
+        brokers: Some(brokers),
+        metrics: Some(metrics),
+        reactions: Some(settings.reactions()?),
+        ..ObserverApp::of(chains, services, plan)
+    };
     let router = http::router("Sagamore's observer", http::observer_routes(app), &problems);
     let process = HttpProcess::begin(listener, router, invocation.stop()?);
     let mut crew = Crew::new();
@@ -80,15 +85,18 @@ pub fn all_plans(invocation: &Invocation, settings: &Settings) -> Result<Vec<Pla
 }
 
 /// Opens the observer's view of chains, for any process with this configuration.
-pub async fn chains(settings: &Settings, plans: &[Plan], waiting: &StartupWait) -> Result<Chains> {
-    let database = settings.database("observer")?;
+pub async fn chains(
+    database: Database,
+    plans: &[Plan],
+    waiting: &StartupWait,
+) -> Result<Chains, Error> {
     loop {
         match Chains::open(database.clone(), plans.to_vec()).await {
             Err(error) if error.is_transient() => {
                 waiting.set_reason(&observer_error(error));
                 tokio::time::sleep(PAUSE).await;
             }
-            opened => return opened.map_err(|error| observer_error(error).into()),
+            opened => return opened.map_err(observer_error),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `serve`: an orchestrator with the HTTP API, on Kafka and PostgreSQL or on the embedded stack.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,12 +66,8 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
     let plans = plans(invocation, &settings);
     let opening = async {
         let opened = open(&settings, &owner, definitions, &kafka, &waiting).await?;
-        let chains = if plans.is_empty() {
-            None
-        } else {
-            let chains = observe::chains(&settings, &plans, &waiting).await?;
-            Some(chains.with_transport(Arc::new(kafka.clone()), settings.observer.partitions))
-        };
+        let chains = observe::chains(settings.database("observer")?, &plans, &waiting).await?;
+        let chains = chains.with_transport(Arc::new(kafka.clone()), settings.observer.partitions);
         Ok((opened, chains))
     };
     let problems = program.all_problems();
@@ -83,16 +80,14 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
     let mut crew = Crew::new();
     let contracts = Arc::new(EngineContracts(handle.clone()));
     gateway::spawn(&settings, participants, contracts, &mut crew)?;
-    if let Some(chains) = &chains {
-        gateway::spawn_reactors(&settings, chains.clone(), &mut crew)?;
-    }
+    gateway::spawn_reactors(&settings, ready(Ok(chains.clone())), &mut crew)?;
     let server =
-        Server { handle: Some(handle.clone()), chains: chains.clone(), ..Server::default() };
+        Server { handle: Some(handle.clone()), chains: Some(chains.clone()), ..Server::default() };
     let own =
         program.story.routes.iter().fold(Routes::new(), |routes, own| routes.merge(own(&server)));
     let app = App {
         handle,
-        chains,
+        chains: Some(chains),
         services: settings.service_clients()?,
         definition: first_saga,
         plan: plans.first().map(|plan| plan.name.clone()),
@@ -101,6 +96,7 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
         log: None,
         replies: reply_keys.map(|keys| ReplyDoor::of(keys, Arc::new(kafka.clone()))),
         stand_ins: sagamore_server::StandIns::default(),
+        reactions: Some(settings.reactions()?),
         metrics: Some(metrics),
     };
     let router = http::router("Sagamore", own.merge(http::orchestrator_routes(app)), &problems);

@@ -4,12 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::Result;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use comfy_table::{Table, presets};
 use sagamore_core::Name;
 use serde_json::{Value, json};
 
-use super::args::{Format, ServerArgs};
+use super::args::{AddressArgs, Format, ServerArgs};
 use crate::client::{Client, Error};
 use crate::http::encoded;
 use crate::invocation::Invocation;
@@ -59,7 +59,7 @@ pub enum VersionsCommand {
     /// List stored versions with their unfinished sagas or chains
     List(ListArgs),
     /// Print the stored contents of a version
-    Show(VersionArgs),
+    Show(ShowArgs),
     /// Compare two versions, in words
     Diff(DiffArgs),
     /// Run new sagas or chains with a version, which may be an earlier one
@@ -85,6 +85,33 @@ pub struct VersionArgs {
     version: VersionId,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+/// The arguments of `show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Name and version
+    #[arg(value_name = "NAME@VERSION")]
+    version: VersionId,
+    #[command(flatten)]
+    server: AddressArgs,
+    /// Output format; yaml is a saga file for the verb apply
+    #[arg(short, long, value_enum, default_value_t = ContentsFormat::Table)]
+    output: ContentsFormat,
+}
+
+/// The output format of a version's contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ContentsFormat {
+    /// The contents as JSON.
+    #[value(help = None)]
+    Table,
+    /// The version with its contents, as one JSON document for programs.
+    #[value(help = None)]
+    Json,
+    /// The contents as YAML.
+    #[value(help = None)]
+    Yaml,
 }
 
 /// The arguments of `diff`.
@@ -210,11 +237,11 @@ fn print(collection: Collection, definitions: &[DefinitionLine]) {
     outln!("{}", table.trim_fmt());
 }
 
-/// Prints the contents as JSON, which is a valid file for `apply`.
-async fn show(invocation: &Invocation, collection: Collection, args: VersionArgs) -> Result<Exit> {
+/// Prints the contents as JSON or YAML, which are valid files for `apply`.
+async fn show(invocation: &Invocation, collection: Collection, args: ShowArgs) -> Result<Exit> {
     let client = args.server.client(invocation)?;
     let answer = client.get(&args.version.path(collection)).await?;
-    if args.server.format.output == Format::Json {
+    if args.output == ContentsFormat::Json {
         output::raw(&answer);
         return Ok(Exit::Completed);
     }
@@ -224,7 +251,12 @@ async fn show(invocation: &Invocation, collection: Collection, args: VersionArgs
         errln!("{name}@{version} is retired, and its contents were removed");
         return Ok(Exit::Error);
     };
-    outln!("{}", serde_json::to_string_pretty(&contents.read::<Value>()?)?);
+    match args.output {
+        ContentsFormat::Yaml => out!("{}", sagamore_inspect::files::yaml(contents.as_str())?),
+        ContentsFormat::Table | ContentsFormat::Json => {
+            outln!("{}", serde_json::to_string_pretty(&contents.read::<Value>()?)?);
+        }
+    }
     Ok(Exit::Completed)
 }
 

@@ -1,16 +1,18 @@
 //! The bindings of HTTP participants: `[participants.NAME]` and `egress`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use sagamore_core::Name;
 use sagamore_database::postgres::Tls;
 use sagamore_gateway::{Binding, Egress, Endpoint, ReplyKeys, Secret};
+use sagamore_server::ReactionPort;
 
 use super::{ParticipantSettings, Settings, TlsSettings};
 use crate::error::ProgramError;
-use crate::http_participants::HttpParticipants;
+use crate::http_participants::{HttpParticipants, ReactionReader};
 
 /// Maximum concurrent calls of one participant.
 const CONCURRENCY_MAX: usize = 1_024;
@@ -27,6 +29,12 @@ impl Settings {
     /// The first invalid key, after its position.
     pub fn http_participants(&self) -> Result<HttpParticipants, ProgramError> {
         self.bindings().map_err(ProgramError::of)
+    }
+
+    /// Returns the reader of the reactions that gateways have stored, wherever they run.
+    pub(crate) fn reactions(&self) -> Result<Arc<dyn ReactionPort>, ProgramError> {
+        let bound = self.http_participants()?.names();
+        Ok(ReactionReader::of(self.database("gateway")?, bound))
     }
 
     fn bindings(&self) -> Result<HttpParticipants> {
@@ -47,7 +55,8 @@ impl Settings {
             egress.check(&binding.endpoint).with_context(|| self.named(&key))?;
         }
         let secrets = self.secrets(&self.gateway.reply_secrets, "gateway.reply_secrets")?;
-        Ok(HttpParticipants::of(bindings, egress, ReplyKeys::of(secrets)))
+        let participants = HttpParticipants::of(bindings, egress, ReplyKeys::of(secrets));
+        Ok(participants.with_retention(self.barrier_retention()))
     }
 
     /// Returns the binding of an HTTP participant; `None` for one that consumes its commands.

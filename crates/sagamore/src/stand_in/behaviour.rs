@@ -60,6 +60,11 @@ impl Behaviour {
         self.0.get(step).cloned().unwrap_or_default()
     }
 
+    /// Returns the longest delay of an answer.
+    pub fn delay_max(&self) -> Duration {
+        self.0.values().map(|behaviour| behaviour.delay).max().unwrap_or_default()
+    }
+
     /// Returns the steps with a flag.
     pub fn steps(&self) -> impl Iterator<Item = &Name> {
         self.0.keys()

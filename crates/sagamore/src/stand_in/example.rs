@@ -1,7 +1,9 @@
-//! An example of an action's output: from its JSON Schema, else from the names of its fields.
+//! An example of an action's output: from its JSON Schema, else from the names of its fields. An
+//! example of an event of a plan.
 
-use sagamore_core::Body;
 use sagamore_core::definition::{Definition, Source, Step};
+use sagamore_core::plan::Plan;
+use sagamore_core::{Body, Name};
 use serde_json::{Map, Value, json};
 
 /// Maximum depth of an example. A schema may refer to itself.
@@ -30,6 +32,17 @@ pub fn output(definition: &Definition, step: &Step, command: &Body) -> Map<Strin
         }
     }
     output
+}
+
+/// Returns the data of an event of a plan: an example of its schema if there is one. Without a
+/// schema it is `sent`, the fields of the events that caused it. A field of the same name is
+/// repeated.
+pub fn event(plan: &Plan, name: &Name, sent: &Map<String, Value>) -> Map<String, Value> {
+    let Some(schema) = plan.schemas.events.get(name) else { return sent.clone() };
+    match (Example { root: schema, sent }).of(schema, None, 0) {
+        Value::Object(example) => example,
+        _ => Map::new(),
+    }
 }
 
 /// Returns the fields of the step's output that the definition names.

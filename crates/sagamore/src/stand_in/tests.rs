@@ -2,9 +2,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use sagamore_core::definition::{Definition, Draft};
+use sagamore_core::plan::{EventSchemas, Plan};
 use sagamore_core::saga::{Saga, Status};
-use sagamore_core::{Body, Name, SagaId};
-use sagamore_engine::{Handle, Start};
+use sagamore_core::{Body, Name, SagaId, Timestamp};
+use sagamore_engine::{ChainBeginning, ChainDetail, ChainStatus, Handle, RegistrationMode, Start};
+use sagamore_server::StandIns;
+use sagamore_server::view::chain_view;
 use serde_json::json;
 
 use super::behaviour::{Behaviour, BehaviourArgs};
@@ -92,4 +95,105 @@ async fn a_stand_in_fails_the_first_attempts_and_answers_late() {
     assert_eq!((status, saga.steps[0].attempts), (Status::Completed, 3));
     assert!(saga.changed_at.since(saga.started_at) >= 3 * slow);
     stack.stop(PATIENCE).await.unwrap();
+}
+
+/// An order is charged, and then shipped.
+fn shop() -> Plan {
+    let schema = json!({
+        "type": "object",
+        "properties": { "receipt": { "type": "string" }, "orderId": { "type": "string" } },
+    });
+    let events = [("payment.success".parse().unwrap(), schema)].into();
+    let plan = Plan::named("shop")
+        .begins("order", "create", "order.created")
+        .undone_on(["shipping.failed"], "order.cancelled");
+    let plan = plan
+        .reaction("payment", "charge")
+        .on(["order.created"])
+        .emits(["payment.success"])
+        .undone_on(["shipping.failed"], "payment.refunded");
+    plan.pivot("shipping", "ship")
+        .on(["payment.success"])
+        .emits(["shipping.success"])
+        .fails(["shipping.failed"])
+        .schemas(EventSchemas { events })
+        .build()
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Runs a chain of a plan that is registered after the start. Returns the chain at rest, and the
+/// stand-ins.
+async fn chain(behaviour: Behaviour) -> (ChainDetail, StandIns) {
+    let data = tempfile::tempdir().unwrap();
+    let program = Blueprint { story: Story::default(), ..Blueprint::named("shop") };
+    let mut stack = Stack::open(&program, false, data.path(), 100).await.expect("the stack opens");
+    let played = stack.play_stand_ins(data.path(), behaviour).await.expect("stand-ins start");
+    assert_eq!(played, [], "no plan is known");
+    let chains = stack.server.chains.clone().unwrap();
+    chains.register(vec![shop()], RegistrationMode::Apply, false).await.expect("registered");
+    let beginning = ChainBeginning {
+        id: "1".into(),
+        source: "/test".into(),
+        event: "order.created".parse().unwrap(),
+        key: None,
+        plan: None,
+        version: None,
+        body: Body::of(&json!({ "orderId": "7", "city": "Lahti" })).unwrap(),
+        trace: None,
+    };
+    let begun = chains.begin(beginning).await.expect("begun");
+    let status = chains.wait(&begun.id, PATIENCE).await.expect("read").expect("seen");
+    assert!(status.is_at_rest(), "{status:?}");
+    let detail = chains.show(&begun.id).await.expect("read").expect("seen");
+    let stand_ins = stack.stand_ins.clone();
+    stack.stop(PATIENCE).await.unwrap();
+    (detail, stand_ins)
+}
+
+/// Returns the data of an event, and its time.
+fn event<'a>(detail: &'a ChainDetail, name: &str) -> (&'a str, Timestamp) {
+    let found = detail.events.iter().find(|event| event.seen.name.as_str() == name);
+    let found = found.unwrap_or_else(|| panic!("{name} was not emitted"));
+    (found.body.as_str(), found.seen.at)
+}
+
+#[tokio::test]
+async fn stand_ins_complete_a_chain_with_examples_of_its_events() {
+    let (detail, stand_ins) = chain(Behaviour::default()).await;
+    assert_eq!(detail.header.status, ChainStatus::Completed);
+    // the schema of the first one, and the data that caused the second one
+    let data = r#"{"orderId":"7","receipt":"receipt-1"}"#;
+    for name in ["payment.success", "shipping.success"] {
+        assert_eq!(event(&detail, name).0, data, "{name}");
+    }
+    let mut view = chain_view(&detail);
+    stand_ins.mark(&mut view);
+    assert!(view.line.stand_in && view.steps.iter().all(|step| step.stand_in));
+    let mut lines = [(1, chain_view(&detail).line)];
+    stand_ins.mark_lines(&mut lines);
+    assert!(lines[0].1.stand_in);
+}
+
+#[tokio::test]
+async fn a_stand_in_refuses_a_reaction_and_undoes_another() {
+    let refused = |step, args: &mut BehaviourArgs| args.refuse.push((step, "no-route".into()));
+    let (detail, _) = chain(at("ship", refused)).await;
+    assert_eq!(detail.header.status, ChainStatus::Compensated);
+    let failed = event(&detail, "shipping.failed").0;
+    assert!(failed.contains(r#""code":"no-route""#) && failed.contains("receipt-1"), "{failed}");
+    event(&detail, "payment.refunded");
+    event(&detail, "order.cancelled");
+}
+
+#[tokio::test]
+async fn a_stand_in_fails_the_first_attempts_of_a_reaction_and_answers_late() {
+    let slow = Duration::from_millis(300);
+    let flags = |step: Name, args: &mut BehaviourArgs| {
+        args.fail.push((step.clone(), 2));
+        args.slow.push((step, slow));
+    };
+    let (detail, _) = chain(at("charge", flags)).await;
+    assert_eq!(detail.header.status, ChainStatus::Completed);
+    let at = |name| event(&detail, name).1;
+    assert!(at("payment.success").since(at("order.created")) >= 3 * slow);
 }

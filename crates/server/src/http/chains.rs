@@ -67,7 +67,8 @@ fn chains() -> Routes<ObserverApp> {
 /// Lists chains, newest first.
 async fn list(State(app): State<ObserverApp>, query: ListRequest) -> Result<Json<Lines>, Problem> {
     let filter = ListFilter::of(query)?;
-    let found = filter.chains(&app.chains).await?;
+    let mut found = filter.chains(&app.chains).await?;
+    app.stand_ins.mark_lines(&mut found);
     Ok(Json(filter.page(Vec::new(), found)))
 }
 
@@ -78,7 +79,7 @@ async fn show(
     Segment(id): Segment,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let ObserverApp { chains, services, plan, .. } = app;
+    let ObserverApp { chains, services, plan, reactions, stand_ins, .. } = app;
     let wait = Wait::of(&headers)?;
     let chain = match ids::chain_of(&chains, plan.as_ref(), &id).await? {
         Ok(detail) => detail.header.id,
@@ -88,7 +89,8 @@ async fn show(
     let detail =
         chains.show(&chain).await.map_err(ids::unread)?.ok_or_else(|| unseen(&chains, &chain))?;
     let mut view = chain_view(&detail);
-    services.explain(&chain, &mut view).await;
+    services.explain(&chain, &mut view, reactions.as_deref()).await;
+    stand_ins.mark(&mut view);
     let mut response = Json(view).into_response();
     if let Some(wait) = wait {
         response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
@@ -235,7 +237,7 @@ mod tests {
         observer.turn(Timestamp(2)).await.unwrap();
 
         let services = Services::Remote(Arc::new([]));
-        let app = ObserverApp { chains, services, plan: name(), brokers: None, metrics: None };
+        let app = ObserverApp::of(chains, services, name());
         let client = served(crate::http::router("an observer", observer_routes(app), &[])).await;
         let read = async |path: &str| -> serde_json::Value {
             client.read(&client.get(path).await.unwrap()).unwrap()

@@ -18,7 +18,7 @@ use super::ids;
 use super::state::{Reacting, ServiceApp};
 use crate::client;
 use crate::clock::{from_rfc3339, now};
-use crate::parts::Services;
+use crate::parts::{HttpReaction, ReactionPort, Services};
 use crate::problem::{Code, Problem};
 use crate::view::{FaultView, Faults, SagaView};
 
@@ -71,7 +71,12 @@ async fn stored(database: &Database, chain: &SagaId) -> Result<Faults, Problem> 
 impl Services {
     /// Adds the faults of the services that the chain waits for, or the reason why they are
     /// unknown.
-    pub async fn explain(&self, chain: &SagaId, view: &mut SagaView) {
+    pub async fn explain(
+        &self,
+        chain: &SagaId,
+        view: &mut SagaView,
+        reactions: Option<&dyn ReactionPort>,
+    ) {
         let waits = view.waits_for.iter();
         let late = waits.filter(|wait| {
             from_rfc3339(&wait.since).is_some_and(|since| now().since(since) > LATE)
@@ -79,6 +84,13 @@ impl Services {
         let mut names: Vec<String> = late.map(|wait| wait.service.clone()).collect();
         names.sort_unstable();
         names.dedup();
+        if let Some(port) = reactions.filter(|_| !names.is_empty()) {
+            let answer = tokio::time::timeout(RESPONSE_TIMEOUT, port.of_chain(chain)).await;
+            let stored = answer.unwrap_or_else(|_| {
+                Err(format!("the database does not respond within {RESPONSE_TIMEOUT:?}"))
+            });
+            names.retain(|name| !explain_by_gateway(view, name, port, &stored));
+        }
         let queries = names
             .iter()
             .map(|name| tokio::time::timeout(RESPONSE_TIMEOUT, self.faults_of(name, chain)));
@@ -87,19 +99,9 @@ impl Services {
             let result = result.unwrap_or_else(|_| {
                 Err(format!("the service does not respond within {RESPONSE_TIMEOUT:?}"))
             });
-            let faults = match result {
-                Ok(faults) => faults,
-                Err(why) => {
-                    let waits = view.waits_for.iter_mut().filter(|wait| wait.service == *name);
-                    waits.for_each(|wait| wait.why = Some(why.clone()));
-                    continue;
-                }
-            };
-            for fault in faults {
-                if let Some(step) = view.steps.iter_mut().find(|step| step.name == fault.step) {
-                    (step.fault, step.due, step.backing_off) =
-                        (Some(fault.why), Some(fault.again_at), true);
-                }
+            match result {
+                Ok(faults) => faults.into_iter().for_each(|fault| add(view, fault)),
+                Err(why) => set_reason(view, name, &why),
             }
         }
     }
@@ -132,6 +134,45 @@ impl Services {
             }
         }
     }
+}
+
+/// Adds the faults of an HTTP service, or the reason why they are unknown. Returns whether the
+/// service is one.
+fn explain_by_gateway(
+    view: &mut SagaView,
+    service: &str,
+    port: &dyn ReactionPort,
+    stored: &Result<Vec<HttpReaction>, String>,
+) -> bool {
+    let of_service = |reaction: &&HttpReaction| reaction.service.as_str() == service;
+    match stored {
+        Ok(stored) if stored.iter().any(|reaction| of_service(&reaction)) => {
+            let faults = stored.iter().filter(of_service).filter_map(|one| one.fault.clone());
+            faults.for_each(|fault| add(view, fault));
+            true
+        }
+        Ok(_) if port.is_bound(service) => {
+            set_reason(view, service, "its gateway has stored no event of the chain");
+            true
+        }
+        Err(why) if port.is_bound(service) => {
+            set_reason(view, service, &format!("its faults are unknown: {why}"));
+            true
+        }
+        Ok(_) | Err(_) => false,
+    }
+}
+
+fn add(view: &mut SagaView, fault: FaultView) {
+    if let Some(step) = view.steps.iter_mut().find(|step| step.name == fault.step) {
+        (step.fault, step.due, step.backing_off) = (Some(fault.why), Some(fault.again_at), true);
+        step.attempts = fault.attempts.unwrap_or(step.attempts);
+    }
+}
+
+fn set_reason(view: &mut SagaView, service: &str, why: &str) {
+    let waits = view.waits_for.iter_mut().filter(|wait| wait.service == service);
+    waits.for_each(|wait| wait.why = Some(why.to_owned()));
 }
 
 #[cfg(test)]
@@ -196,7 +237,7 @@ mod tests {
         };
         log.publish(vec![encode_event(&event, &"guest".parse().unwrap())]).await.unwrap();
         observer.turn(at).await.unwrap(); // overdue by now
-        let app = ObserverApp { chains, services, plan: name(), brokers: None, metrics: None };
+        let app = ObserverApp::of(chains, services, name());
         let client = served(crate::http::router("an observer", observer_routes(app), &[])).await;
         client.read(&client.get("/api/v1/sagas/1").await.unwrap()).unwrap()
     }

@@ -155,7 +155,11 @@ pub async fn list(State(app): State<Arc<App>>, query: ListRequest) -> Result<Jso
         None => Vec::new(),
     };
     let chains = match &app.chains {
-        Some(chains) => filter.chains(chains).await?,
+        Some(chains) => {
+            let mut lines = filter.chains(chains).await?;
+            app.stand_ins.mark_lines(&mut lines);
+            lines
+        }
         None => Vec::new(),
     };
     Ok(Json(filter.page(sagas, chains)))
@@ -190,10 +194,12 @@ fn chains_for<'a>(app: &'a App, id: &str) -> Option<&'a Chains> {
     app.chains.as_ref().filter(|_| may_be_chain)
 }
 
+/// Waits for a chain, also for its first event if its plan is known.
 async fn wait_for_chain(app: &App, id: &str, wait: Wait) -> Result<(), Problem> {
     let Some(chains) = chains_for(app, id) else { return Ok(()) };
     let chain = match ids::chain_of(chains, app.plan.as_ref(), id).await? {
         Ok(detail) => detail.header.id,
+        Err(chain) if !chains.knows(chain.definition()) => return Ok(()),
         Err(chain) => chain,
     };
     chains.wait(&chain, wait.patience()).await.map(drop).map_err(ids::unread)
@@ -213,7 +219,9 @@ async fn show_now(app: &App, id: &str) -> Result<Response, Problem> {
         && let Ok(detail) = ids::chain_of(chains, app.plan.as_ref(), id).await?
     {
         let mut view = chain_view(&detail);
-        app.services.explain(&detail.header.id, &mut view).await;
+        let reactions = app.reactions.as_deref();
+        app.services.explain(&detail.header.id, &mut view, reactions).await;
+        app.stand_ins.mark(&mut view);
         return Ok(shown(&view));
     }
     Err(Problem::no_such_saga(&missing))
@@ -390,6 +398,7 @@ mod tests {
             metrics: None,
             replies: None,
             stand_ins: StandIns::default(),
+            reactions: None,
         };
         served(router("test", orchestrator_routes(app), &[])).await
     }

@@ -7,7 +7,7 @@ use sagamore_core::{Body, Name};
 use sagamore_engine::{Chains, Handle};
 use sagamore_transport::Log;
 
-use crate::parts::{BrokerHealth, ReplyPort, ServiceHost, Services};
+use crate::parts::{BrokerHealth, ReactionPort, ReplyPort, ServiceHost, Services};
 use crate::stand_in::StandIns;
 use crate::waiting::StartupWait;
 
@@ -38,6 +38,8 @@ pub struct App {
     pub replies: Option<Arc<dyn ReplyPort>>,
     /// The participants that a stand-in plays; none outside of `dev`.
     pub stand_ins: StandIns,
+    /// Reads the reactions of HTTP services, if there may be some.
+    pub reactions: Option<Arc<dyn ReactionPort>>,
 }
 
 /// The state of the handlers of an observer process.
@@ -53,6 +55,18 @@ pub struct ObserverApp {
     pub brokers: Option<Arc<dyn BrokerHealth>>,
     /// Renders the metrics, if this process collects them.
     pub metrics: Option<PrometheusHandle>,
+    /// The participants that a stand-in plays; none outside of `dev`.
+    pub stand_ins: StandIns,
+    /// Reads the reactions of HTTP services, if there may be some.
+    pub reactions: Option<Arc<dyn ReactionPort>>,
+}
+
+impl ObserverApp {
+    /// Creates the state without brokers, metrics, stand-ins and HTTP services.
+    pub fn of(chains: Chains, services: Services, plan: Option<Name>) -> ObserverApp {
+        let (brokers, metrics, stand_ins, reactions) = Default::default();
+        ObserverApp { chains, services, plan, brokers, metrics, stand_ins, reactions }
+    }
 }
 
 /// The state of the handlers of a service's listener.

@@ -326,51 +326,52 @@ pub const CATALOGUE: &[Entry] = &[
     ),
     entry(
         Code::NoSuchVersion,
-        ("SAGA-0210", 404, "Unknown version of a definition"),
-        "The request names a definition or a version that is not registered.",
-        "`definitions list` shows all versions.",
+        ("SAGA-0210", 404, "Unknown version of a definition or plan"),
+        "The request names a definition, a plan or a version that is not registered.",
+        "`definitions list` and `plans list` show all versions.",
         "Correct the version, or register it with `apply`.",
     ),
     entry(
         Code::VersionRetired,
         ("SAGA-0211", 409, "Retired version"),
-        "The version of the definition is retired: no saga starts with it, and it cannot become \
-         active. Its running sagas continue.",
-        "`definitions list` shows when it was retired.",
+        "The version of the definition or plan is retired: no saga or chain starts with it, and it \
+         cannot become active. Its running sagas or chains continue.",
+        "`definitions list` and `plans list` show when it was retired.",
         "Use another version, or restore this one: apply its file again, then activate it.",
     ),
     entry(
         Code::NoActiveVersion,
         ("SAGA-0212", 409, "No active version"),
-        "The definition's active version was retired, so a start must name a version.",
+        "The active version of the definition or plan was retired, so a start must name a version.",
         "`detail` lists the versions.",
-        "Activate a version with `definitions activate`, or name one in the request.",
+        "Activate a version with `definitions activate` or `plans activate`, or name one \
+         in the request.",
     ),
     entry(
         Code::VersionChanged,
         ("SAGA-0213", 409, "Version with other contents"),
-        "The version of the definition is registered with other contents, which running sagas may \
-         use. Nothing was stored.",
-        "`definitions show` prints the stored contents.",
+        "The version of the definition or plan is registered with other contents, which running \
+         sagas or chains may use. Nothing was stored.",
+        "`definitions show` and `plans show` print the stored contents.",
         "Raise `version` in the file, and apply it again. `dev` replaces a version when its file \
          changes.",
     ),
     entry(
         Code::InvalidDefinition,
-        ("SAGA-0214", 422, "Invalid definition"),
-        "The definition violates rules. Nothing was stored.",
+        ("SAGA-0214", 422, "Invalid definition or plan"),
+        "The definition or plan violates rules. Nothing was stored.",
         "`errors` lists every violation with its JSON pointer, line and column. `check` \
          finds the same ones in the file.",
         "Correct the file: each `detail` names the fix.",
     ),
     entry(
         Code::TooManyVersions,
-        ("SAGA-0215", 409, "Too many definitions"),
-        "The store holds at most 1,000 versions of a definition, 10,000 versions in total, and 64 \
-         MiB of definitions. Nothing was stored.",
-        "`definitions list` shows all versions.",
-        "Retire versions: the contents of one without sagas are removed an hour later. After 1,000 \
-         versions continue under a new name.",
+        ("SAGA-0215", 409, "Too many definitions or plans"),
+        "The store holds at most 1,000 versions of a definition or plan, and 10,000 versions and \
+         64 MiB of each of the two kinds. Nothing was stored.",
+        "`definitions list` and `plans list` show all versions.",
+        "Retire versions: the contents of one without sagas or chains are removed an hour later. \
+         After 1,000 versions continue under a new name.",
     ),
     entry(
         Code::OutputDoesNotFit,

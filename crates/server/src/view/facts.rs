@@ -68,6 +68,9 @@ pub struct FaultView {
     pub since: String,
     /// The time of the next attempt.
     pub again_at: String,
+    /// The failed attempts since the last progress; absent if the service does not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
 }
 
 impl FaultView {
@@ -79,6 +82,7 @@ impl FaultView {
             why: fault.why.clone(),
             since: rfc3339(fault.since),
             again_at: rfc3339(fault.again_at),
+            attempts: None,
         }
     }
 }
