@@ -24,6 +24,7 @@ mod request;
 
 mod sent;
 
+mod announcing;
 mod gateway;
 
 pub mod plans;
