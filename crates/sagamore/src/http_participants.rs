@@ -1,6 +1,6 @@
 //! The HTTP participants of a process: their bindings, and the gateways that call them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::pin::Pin;
@@ -62,6 +62,11 @@ impl HttpParticipants {
     /// Whether no participant is bound.
     pub(crate) fn is_empty(&self) -> bool {
         self.bindings.is_empty()
+    }
+
+    /// Returns the names.
+    pub(crate) fn names(&self) -> BTreeSet<Name> {
+        self.bindings.keys().cloned().collect()
     }
 
     /// Returns the names and URLs.

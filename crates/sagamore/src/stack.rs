@@ -44,7 +44,7 @@ pub struct Stack {
     lock: Lock,
     stand_ins: StandIns,
     /// The participants that are called over HTTP.
-    bound: Vec<Name>,
+    bound: Arc<BTreeSet<Name>>,
     /// Publishes late replies of these participants.
     replies: Option<Arc<dyn ReplyPort>>,
 }
@@ -107,7 +107,7 @@ impl Stack {
                 participant.run(stopped).await.map_err(|source| Error::Service { name, source })
             });
         }
-        let (stand_ins, bound) = (StandIns::default(), Vec::new());
+        let (stand_ins, bound) = Default::default();
         Ok(Stack { server, crew, log, lock, stand_ins, bound, replies: None })
     }
 
@@ -119,7 +119,7 @@ impl Stack {
     ) -> Result<Vec<Name>, Error> {
         let Some(handle) = self.server.handle.clone() else { return Ok(Vec::new()) };
         let services = self.server.services.iter().map(|host| &host.name);
-        let real = services.chain(&self.bound).cloned().collect();
+        let real = services.chain(self.bound.iter()).cloned().collect();
         let transport: Arc<dyn Transport> = Arc::new(self.log.clone());
         let data = data.to_owned();
         let has_barrier = move |name: &Name| file(&data, name.as_str()).exists();
@@ -146,7 +146,7 @@ impl Stack {
         {
             return Err(Error::Bound(name.to_string()));
         }
-        self.bound = participants.endpoints().map(|(name, _)| name.clone()).collect();
+        self.bound = Arc::new(participants.names());
         let transport: Arc<dyn Transport> = Arc::new(self.log.clone());
         if participants.reply_keys.is_none() {
             participants.reply_keys = http_participants::keys_of_directory(data)?;
@@ -228,6 +228,7 @@ impl Stack {
                 metrics,
                 replies: self.replies.clone(),
                 stand_ins: self.stand_ins.clone(),
+                bound: self.bound.clone(),
             }),
             (None, Some(chains)) => http::observer_routes(ObserverApp {
                 chains,
@@ -235,6 +236,7 @@ impl Stack {
                 plan,
                 brokers: None,
                 metrics,
+                bound: self.bound.clone(),
             }),
             (None, None) => Routes::new(),
         }

@@ -50,6 +50,7 @@ impl Cast {
     ) -> Cast {
         let (behaviour, has_barrier) = (Arc::new(behaviour), Box::new(has_barrier));
         let (known, tasks) = (Definitions::default(), JoinSet::new());
+        played.play_all_but(real.clone());
         Cast { handle, transport, behaviour, real, has_barrier, played, known, tasks }
     }
 

@@ -13,6 +13,8 @@ pub mod view;
 
 pub mod stand_in;
 
+pub mod presence;
+
 pub mod client;
 
 pub mod lock;
@@ -25,6 +27,7 @@ pub use client::Client;
 pub use parts::{
     BrokerHealth, ReplyAnswer, ReplyPort, ReplyRejection, Server, ServiceHost, Services,
 };
+pub use presence::Presence;
 pub use problem::{Code, Entry, Problem};
 pub use stand_in::StandIns;
 pub use waiting::StartupWait;

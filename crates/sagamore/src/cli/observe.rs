@@ -55,8 +55,14 @@ pub async fn run(invocation: &Invocation, args: ObserveArgs) -> Result<Exit> {
         process::while_opening(listener, ("observer", &waiting), &problems, opening).await?;
     let (observer, chains) = opened;
     let (services, brokers) = (settings.service_clients()?, Arc::new(KafkaHealth::of(&kafka)));
-    let app =
-        ObserverApp { chains, services, plan, brokers: Some(brokers), metrics: Some(metrics) };
+    let app = ObserverApp {
+        chains,
+        services,
+        plan,
+        brokers: Some(brokers),
+        metrics: Some(metrics),
+        bound: Arc::new(settings.http_participants()?.names()),
+    };
     let router = http::router("Sagamore's observer", http::observer_routes(app), &problems);
     let process = HttpProcess::begin(listener, router, invocation.stop()?);
     let mut crew = Crew::new();

@@ -43,7 +43,8 @@ pub fn observer_routes(app: ObserverApp) -> Routes {
             .merge(reacting(app.services.clone(), app.plan.clone())),
         false => Routes::new(),
     };
-    let plans = versions::routes(Versions::Plans(app.chains.clone())).about(index::PLANS);
+    let plans = versions::routes(Versions::Plans(app.chains.clone()), app.presence());
+    let plans = plans.about(index::PLANS);
     let (chains_of, services_of) = (app.chains.clone(), app.services.clone());
     let events = events::routes(Events { chains: chains_of, services: services_of });
     chains().with_state(app).merge(plans).merge(events).merge(services)
@@ -235,7 +236,14 @@ mod tests {
         observer.turn(Timestamp(2)).await.unwrap();
 
         let services = Services::Remote(Arc::new([]));
-        let app = ObserverApp { chains, services, plan: name(), brokers: None, metrics: None };
+        let app = ObserverApp {
+            chains,
+            services,
+            plan: name(),
+            brokers: None,
+            metrics: None,
+            bound: Arc::default(),
+        };
         let client = served(crate::http::router("an observer", observer_routes(app), &[])).await;
         let read = async |path: &str| -> serde_json::Value {
             client.read(&client.get(path).await.unwrap()).unwrap()

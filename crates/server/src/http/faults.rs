@@ -197,7 +197,14 @@ mod tests {
         };
         log.publish(vec![encode_event(&event, &"guest".parse().unwrap())]).await.unwrap();
         observer.turn(at).await.unwrap(); // overdue by now
-        let app = ObserverApp { chains, services, plan: name(), brokers: None, metrics: None };
+        let app = ObserverApp {
+            chains,
+            services,
+            plan: name(),
+            brokers: None,
+            metrics: None,
+            bound: Arc::default(),
+        };
         let client = served(crate::http::router("an observer", observer_routes(app), &[])).await;
         client.read(&client.get("/api/v1/sagas/1").await.unwrap()).unwrap()
     }

@@ -1,5 +1,6 @@
 //! The state of the handlers, for each kind of process.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -8,6 +9,7 @@ use sagamore_engine::{Chains, Handle};
 use sagamore_transport::Log;
 
 use crate::parts::{BrokerHealth, ReplyPort, ServiceHost, Services};
+use crate::presence::Presence;
 use crate::stand_in::StandIns;
 use crate::waiting::StartupWait;
 
@@ -38,6 +40,15 @@ pub struct App {
     pub replies: Option<Arc<dyn ReplyPort>>,
     /// The participants that a stand-in plays; none outside of `dev`.
     pub stand_ins: StandIns,
+    /// The participants that are called over HTTP.
+    pub bound: Arc<BTreeSet<Name>>,
+}
+
+impl App {
+    /// Returns the announcements of the participants, for warnings.
+    pub(super) fn presence(&self) -> Presence {
+        Presence::of(self.handle.announcements(), self.bound.clone(), self.stand_ins.clone())
+    }
 }
 
 /// The state of the handlers of an observer process.
@@ -53,6 +64,16 @@ pub struct ObserverApp {
     pub brokers: Option<Arc<dyn BrokerHealth>>,
     /// Renders the metrics, if this process collects them.
     pub metrics: Option<PrometheusHandle>,
+    /// The participants that are called over HTTP.
+    pub bound: Arc<BTreeSet<Name>>,
+}
+
+impl ObserverApp {
+    /// Returns the announcements of the services, for warnings.
+    pub(super) fn presence(&self) -> Presence {
+        let stand_ins = StandIns::default();
+        Presence::of(self.chains.announcements(), self.bound.clone(), stand_ins)
+    }
 }
 
 /// The state of the handlers of a service's listener.
