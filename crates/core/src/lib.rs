@@ -14,6 +14,8 @@ pub mod time;
 pub mod message;
 pub mod trace;
 
+pub mod announcement;
+
 pub mod definition;
 pub mod step_set;
 mod validate;

@@ -48,6 +48,10 @@ impl Registrar {
         Registrar { registry, store, transport, options, clock, changes_seen }
     }
 
+    pub fn transport(&self) -> Arc<dyn Transport> {
+        self.transport.clone()
+    }
+
     /// Registers the definitions that the process brings, and creates their command topics. Reads
     /// all other ones.
     pub async fn open(&self, definitions: Vec<Definition>) -> Result<(), Error> {

@@ -18,6 +18,7 @@ mod pulse;
 mod reads;
 pub mod renewal;
 
+pub mod announcements;
 mod definitions;
 mod live;
 mod registry;
@@ -27,6 +28,7 @@ pub mod observer;
 pub mod store;
 pub mod versions;
 
+pub use announcements::{AnnouncementReader, Announcements, SentMessage, Warning};
 pub use definitions::DefinitionWatch;
 pub use error::{BeginError, Error, RegistrationError, StartError, VerbError};
 pub use handle::{Handle, Start};

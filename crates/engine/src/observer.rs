@@ -32,6 +32,7 @@ use sagamore_transport::{
     Consumer, Delivery, Error as TransportError, Mark, Reach, Record, Subscription, Transport,
 };
 
+use crate::announcements::{AnnouncementReader, ReaderTask};
 use crate::error::Error;
 use crate::turn::{Pace, poll};
 use crate::versions::RegistrationMode;
@@ -387,6 +388,17 @@ impl Observer {
         Ok(failed?)
     }
 
+    /// Returns the reader of announcements, for a caller that drives turns itself. `run` spawns its
+    /// own.
+    pub fn announcement_reader(&self) -> AnnouncementReader {
+        AnnouncementReader::of(
+            self.store.database.clone(),
+            self.transport.clone(),
+            &self.options.group,
+            self.clock.clone(),
+        )
+    }
+
     /// Runs turns until `shutdown`.
     ///
     /// # Errors
@@ -395,6 +407,7 @@ impl Observer {
         let (mut pause, mut shutdown) = (Duration::from_millis(10), std::pin::pin!(shutdown));
         let plans = self.store.plans.clone();
         let _poll = PollTask::spawn(plans.clone());
+        let _reader = ReaderTask::spawn(self.announcement_reader());
         loop {
             self.clocks_disagree = self.clock.disagrees();
             let turned = match self.clock.sample().await {

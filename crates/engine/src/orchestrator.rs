@@ -16,6 +16,7 @@ use sagamore_database::{Clock, Database};
 use sagamore_transport::{Consumer, Error as TransportError, Transport, wire};
 use tokio::sync::mpsc;
 
+use crate::announcements::{AnnouncementReader, ReaderTask};
 use crate::definitions::{DefinitionWatch, Registrar, WatchTask};
 use crate::error::Error;
 use crate::handle::{Gauges, Handle};
@@ -281,6 +282,7 @@ impl Orchestrator {
         self.set_clock(move || Timestamp(clock.now_ms()));
         let keepers = self.options.lease.map(|_| Keepers::spawn(self.renewal(), self.probe()));
         let _watch = WatchTask::spawn(self.definition_watch());
+        let _reader = ReaderTask::spawn(self.announcement_reader());
         tokio::pin!(shutdown);
         loop {
             self.clocks_disagree = self.clock.disagrees();
@@ -342,6 +344,17 @@ impl Orchestrator {
     /// drives turns itself. `run` spawns its own.
     pub fn definition_watch(&self) -> DefinitionWatch {
         DefinitionWatch::of(self.registrar.clone())
+    }
+
+    /// Returns the reader of announcements, for a caller that drives turns itself. `run` spawns its
+    /// own.
+    pub fn announcement_reader(&self) -> AnnouncementReader {
+        AnnouncementReader::of(
+            self.store.database.clone(),
+            self.transport.clone(),
+            &self.options.group,
+            self.clock.clone(),
+        )
     }
 
     /// Whether a takeover has sagas left to read.

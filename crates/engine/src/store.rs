@@ -27,6 +27,7 @@ use sagamore_core::Timestamp;
 use sagamore_database::database::Open;
 use sagamore_database::{Database, lifetime};
 
+use crate::announcements::ANNOUNCEMENT_MIGRATIONS;
 use crate::error::Error;
 use crate::versions::{VersionKind, VersionStore};
 
@@ -58,6 +59,7 @@ impl Store {
     pub async fn open(database: Database, reply_topic: &str) -> Result<Store, Error> {
         database.migrate("engine", schema::MIGRATIONS, schema::PROGRAM).await?;
         database.migrate("lifetime", lifetime::MIGRATIONS, schema::PROGRAM).await?;
+        database.migrate("announcement", ANNOUNCEMENT_MIGRATIONS, schema::PROGRAM).await?;
         Ok(Store { database, reply_topic: reply_topic.into() })
     }
 

@@ -19,6 +19,7 @@ use sagamore_database::{Clock, Database};
 use sagamore_transport::wire::{HORIZON_TOPIC, command_topic, dead_letter_topic};
 use sagamore_transport::{Consumer, Error as TransportError, Subscription, Transport};
 
+use crate::announcing::Announcing;
 use crate::binding::{Binding, Egress};
 use crate::client::Client;
 use crate::contract::Contracts;
@@ -85,6 +86,7 @@ pub struct Gateway {
     /// Bytes of the commands in lanes and calls.
     bytes: usize,
     calls: Calls,
+    announcing: Announcing,
     owed: Vec<Owed>,
     removal: Option<Removal>,
     failures: u32,
@@ -109,11 +111,19 @@ impl Gateway {
     ) -> Result<Gateway, Error> {
         egress.check(&binding.endpoint)?;
         let clock = Clock::process();
+        let binding = Arc::new(binding);
         Ok(Gateway {
             concurrency: binding.concurrency.max(1),
+            announcing: Announcing {
+                participant: participant.clone(),
+                client: Client::of(&binding)?,
+                binding: binding.clone(),
+                transport: transport.clone(),
+                clock: clock.clone(),
+            },
             calls: Calls::of(Caller {
                 client: Client::of(&binding)?,
-                binding: Arc::new(binding),
+                binding,
                 participant: participant.clone(),
                 reply_keys: options.reply_keys.clone(),
                 clock: clock.clone(),
@@ -161,6 +171,7 @@ impl Gateway {
     /// An error that no retry can fix.
     pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let mut shutdown: Pin<Box<dyn Future<Output = ()> + Send + '_>> = Box::pin(shutdown);
+        let _announcing = self.announcing.clone().spawn();
         loop {
             let turned = self.turn().await;
             self.report();

@@ -25,6 +25,7 @@ mod request;
 mod retention;
 mod sent;
 
+mod announcing;
 mod gateway;
 
 pub mod faults;

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Method, Request};
-use sagamore_core::Timestamp;
+use sagamore_core::{Name, Timestamp};
 use sagamore_transport::Record;
 
 use crate::binding::Binding;
@@ -45,16 +45,37 @@ pub(crate) fn of(
     if let Some(token) = token.and_then(|token| HeaderValue::from_str(token).ok()) {
         headers.insert(REPLY_TOKEN, token);
     }
-    if !binding.secrets.is_empty() {
-        let seconds = now.0.div_euclid(1_000);
-        let text = id.to_str().expect("encoded values are ASCII");
-        let signature = signature::sign(&binding.secrets, text, seconds, &record.body);
-        headers.insert(WEBHOOK_TIMESTAMP, seconds.into());
-        let signature = HeaderValue::from_str(&signature).expect("base64 is a header value");
-        headers.insert(WEBHOOK_SIGNATURE, signature);
-        headers.insert(WEBHOOK_ID, id);
-    }
+    sign(headers, id, &record.body, binding, now);
     request
+}
+
+/// Builds the request for a participant's announcement, sent at `now`.
+pub(crate) fn of_announcement(
+    participant: &Name,
+    binding: &Binding,
+    now: Timestamp,
+) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::default());
+    *request.uri_mut() = binding.endpoint.uri().clone();
+    let headers = request.headers_mut();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    sign(headers, value(&format!("{participant}/announcement/{now}")), &[], binding, now);
+    request
+}
+
+/// Adds the signature of a message, unless the binding has no key.
+fn sign(headers: &mut HeaderMap, id: HeaderValue, body: &[u8], binding: &Binding, now: Timestamp) {
+    if binding.secrets.is_empty() {
+        return;
+    }
+    let seconds = now.0.div_euclid(1_000);
+    let text = id.to_str().expect("encoded values are ASCII");
+    let signature = signature::sign(&binding.secrets, text, seconds, body);
+    headers.insert(WEBHOOK_TIMESTAMP, seconds.into());
+    let signature = HeaderValue::from_str(&signature).expect("base64 is a header value");
+    headers.insert(WEBHOOK_SIGNATURE, signature);
+    headers.insert(WEBHOOK_ID, id);
 }
 
 /// Copies the attributes and the trace. Other headers of the record are not meant for participants.

@@ -143,6 +143,10 @@ impl Transport for Kafka {
         })
     }
 
+    fn topic_exists<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(self.inner.topics.exists(topic))
+    }
+
     fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), Error>>> {
         Box::pin(async move {
             let mut outcomes = self.inner.topics.check(&records).await;

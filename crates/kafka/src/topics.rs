@@ -119,6 +119,15 @@ impl Topics {
         }
     }
 
+    /// Returns whether the brokers have a topic. A topic that the process may not describe counts
+    /// as existing.
+    pub async fn exists(&self, topic: &str) -> Result<bool, Error> {
+        match self.find(&self.names.there(topic)).await? {
+            TopicState::Topic(_) | TopicState::Denied | TopicState::Leaderless => Ok(true),
+            TopicState::Nothing => Ok(false),
+        }
+    }
+
     /// Clears the cache.
     pub fn forget(&self) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).clear();

@@ -8,6 +8,7 @@ mod dev;
 mod doctor;
 mod gateway;
 mod graph;
+mod handled;
 mod init;
 mod list;
 mod observe;

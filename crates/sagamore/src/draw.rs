@@ -44,6 +44,9 @@ pub fn saga(view: &SagaView, program: &str) -> String {
             messages.join(" or ")
         );
     }
+    for warning in &view.warnings {
+        let _ = writeln!(text, "  {} {warning}", "warning:".yellow());
+    }
     if let Some(why) = &view.line.why {
         let _ = writeln!(text, "  {}", why.red());
     }
@@ -237,6 +240,7 @@ mod tests {
             input: sagamore_core::Body::empty(),
             steps,
             waits_for: Vec::new(),
+            warnings: Vec::new(),
             journal: Vec::new(),
             events: Vec::new(),
         }

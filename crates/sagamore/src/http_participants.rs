@@ -83,14 +83,14 @@ impl HttpParticipants {
         self.bindings.is_empty()
     }
 
-    /// Returns the names and URLs.
-    pub(crate) fn endpoints(&self) -> impl Iterator<Item = (&Name, &Endpoint)> {
-        self.bindings.iter().map(|(name, binding)| (name, &binding.endpoint))
-    }
-
     /// Returns the names.
     pub(crate) fn names(&self) -> BTreeSet<Name> {
         self.bindings.keys().cloned().collect()
+    }
+
+    /// Returns the names and URLs.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = (&Name, &Endpoint)> {
+        self.bindings.iter().map(|(name, binding)| (name, &binding.endpoint))
     }
 
     /// Returns the reactors, which do not run yet. `partitions` is the number of partitions of

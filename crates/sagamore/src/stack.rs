@@ -48,7 +48,7 @@ pub struct Stack {
     /// The participants that stand-ins play.
     pub stand_ins: StandIns,
     /// The participants that are called over HTTP.
-    bound: BTreeSet<Name>,
+    bound: Arc<BTreeSet<Name>>,
     /// The gateways' database, once it is open.
     gateway: Option<Database>,
     /// Publishes late replies of these participants.
@@ -125,7 +125,7 @@ impl Stack {
         behaviour: Behaviour,
     ) -> Result<Vec<Name>, Error> {
         let services = self.server.services.iter().map(|host| &host.name);
-        let real = services.chain(&self.bound).cloned().collect();
+        let real = services.chain(self.bound.iter()).cloned().collect();
         let stage = Stage {
             handle: self.server.handle.clone(),
             chains: self.server.chains.clone(),
@@ -158,7 +158,7 @@ impl Stack {
         {
             return Err(Error::Bound(name.to_string()));
         }
-        self.bound = participants.names();
+        self.bound = Arc::new(participants.names());
         let transport: Arc<dyn Transport> = Arc::new(self.log.clone());
         if participants.reply_keys.is_none() {
             participants.reply_keys = http_participants::keys_of_directory(data)?;
@@ -220,7 +220,7 @@ impl Stack {
         let Server { handle, chains, services } = self.server.clone();
         let (services, plan) = (Services::Embedded(services), story.first_plan());
         let gateway = self.gateway.clone();
-        let reactions = gateway.map(|database| ReactionReader::of(database, self.bound.clone()));
+        let reactions = gateway.map(|database| ReactionReader::of(database, (*self.bound).clone()));
         match (handle, chains) {
             (Some(handle), chains) => http::orchestrator_routes(App {
                 handle,
@@ -235,11 +235,13 @@ impl Stack {
                 replies: self.replies.clone(),
                 stand_ins: self.stand_ins.clone(),
                 reactions,
+                bound: self.bound.clone(),
             }),
             (None, Some(chains)) => http::observer_routes(ObserverApp {
                 metrics,
                 stand_ins: self.stand_ins.clone(),
                 reactions,
+                bound: self.bound.clone(),
                 ..ObserverApp::of(chains, services, plan)
             }),
             (None, None) => Routes::new(),

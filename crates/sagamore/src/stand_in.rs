@@ -75,6 +75,7 @@ impl Cast {
     ) -> Cast {
         let (behaviour, has_barrier) = (Arc::new(behaviour), Box::new(has_barrier));
         let (commanded, reacting, known, tasks) = Default::default();
+        stage.played.play_all_but(real.clone());
         Cast { stage, behaviour, real, has_barrier, commanded, reacting, known, tasks }
     }
 

@@ -200,6 +200,27 @@ fn a_second_version_is_applied_activated_and_rolled_back() {
 }
 
 #[test]
+fn apply_warns_of_a_message_that_nobody_handles_and_succeeds() {
+    let folder = folder_with_a_trip();
+    let serve = Running::start(folder.path(), &["serve", "--data", "data"]);
+    for arguments in [&["apply", "sagas/trip.yaml", "--dry-run"][..], &["apply", "sagas"]] {
+        let applied = serve.output(arguments);
+        assert!(applied.status.success(), "{}", error(&applied));
+        let expected = "warning: seats: no process has announced itself\n";
+        assert_eq!(error(&applied).lines().next(), Some(expected.trim_end()), "{arguments:?}");
+    }
+    let started = serve.output(&["start", "trip", "1", "--input", "{\"tripId\":\"1\"}"]);
+    assert!(started.status.success(), "{}", error(&started));
+    let shown = serve.output(&["show", "trip:1"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("  warning: seats: no process has announced itself\n"), "{shown}");
+    drop(serve);
+    let dev = Running::start(folder.path(), &["dev", "--ephemeral", "--slow", "reserve-seat=1h"]);
+    let applied = dev.output(&["apply", "sagas", "--dry-run"]);
+    assert_eq!(error(&applied), "", "a stand-in plays the participant");
+}
+
+#[test]
 fn a_conflict_and_a_mistake_store_nothing() {
     let folder = folder_with_a_trip();
     let dev = Running::start(folder.path(), &["dev", "sagas/trip.yaml", "--ephemeral"]);

@@ -118,6 +118,16 @@ impl Participant {
         Some(participant)
     }
 
+    /// Returns the answer to a GET, as the gateway sends it.
+    fn announced(&self) -> serde_json::Value {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
+        stream.write_all(b"GET / HTTP/1.0\r\nHost: cards\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        serde_json::from_str(body).unwrap_or_else(|_| panic!("no JSON: {answer}"))
+    }
+
     /// Sends a command as the gateway does. Returns the outcome and the body.
     fn send(&self, key: &str, message: &str, cents: i64) -> (String, String) {
         let body = format!("{{\"card\":\"VISA\",\"cents\":{cents}}}");
@@ -143,6 +153,12 @@ impl Participant {
 fn keeps_the_contract(language: &str, script: &str) {
     let folder = initialized();
     let Some(cards) = Participant::start(folder.path(), language, script) else { return };
+    let announced = cards.announced();
+    let expected = serde_json::json!({ "participant": "cards", "messages": [
+        { "name": "cards.charge", "kind": "action" },
+        { "name": "cards.refund", "kind": "compensation" },
+    ] });
+    assert_eq!(announced, expected);
     let (outcome, first) = cards.send("t:1/charge/action/1", "cards.charge", 60_000);
     assert!(outcome == "done" && first.contains("R-1"), "{first}");
     let (outcome, answer) = cards.send("t:2/charge/action/1", "cards.charge", 60_000);

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use sagamore::core::announcement::{Announcement, HandledMessage, MessageKind};
 use sagamore::engine::Start;
 use sagamore::prelude::*;
 use sagamore::server::Client;
 use sagamore::server::http::routes::{READS, Routes};
 use sagamore::testing::TestProgram;
+use sagamore::transport::wire::encode_announcement;
 use sagamore::{Exit, Program, StartOptions};
 
 /// The input of the saga.
@@ -77,6 +79,87 @@ async fn a_program_runs_its_saga_in_this_process() {
     );
     assert_eq!(client.get("/greeter").await.unwrap(), "greeter");
     assert_eq!(client.get("/party").await.unwrap(), "true");
+    running.stop().await;
+}
+
+/// Announces that a process of the participant `host` handles `host.seat`, this long ago.
+async fn announce(running: &TestProgram, ago: Duration) {
+    let transport = running.service("greeter").expect("it runs here").transport.clone();
+    let message = Name::new("host.seat").expect("a name");
+    let announcement = Announcement {
+        participant: Name::new("host").expect("a name"),
+        process: "71-a0".to_owned(),
+        at: running.handle().expect("an orchestrator").now().minus(ago),
+        messages: vec![HandledMessage { name: message, kind: MessageKind::Action, schema: None }],
+        stopping: false,
+    };
+    transport.publish(vec![encode_announcement(&announcement)]).await.expect("published");
+}
+
+/// Polls until the warnings of a response satisfy the condition. A process is announced, and its
+/// announcement read, without a reply that a test could await.
+async fn warnings_when(
+    read: impl AsyncFn() -> serde_json::Value,
+    is_expected: impl Fn(&[&str]) -> bool,
+) -> Vec<String> {
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let view = read().await;
+        let warnings = view["warnings"].as_array().cloned().unwrap_or_default();
+        let texts: Vec<&str> = warnings.iter().filter_map(|text| text.as_str()).collect();
+        if is_expected(&texts) {
+            return texts.into_iter().map(str::to_owned).collect();
+        }
+        assert!(std::time::Instant::now() < until, "{texts:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn apply_and_show_warn_until_a_live_process_handles_the_message() {
+    let running = TestProgram::start(program()).await;
+    let client = Client::new(running.url()).unwrap();
+    let definition = |participant: &str, message: &str| {
+        format!(
+            r#"{{"name":"seating","version":1,"input":[],"steps":[{{"name":"seat","kind":"pivot",
+            "action":{{"participant":"{participant}","message":"{message}"}}}}]}}"#
+        )
+    };
+    let applied = async |participant: &str, message: &str, dry_run: bool| {
+        let path = format!("/api/v1/definitions?dryRun={dry_run}");
+        let answer = client.post(&path, definition(participant, message), None).await.unwrap();
+        client.read::<serde_json::Value>(&answer).unwrap()
+    };
+    // the service of this process announces itself as any other one does
+    let of_greeter = async |message| applied("greeter", message, true).await;
+    warnings_when(
+        async || of_greeter("greeter").await,
+        |texts| texts == ["greeter (greeter): no process handles it"],
+    )
+    .await;
+    assert_eq!(of_greeter("greeter.greet").await["warnings"], serde_json::json!([]));
+
+    let dry_run = applied("host", "host.seat", true).await;
+    let never = serde_json::json!(["host: no process has announced itself"]);
+    assert_eq!((&dry_run["dryRun"], &dry_run["warnings"]), (&true.into(), &never));
+    assert_eq!(applied("host", "host.seat", false).await["warnings"], never);
+    let body = r#"{"definition":"seating","key":"1","input":{}}"#;
+    client.post("/api/v1/sagas", body, None).await.unwrap();
+    let show = async || {
+        let answer = client.get("/api/v1/sagas/seating:1").await.unwrap();
+        client.read::<serde_json::Value>(&answer).unwrap()
+    };
+    assert_eq!(
+        warnings_when(show, |texts| !texts.is_empty()).await,
+        ["host: no process has announced itself"]
+    );
+    announce(&running, Duration::from_secs(91)).await;
+    let gone =
+        warnings_when(show, |texts| texts != ["host: no process has announced itself"]).await;
+    assert!(gone.len() == 1 && gone[0].starts_with("host.seat: no process since "), "{gone:?}");
+    announce(&running, Duration::ZERO).await;
+    warnings_when(show, |texts| texts.is_empty()).await;
+    assert_eq!(applied("host", "host.seat", true).await["warnings"], serde_json::json!([]));
     running.stop().await;
 }
 

@@ -79,6 +79,8 @@ mod retention;
 
 mod turn;
 
+mod announcer;
+
 pub mod participant;
 
 pub mod facts;

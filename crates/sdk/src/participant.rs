@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sagamore_core::Timestamp;
+use sagamore_core::announcement::ANNOUNCEMENT_INTERVAL;
 use sagamore_database::{Clock, Database};
 use sagamore_transport::Transport;
 
+use crate::announcer::Announcer;
 use crate::chunk::quiet_max;
 use crate::error::Error;
 use crate::meter::Meter;
@@ -21,6 +23,8 @@ use crate::turn::TurnState;
 const HANDLER_LIMIT: Duration = Duration::from_secs(2);
 /// The time limit of the transport's sync at shutdown.
 const FINISH_MAX: Duration = Duration::from_secs(5);
+/// The time limit of the last announcement.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// The result of a turn.
@@ -106,7 +110,8 @@ impl Participant {
         self.state.consumer.as_ref().map(|consumer| consumer.lag())
     }
 
-    /// Runs turns until `shutdown`, and finishes a running turn.
+    /// Runs turns until `shutdown`, and finishes a running turn. Announces the process while turns
+    /// succeed, and its end.
     ///
     /// # Errors
     /// An error that no retry can fix.
@@ -120,10 +125,11 @@ impl Participant {
         {
             return Err(Error::HandlerLimit { limit, idle });
         }
+        let mut announcer = Announcer::of(&self.state.service, &mut rng);
         loop {
             self.state.retention.clocks_disagree = self.clock.disagrees();
             let turned = match self.clock.sample().await {
-                Ok(()) => self.turn(Timestamp(self.clock.now_ms()), &mut rng).await,
+                Ok(()) => self.turn(self.now(), &mut rng).await,
                 Err(error) => {
                     self.pause = self.state.options.pause_max;
                     Err(error.into())
@@ -141,17 +147,29 @@ impl Participant {
                     );
                 }
                 Err(_) => return turned.map(drop),
-                Ok(_) => {}
+                Ok(_) => announcer.announce(&self.state.transport, self.now()),
             }
+            let pause = match turned {
+                Ok(_) => announcer.pause(self.now()).max(PAUSE_MIN),
+                Err(_) => ANNOUNCEMENT_INTERVAL, // the pause after a failure is shorter
+            };
             tokio::select! {
                 biased;
                 () = &mut shutdown => {
                     self.finish().await;
+                    let leaving = announcer.leave(self.state.transport.as_ref(), self.now());
+                    // without it, the process is known to be gone 90 s later
+                    let _ = tokio::time::timeout(LEAVE_MAX, leaving).await;
                     return Ok(());
                 }
                 () = self.rest(turned) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(self.clock.now_ms())
     }
 
     /// Marks published rows once the transport has synced them. Rows that cannot be marked in time

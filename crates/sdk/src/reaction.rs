@@ -15,6 +15,7 @@ use sagamore_core::message::{IntoRefusal, Never};
 use sagamore_core::typed::{Message, Mirror};
 use sagamore_core::{Body, Direction, Name, Outcome, Refusal, plan};
 use sagamore_database::Tx;
+use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::decided::Decided;
@@ -89,11 +90,14 @@ pub struct Undoing {
     says: EventType,
 }
 
-/// An event's name and the fields of its body.
+/// An event's name, the fields of its body, and its schema.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct EventType {
-    pub name: &'static str,
+pub struct EventType {
+    pub(crate) name: &'static str,
     fields: &'static [&'static str],
+    /// Returns the JSON Schema of the body, if it has one.
+    pub(crate) schema: fn() -> Option<Value>,
 }
 
 /// A reaction as the participant stores it, without types.
@@ -126,16 +130,16 @@ pub(crate) struct DeclaredUndo {
 
 /// A tuple of event types, of which any one triggers.
 pub trait AnyOf {
-    /// Returns their names and fields.
+    /// Returns the types, in their order.
     #[doc(hidden)]
-    fn all() -> Vec<(&'static str, &'static [&'static str])>;
+    fn all() -> Vec<EventType>;
 }
 
 macro_rules! any_of {
     ($($event:ident),+) => {
         impl<$($event: Message),+> AnyOf for ($($event,)+) {
-            fn all() -> Vec<(&'static str, &'static [&'static str])> {
-                vec![$(($event::NAME, <$event::From as Mirror>::FIELDS)),+]
+            fn all() -> Vec<EventType> {
+                vec![$(EventType::of::<$event>()),+]
             }
         }
     };
@@ -147,7 +151,7 @@ any_of!(A, B, C, D);
 
 /// Selects any of these events: `on::<(InventoryFailed, ShippingFailed)>()`.
 pub fn on<T: AnyOf>() -> On {
-    On(EventType::any::<T>())
+    On(T::all())
 }
 
 impl On {
@@ -277,7 +281,7 @@ impl<E: Message, R> Reaction<E, R> {
     ///
     /// Use it for an event that ends a chain early: `never_after::<(OrderCancelled,)>()`.
     pub fn never_after<T: AnyOf>(mut self) -> Reaction<E, R> {
-        self.declared.never_after = EventType::any::<T>();
+        self.declared.never_after = T::all();
         self
     }
 
@@ -347,11 +351,7 @@ const WHY: [&str; 2] = ["code", "reason"];
 
 impl EventType {
     fn of<E: Message>() -> EventType {
-        EventType { name: E::NAME, fields: <E::From as Mirror>::FIELDS }
-    }
-
-    fn any<T: AnyOf>() -> Vec<EventType> {
-        T::all().into_iter().map(|(name, fields)| EventType { name, fields }).collect()
+        EventType { name: E::NAME, fields: <E::From as Mirror>::FIELDS, schema: E::schema }
     }
 
     /// Returns the body of this event, with fields of its cause, verbatim, and of the refusal. A
@@ -401,18 +401,21 @@ impl Declared {
 
     /// Returns the events that it consumes, each with the direction that it triggers.
     pub fn triggers(&self) -> impl Iterator<Item = (&'static str, Direction)> + '_ {
-        let acts = self
-            .inputs
-            .iter()
-            .chain(&self.never_after)
-            .chain(&self.overdue)
-            .map(|input| (input.name, Direction::Action));
-        let undoes = self
-            .undo
-            .iter()
-            .flat_map(|undo| &undo.on)
-            .map(|failure| (failure.name, Direction::Compensation));
-        acts.chain(undoes)
+        let acts = self.acts_on().map(|input| (input.name, Direction::Action));
+        acts.chain(self.undone_on().map(|failure| (failure.name, Direction::Compensation)))
+    }
+
+    /// Returns the types of the events that it consumes.
+    pub fn consumed(&self) -> impl Iterator<Item = &EventType> {
+        self.acts_on().chain(self.undone_on())
+    }
+
+    fn acts_on(&self) -> impl Iterator<Item = &EventType> {
+        self.inputs.iter().chain(&self.never_after).chain(&self.overdue)
+    }
+
+    fn undone_on(&self) -> impl Iterator<Item = &EventType> {
+        self.undo.iter().flat_map(|undo| &undo.on)
     }
 
     /// Returns every event that it may emit.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 
+use sagamore_core::announcement::{ANNOUNCED_MAX, HandledMessage, MessageKind, schema_hash};
 use sagamore_core::message::IntoRefusal;
 use sagamore_core::typed::{Action, Message, Undoes};
 use sagamore_core::{Direction, Name, plan};
@@ -34,6 +35,8 @@ pub struct Service {
     program: u32,
     keys: KeyReaders,
     handlers: BTreeMap<&'static str, Handler>,
+    /// The hashes of the schemas of commands and events, by name.
+    schemas: BTreeMap<&'static str, String>,
     reactions: BTreeMap<Name, Arc<Declared>>,
 }
 
@@ -52,6 +55,7 @@ impl Service {
             program: 1,
             keys: KeyReaders::default(),
             handlers: BTreeMap::new(),
+            schemas: BTreeMap::new(),
             reactions: BTreeMap::new(),
         }
     }
@@ -185,6 +189,9 @@ impl Service {
     /// Panics if the service has a reaction of this name.
     pub fn reaction<E: Message, R: RefusalReport>(mut self, reaction: Reaction<E, R>) -> Service {
         let declared = reaction.declared();
+        for event in declared.consumed() {
+            self.add_schema(event.name, (event.schema)());
+        }
         let name = declared.name.clone();
         let former = self.reactions.insert(name.clone(), Arc::new(declared));
         assert!(former.is_none(), "service '{}' has two reactions '{name}'", self.name);
@@ -253,6 +260,20 @@ impl Service {
         self.handlers.keys().copied()
     }
 
+    /// Returns the messages that it handles, as it announces them.
+    pub(crate) fn handled(&self) -> Vec<HandledMessage> {
+        let commands = self.handlers.iter().map(|(name, handler)| match handler {
+            Handler::Action { .. } => (*name, MessageKind::Action),
+            Handler::Compensation { .. } => (*name, MessageKind::Compensation),
+        });
+        let events = self.reacts_to().map(|name| (name, MessageKind::Reaction));
+        let handled = commands.chain(events).filter_map(|(name, kind)| {
+            let schema = self.schemas.get(name).cloned();
+            Some(HandledMessage { name: name.parse().ok()?, kind, schema })
+        });
+        handled.take(ANNOUNCED_MAX).collect()
+    }
+
     /// Returns the service's own migrations, in the order declared.
     pub(crate) fn schema(&self) -> Vec<Migration> {
         self.migrations.concat()
@@ -279,7 +300,14 @@ impl Service {
             self.handlers.insert(message, handler).is_none(),
             "'{message}' has two handlers in service '{name}'"
         );
+        self.add_schema(message, M::schema());
         self
+    }
+}
+
+impl Service {
+    fn add_schema(&mut self, message: &'static str, schema: Option<serde_json::Value>) {
+        self.schemas.extend(schema.map(|schema| (message, schema_hash(&schema))));
     }
 }
 

@@ -79,11 +79,10 @@ pub fn orchestrator_routes(app: App) -> Routes {
     let reacts = app.services.hosts().iter().any(|host| host.reacts);
     let services =
         if reacts { reacting(app.services.clone(), app.plan.clone()) } else { Routes::new() };
-    let definitions = versions::routes(Versions::Definitions(app.handle.clone()));
-    let plans = app
-        .chains
-        .clone()
-        .map(|chains| versions::routes(Versions::Plans(chains)).about(index::PLANS));
+    let definitions = versions::routes(Versions::Definitions(app.handle.clone()), app.presence());
+    let plans = app.chains.clone().map(|chains| {
+        versions::routes(Versions::Plans(chains), app.presence()).about(index::PLANS)
+    });
     let events = app
         .chains
         .clone()

@@ -13,6 +13,8 @@ pub mod view;
 
 pub mod stand_in;
 
+pub mod presence;
+
 pub mod client;
 
 pub mod lock;
@@ -26,6 +28,7 @@ pub use parts::{
     BrokerHealth, HttpReaction, ReactionAnswer, ReactionPort, ReplyAnswer, ReplyPort,
     ReplyRejection, Server, ServiceHost, Services,
 };
+pub use presence::Presence;
 pub use problem::{Code, Entry, Problem};
 pub use stand_in::StandIns;
 pub use waiting::StartupWait;

@@ -100,6 +100,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Sagas that were set aside because this program cannot read them.",
     ),
     ("sagamore_swept_total", "Journals that were removed after the retention."),
+    (
+        "sagamore_unreadable_announcements_total",
+        "Announcements of participants that a reader cannot read and skips.",
+    ),
     ("sagamore_unreadable_rows_total", "Stored events that a service cannot read, by table."),
     ("sagamore_unreadable_verbs_total", "Operators' verbs that this program cannot read."),
     (

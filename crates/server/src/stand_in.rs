@@ -21,6 +21,8 @@ struct Played {
     participants: BTreeSet<Name>,
     definitions: BTreeSet<Name>,
     plans: BTreeSet<Name>,
+    /// The participants that no stand-in will play; `None`: there are no further stand-ins.
+    real: Option<BTreeSet<Name>>,
 }
 
 impl StandIns {
@@ -37,6 +39,18 @@ impl StandIns {
     /// Adds a plan that names a participant of these.
     pub fn add_plan(&self, plan: Name) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).plans.insert(plan);
+    }
+
+    /// Announces stand-ins for every participant of a definition that is not among these.
+    pub fn play_all_but(&self, real: BTreeSet<Name>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).real = Some(real);
+    }
+
+    /// Whether a stand-in plays a participant, or will do so once a definition names it.
+    pub fn plays(&self, participant: &Name) -> bool {
+        let played = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let will_play = played.real.as_ref().is_some_and(|real| !real.contains(participant));
+        will_play || played.participants.contains(participant)
     }
 
     /// Returns the participants in the order of their names.

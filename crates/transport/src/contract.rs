@@ -43,6 +43,7 @@ macro_rules! contract_suite {
             concurrent_publishers_lose_nothing,
             a_poll_returns_at_most_max_records,
             an_existing_topic_keeps_its_partitions,
+            a_topic_exists_from_its_creation_on,
             a_dropped_poll_loses_nothing,
             a_dropped_commit_takes_effect_or_does_not,
             lag_counts_uncommitted_records,
@@ -329,6 +330,18 @@ pub async fn an_existing_topic_keeps_its_partitions(transport: Arc<dyn Transport
     let beyond =
         transport.publish(vec![Record { partition: Some(4), ..record(&topic, "k", "b") }]).await;
     assert!(beyond.is_err(), "partition 4 of 2");
+}
+
+/// A missing topic is known to be missing, and asking for it does not create it.
+pub async fn a_topic_exists_from_its_creation_on(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "exists", 1).await;
+    let missing = format!("{topic}-missing");
+    for _ in 0..2 {
+        assert!(transport.topic_exists(&topic).await.expect("query"));
+        assert!(!transport.topic_exists(&missing).await.expect("query"));
+    }
+    transport.create_topic(&missing, 1).await.expect("create");
+    assert!(transport.topic_exists(&missing).await.expect("query"));
 }
 
 /// A poll that is dropped before its end takes no record, whether it was polled or not.

@@ -117,6 +117,10 @@ impl Transport for Log {
         })
     }
 
+    fn topic_exists<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move { Ok(self.handle.state().has_topic(topic)) })
+    }
+
     fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), Error>>> {
         Box::pin(async move { self.publish_now(records) })
     }

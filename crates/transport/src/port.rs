@@ -19,6 +19,12 @@ pub trait Transport: Send + Sync {
         partitions: u32,
     ) -> BoxFuture<'a, Result<(), Error>>;
 
+    /// Returns whether a topic exists, or may exist because the process may not know it. By default
+    /// it does.
+    fn topic_exists<'a>(&'a self, _topic: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async { Ok(true) })
+    }
+
     /// Publishes records, each partition in the order given. Returns one outcome per record, in
     /// order.
     ///

@@ -25,6 +25,10 @@ impl Transport for Torn {
         self.0.create_topic(topic, partitions)
     }
 
+    fn topic_exists<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        self.0.topic_exists(topic)
+    }
+
     fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), Error>>> {
         self.0.publish_each(records)
     }

@@ -1,5 +1,6 @@
 //! The wire format of messages. Only these files know header names.
 
+pub mod announcement;
 pub mod cloudevents;
 pub mod dead_letter;
 pub mod event;
@@ -12,6 +13,7 @@ mod time;
 
 pub mod described;
 
+pub use announcement::{PARTICIPANTS_TOPIC, decode_announcement, encode_announcement};
 pub use cloudevents::{
     Flaw, REPLY_BYTES_MAX, Undecodable, command_topic, decode_command, decode_reply,
     encode_command, encode_reply, is_from,

@@ -7,6 +7,7 @@ use sagamore_core::id::Name;
 use tokio::sync::watch;
 
 use super::Handle;
+use crate::announcements::Announcements;
 use crate::error::{Error, RegistrationError};
 use crate::versions::{Registered, RegistrationMode, StoredVersion, VersionStore};
 
@@ -81,6 +82,12 @@ impl Handle {
     /// changed, by this process or another one.
     pub fn definition_changes(&self) -> watch::Receiver<()> {
         self.registrar.registry.changes()
+    }
+
+    /// Returns the announcements that the orchestrators have stored.
+    pub fn announcements(&self) -> Announcements {
+        let transport = Some(self.registrar.transport());
+        Announcements::of(self.store.database.clone(), self.clock.clone(), transport)
     }
 
     /// Returns the stored versions.

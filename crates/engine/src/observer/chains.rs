@@ -16,6 +16,7 @@ use super::resolve::ResolveError;
 use super::rows::{ChainHeader, Observed};
 use super::status::{ChainChanges, ChainStatus};
 use super::store::Store;
+use crate::announcements::Announcements;
 use crate::error::{Error, RegistrationError};
 use crate::store::Filter;
 use crate::versions::{Registered, RegistrationMode, StoredVersion, VersionStore};
@@ -159,6 +160,13 @@ impl Chains {
     /// Returns the stored versions of plans.
     pub fn plans(&self) -> &VersionStore {
         self.store.plans.store()
+    }
+
+    /// Returns the announcements that the observers have stored. Without a transport, no topic is
+    /// known to be missing.
+    pub fn announcements(&self) -> Announcements {
+        let transport = self.topics.as_ref().map(|topics| topics.transport.clone());
+        Announcements::of(self.store.database.clone(), self.clock.clone(), transport)
     }
 
     /// Returns the known plans, by name and version.

@@ -22,8 +22,9 @@ use super::statements::{
     HOLD, MAKE_DUE_AT, NewChain, NewEvent, POSTPONE, PostponedChain, events_of_one,
 };
 use super::status::{ChainStatus, status};
+use crate::announcements::ANNOUNCEMENT_MIGRATIONS;
 use crate::error::Error;
-use crate::store::{Clauses, Filter, LIMIT, LIMIT_MAX};
+use crate::store::{Clauses, Filter, LIMIT, LIMIT_MAX, PROGRAM_VERSION};
 use crate::turn::Pace;
 
 /// The interval between checks for overdue chains.
@@ -106,8 +107,9 @@ impl FoldedChain {
 impl Store {
     /// Migrates the tables. `plans` are those of a reader, which are not stored.
     pub async fn open(database: Database, plans: Vec<Plan>) -> Result<Store, Error> {
-        database.migrate("observer", MIGRATIONS, crate::store::PROGRAM_VERSION).await?;
-        database.migrate("lifetime", lifetime::MIGRATIONS, crate::store::PROGRAM_VERSION).await?;
+        database.migrate("observer", MIGRATIONS, PROGRAM_VERSION).await?;
+        database.migrate("lifetime", lifetime::MIGRATIONS, PROGRAM_VERSION).await?;
+        database.migrate("announcement", ANNOUNCEMENT_MIGRATIONS, PROGRAM_VERSION).await?;
         let plans = PlanRegistry::open(&database, plans).await?;
         Ok(Store { database, plans, tells_overdue: false })
     }

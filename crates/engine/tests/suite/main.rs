@@ -2,6 +2,7 @@
 
 extern crate sagamore_core as sagamore; // for the derives
 
+mod announcements;
 mod aside;
 mod bytes;
 mod clocks;

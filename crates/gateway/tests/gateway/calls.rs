@@ -170,10 +170,11 @@ async fn a_response_that_is_late_or_breaks_off_is_unknown() {
     let url = format!("http://{}/sagas", listener.local_addr().expect("an address"));
     let mut rig = Rig::new(&url, by_key()).await;
     rig.send(&[action("1")]).await;
-    let (mut connection, _) = listener.accept().await.expect("a connection");
     let mut head = [0; 64];
-    tokio::io::AsyncReadExt::read_exact(&mut connection, &mut head).await.expect("a request");
-    drop(connection);
+    while !head.starts_with(b"POST ") {
+        let (mut connection, _) = listener.accept().await.expect("a connection");
+        tokio::io::AsyncReadExt::read_exact(&mut connection, &mut head).await.expect("a request");
+    }
     let reply = rig.reply().await;
     assert!(matches!(&reply, ReplyOutcome::Unknown(why) if why.contains("broke")), "{reply:?}");
     assert!(rig.is_silent().await);

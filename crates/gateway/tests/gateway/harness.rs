@@ -42,22 +42,47 @@ impl Call {
 pub struct HttpParticipant {
     pub address: String,
     calls: Arc<Mutex<Vec<Call>>>,
+    /// The requests for announcements, which are not calls.
+    queries: Arc<Mutex<Vec<Call>>>,
     server: JoinHandle<()>,
 }
 
 impl HttpParticipant {
-    /// Serves this function of the call and its number, from 1.
+    /// Serves this function of the call and its number, from 1. The participant is not announced.
     pub async fn of<F, R>(respond: F) -> HttpParticipant
     where
         F: Fn(usize, Call) -> R + Clone + Send + Sync + 'static,
         R: Future<Output = Response> + Send,
     {
-        let calls: Arc<Mutex<Vec<Call>>> = Arc::default();
-        let received = calls.clone();
+        HttpParticipant::with(respond, || answer(405, &[], "")).await
+    }
+
+    /// Serves this announcement, and no calls.
+    pub async fn announcing(status: u16, body: &str) -> HttpParticipant {
+        let body = body.to_owned();
+        let called = |_, _| async { answer(500, &[], "") };
+        HttpParticipant::with(called, move || answer(status, &[], &body)).await
+    }
+
+    async fn with<F, R>(
+        respond: F,
+        announce: impl Fn() -> Response + Clone + Send + Sync + 'static,
+    ) -> HttpParticipant
+    where
+        F: Fn(usize, Call) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = Response> + Send,
+    {
+        let (calls, queries): (Arc<Mutex<Vec<Call>>>, Arc<Mutex<Vec<Call>>>) = Default::default();
+        let (received, queried) = (calls.clone(), queries.clone());
         let handler = move |method: axum::http::Method, headers: HeaderMap, body: Bytes| {
             let (respond, received) = (respond.clone(), received.clone());
+            let (announce, queried) = (announce.clone(), queried.clone());
             async move {
                 let call = Call { method: method.to_string(), headers, body };
+                if call.method == "GET" {
+                    queried.lock().expect("no panic").push(call);
+                    return announce();
+                }
                 let number = {
                     let mut received = received.lock().expect("no panic");
                     received.push(call.clone());
@@ -71,7 +96,7 @@ impl HttpParticipant {
         let router = Router::new().route("/sagas", any(handler));
         let server =
             tokio::spawn(async move { axum::serve(listener, router).await.expect("serves") });
-        HttpParticipant { address, calls, server }
+        HttpParticipant { address, calls, queries, server }
     }
 
     /// Serves one response to every call.
@@ -85,6 +110,10 @@ impl HttpParticipant {
 
     pub fn url(&self) -> String {
         format!("http://{}/sagas", self.address)
+    }
+
+    pub fn queries(&self) -> Vec<Call> {
+        self.queries.lock().expect("no panic").clone()
     }
 
     pub fn calls(&self) -> Vec<Call> {

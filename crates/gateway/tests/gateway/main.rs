@@ -2,6 +2,7 @@
 
 mod harness;
 
+mod announcing;
 mod bounds;
 mod calls;
 mod never;

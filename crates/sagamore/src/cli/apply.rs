@@ -55,6 +55,9 @@ pub async fn run(invocation: &Invocation, args: ApplyArgs) -> Result<Exit> {
         };
         match apply(&client, &args, collection, body).await {
             Ok(result) => {
+                for warning in &result.warnings {
+                    errln!("warning: {}", plain::visible(warning));
+                }
                 if args.server.format.output == Format::Table {
                     print(invocation, &result, collection, args.activate);
                 }
@@ -96,7 +99,7 @@ fn print(
     collection: Collection,
     activates: bool,
 ) {
-    let RegistrationView { line, outcome, dry_run } = result;
+    let RegistrationView { line, outcome, dry_run, .. } = result;
     let (id, state) = (line.id(), line.state());
     let state = if state.is_empty() { String::new() } else { format!(", {state}") };
     let note = if *dry_run { " (dry run: nothing was stored)" } else { "" };

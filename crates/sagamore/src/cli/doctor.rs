@@ -11,6 +11,7 @@ use sagamore_database::clock::SERVER_TIME;
 use sagamore_engine::{NAMES, NAMES_MAX};
 use sagamore_kafka::{Broker, Kafka};
 
+use super::handled::Handled;
 use super::{progress, topics};
 use crate::clock::{self, rfc3339};
 use crate::config::{KafkaSettings, Settings};
@@ -29,7 +30,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// The hint when no broker accepts a connection.
 const UNREACHABLE: &str = "Is kafka.brokers right, and are the brokers running?";
 
-/// Prints a line per check. Returns exit code 1 if a check fails.
+/// Prints a line per check. Returns exit code 1 if a check fails. A message that no process handles
+/// is only a warning, because the process may be about to start.
 pub async fn run(invocation: &Invocation) -> Result<Exit> {
     let settings = invocation.settings()?;
     let (program, story) = (&invocation.program, invocation.story(&settings));
@@ -85,8 +87,25 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
     if let Some(found) = unfinished(program.name, &settings).await {
         report("unfinished chains", found);
     }
-    for (name, endpoint) in settings.http_participants()?.endpoints() {
-        report(&format!("participant {name}"), reached(&endpoint.address()).await);
+    let participants = settings.http_participants()?;
+    let handled = Handled::of(&settings, kafka.as_ref().ok(), participants.names());
+    for (name, endpoint) in participants.endpoints() {
+        let announced = match &handled {
+            Some(handled) => handled.is_announced(name).await,
+            None => None,
+        };
+        let found = reached(&endpoint.address()).await;
+        report(&format!("participant {name}"), found.map(|found| found + presence(announced)));
+    }
+    if let Some(handled) = handled {
+        let observer = settings.database("observer").ok().filter(|_| story.is_observed());
+        match handled.warnings(observer).await.as_deref() {
+            None => {}
+            Some([]) => report("handled messages", Ok("all, by live processes".to_owned())),
+            Some(warnings) => {
+                warnings.iter().for_each(|warning| outln!("warn  handled messages: {warning}"));
+            }
+        }
     }
     for (what, found) in databases(&settings).await {
         report(&what, found);
@@ -145,6 +164,15 @@ async fn reached(address: &str) -> Result<String, String> {
         Ok(Ok(_)) => Ok(format!("{address} accepts connections")),
         Ok(Err(error)) => Err(format!("cannot connect to {address}: {error}. Is it running?")),
         Err(_) => Err(format!("{address} accepts no connection within {CONNECT_MAX:?}")),
+    }
+}
+
+/// Describes whether a participant announces what it handles, if that is known.
+fn presence(announced: Option<bool>) -> &'static str {
+    match announced {
+        Some(true) => ", announced",
+        Some(false) => ", not announced",
+        None => "",
     }
 }
 

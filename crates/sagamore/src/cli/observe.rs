@@ -60,6 +60,7 @@ pub async fn run(invocation: &Invocation, args: ObserveArgs) -> Result<Exit> {
         brokers: Some(brokers),
         metrics: Some(metrics),
         reactions: Some(settings.reactions()?),
+        bound: Arc::new(settings.http_participants()?.names()),
         ..ObserverApp::of(chains, services, plan)
     };
     let router = http::router("Sagamore's observer", http::observer_routes(app), &problems);

@@ -57,7 +57,7 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
     let metrics = process::record_metrics()?;
     let definitions = sagas(invocation, &settings);
     let participants = settings.http_participants()?;
-    let reply_keys = participants.reply_keys.clone();
+    let (reply_keys, bound) = (participants.reply_keys.clone(), participants.names());
     let first_saga = definitions.first().map(|definition| definition.name.clone());
     let owner = owner(&address.to_string());
     let waiting = StartupWait::default();
@@ -97,6 +97,7 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
         replies: reply_keys.map(|keys| ReplyDoor::of(keys, Arc::new(kafka.clone()))),
         stand_ins: sagamore_server::StandIns::default(),
         reactions: Some(settings.reactions()?),
+        bound: Arc::new(bound),
         metrics: Some(metrics),
     };
     let router = http::router("Sagamore", own.merge(http::orchestrator_routes(app)), &problems);

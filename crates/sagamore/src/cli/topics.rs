@@ -258,7 +258,7 @@ fn specs(program: &Blueprint, settings: &Settings) -> Vec<TopicSpec> {
         partitions: topic.partitions,
     });
     let letters: Vec<TopicSpec> = letters.collect();
-    let single = [wire::HORIZON_TOPIC, wire::PROBE_TOPIC]
+    let single = [wire::HORIZON_TOPIC, wire::PARTICIPANTS_TOPIC, wire::PROBE_TOPIC]
         .map(|name| TopicSpec { name: name.into(), partitions: 1 });
     specs.into_iter().chain(letters).chain(single).chain(events(program, settings)).collect()
 }
@@ -379,8 +379,8 @@ mod tests {
         assert_eq!(wrong(program.name, &specs(&program, &settings), &live), [] as [String; 0]);
         assert_eq!(
             live.len(),
-            12,
-            "replies and four services, each with its dead letters, the horizon and the probe"
+            13,
+            "replies and four services, each with its dead letters; horizons, announcements, probes"
         );
         live[2].stamped_by_brokers = Some(false);
         live[0].partitions = 24;

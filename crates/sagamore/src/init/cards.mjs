@@ -30,7 +30,11 @@ function answer(key, message, fields) {
   return answers.get(key);
 }
 
+// What it handles: Sagamore warns of a message that nobody handles.
+const messages = [{ name: "cards.charge", kind: "action" }, { name: "cards.refund", kind: "compensation" }];
+
 createServer(async (request, response) => {
+  if (request.method === "GET") return response.end(JSON.stringify({ participant: "cards", messages }));
   const body = Buffer.concat(await request.toArray()).toString();
   let result;
   try {

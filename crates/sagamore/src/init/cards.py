@@ -21,6 +21,13 @@ def refund(card, cents):
 HANDLERS = {"cards.charge": charge, "cards.refund": refund}
 
 class Cards(BaseHTTPRequestHandler):
+    def do_GET(self):  # what it handles: Sagamore warns of a message that nobody handles
+        kinds = {"cards.charge": "action", "cards.refund": "compensation"}
+        messages = [{"name": name, "kind": kind} for name, kind in kinds.items()]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"participant": "cards", "messages": messages}).encode())
+
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         try:

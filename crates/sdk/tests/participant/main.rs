@@ -6,6 +6,7 @@ mod toy;
 mod trouble;
 mod world;
 
+mod announce;
 mod barrier;
 mod chunk;
 mod crash;

@@ -43,7 +43,8 @@ pub fn observer_routes(app: ObserverApp) -> Routes {
             .merge(reacting(app.services.clone(), app.plan.clone())),
         false => Routes::new(),
     };
-    let plans = versions::routes(Versions::Plans(app.chains.clone())).about(index::PLANS);
+    let plans = versions::routes(Versions::Plans(app.chains.clone()), app.presence());
+    let plans = plans.about(index::PLANS);
     let (chains_of, services_of) = (app.chains.clone(), app.services.clone());
     let events = events::routes(Events { chains: chains_of, services: services_of });
     chains().with_state(app).merge(plans).merge(events).merge(services)

@@ -210,6 +210,7 @@ async fn show_now(app: &App, id: &str) -> Result<Response, Problem> {
         SagaLookup::Saga(detail) => {
             let mut view = SagaView::of(&detail, app.handle.now());
             app.stand_ins.mark(&mut view);
+            view.warnings = app.presence().of_saga(&detail.saga).await;
             return Ok(shown(&view));
         }
         SagaLookup::Unreadable(row) => return Ok(shown(&SagaView::of_unreadable(&row))),
@@ -399,6 +400,7 @@ mod tests {
             replies: None,
             stand_ins: StandIns::default(),
             reactions: None,
+            bound: Arc::default(),
         };
         served(router("test", orchestrator_routes(app), &[])).await
     }

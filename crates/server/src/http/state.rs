@@ -1,5 +1,6 @@
 //! The state of the handlers, for each kind of process.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -8,6 +9,7 @@ use sagamore_engine::{Chains, Handle};
 use sagamore_transport::Log;
 
 use crate::parts::{BrokerHealth, ReactionPort, ReplyPort, ServiceHost, Services};
+use crate::presence::Presence;
 use crate::stand_in::StandIns;
 use crate::waiting::StartupWait;
 
@@ -40,6 +42,15 @@ pub struct App {
     pub stand_ins: StandIns,
     /// Reads the reactions of HTTP services, if there may be some.
     pub reactions: Option<Arc<dyn ReactionPort>>,
+    /// The participants that are called over HTTP.
+    pub bound: Arc<BTreeSet<Name>>,
+}
+
+impl App {
+    /// Returns the announcements of the participants, for warnings.
+    pub(super) fn presence(&self) -> Presence {
+        Presence::of(self.handle.announcements(), self.bound.clone(), self.stand_ins.clone())
+    }
 }
 
 /// The state of the handlers of an observer process.
@@ -59,13 +70,20 @@ pub struct ObserverApp {
     pub stand_ins: StandIns,
     /// Reads the reactions of HTTP services, if there may be some.
     pub reactions: Option<Arc<dyn ReactionPort>>,
+    /// The participants that are called over HTTP.
+    pub bound: Arc<BTreeSet<Name>>,
 }
 
 impl ObserverApp {
     /// Creates the state without brokers, metrics, stand-ins and HTTP services.
     pub fn of(chains: Chains, services: Services, plan: Option<Name>) -> ObserverApp {
-        let (brokers, metrics, stand_ins, reactions) = Default::default();
-        ObserverApp { chains, services, plan, brokers, metrics, stand_ins, reactions }
+        let (brokers, metrics, stand_ins, reactions, bound) = Default::default();
+        ObserverApp { chains, services, plan, brokers, metrics, stand_ins, reactions, bound }
+    }
+
+    /// Returns the announcements of the services, for warnings.
+    pub(super) fn presence(&self) -> Presence {
+        Presence::of(self.chains.announcements(), self.bound.clone(), self.stand_ins.clone())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRef, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use sagamore_core::definition::SchemaPlace;
@@ -20,6 +20,7 @@ use super::body::{self, Payload, Segment};
 use super::page::{PAGE, PageRequest, page};
 use super::routes::{Kind, Parameter, READS, Routes};
 use super::shape;
+use crate::presence::Presence;
 use crate::problem::{Code, Problem};
 use crate::view::{
     DefinitionLine, DefinitionLines, DefinitionView, DiffView, DifferenceView, RegistrationView,
@@ -59,8 +60,21 @@ pub struct DiffQuery {
     to: Option<u32>,
 }
 
+/// The stored versions, and the announcements of the participants that they name.
+#[derive(Clone)]
+struct VersionsState {
+    versions: Versions,
+    presence: Presence,
+}
+
+impl FromRef<VersionsState> for Versions {
+    fn from_ref(state: &VersionsState) -> Versions {
+        state.versions.clone()
+    }
+}
+
 /// Returns the routes of one kind.
-pub fn routes(versions: Versions) -> Routes {
+pub fn routes(versions: Versions, presence: Presence) -> Routes {
     let [all, of_name, diff_path, one, activate_path, retire_path] = match versions.kind() {
         VersionKind::Definition => [
             "/api/v1/definitions",
@@ -87,7 +101,7 @@ pub fn routes(versions: Versions) -> Routes {
         .get(one, READS, show)
         .post(activate_path, READS, activate)
         .post(retire_path, READS, retire);
-    routes.with_state(versions)
+    routes.with_state(VersionsState { versions, presence })
 }
 
 impl Versions {
@@ -278,15 +292,20 @@ fn unreadable(error: impl std::fmt::Display) -> Problem {
 
 /// Registers the contents of the body, YAML or JSON. All violations are reported at once.
 async fn apply(
-    State(versions): State<Versions>,
+    State(VersionsState { versions, presence }): State<VersionsState>,
     query: ApplyRequest,
     payload: Payload,
 ) -> Result<Response, Problem> {
     let Query(ApplyQuery { dry_run }) = query.map_err(|_| body::bad_query())?;
     let text = files::text(&payload.0).map_err(Problem::invalid_definition)?;
     let file = files::check_text(text).map_err(Problem::invalid_definition)?;
+    let contents = file.clone();
     let registered = versions.apply(file, text, dry_run).await?;
-    let view = RegistrationView::of(&registered, dry_run);
+    let mut view = RegistrationView::of(&registered, dry_run);
+    view.warnings = match &contents {
+        SagaFile::Definition(definition) => presence.of_definition(definition, !dry_run).await,
+        SagaFile::Plan(plan) => presence.of_plan(plan, !dry_run).await,
+    };
     if !dry_run {
         let (kind, name, version) = (versions.kind(), &view.line.name, view.line.version);
         tracing::info!(%kind, name, version, outcome = view.outcome, "version applied");

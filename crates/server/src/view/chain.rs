@@ -98,6 +98,7 @@ pub fn chain_view(detail: &ChainDetail) -> SagaView {
         input: tree.first().and_then(|first| body(&first.seen.id)).unwrap_or_else(Body::empty),
         steps: stages.iter().map(|stage| step_view(stage, &body)).collect(),
         waits_for: detail.chain.waits_for().iter().map(wait_view).collect(),
+        warnings: Vec::new(),
         journal: Vec::new(),
         events: events.collect(),
     }

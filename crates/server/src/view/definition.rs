@@ -79,6 +79,9 @@ pub struct RegistrationView {
     pub outcome: String,
     /// Whether nothing was stored.
     pub dry_run: bool,
+    /// The reasons why no process may handle a message of the version.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 impl DefinitionLine {
@@ -126,6 +129,6 @@ impl RegistrationView {
             RegistrationOutcome::Replaced => "replaced",
         };
         let line = DefinitionLine::of(&registered.version);
-        RegistrationView { line, outcome: outcome.to_owned(), dry_run }
+        RegistrationView { line, outcome: outcome.to_owned(), dry_run, warnings: Vec::new() }
     }
 }

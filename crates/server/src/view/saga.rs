@@ -104,6 +104,9 @@ pub struct SagaView {
     pub steps: Vec<StepView>,
     /// The outstanding messages.
     pub waits_for: Vec<WaitView>,
+    /// The reasons why no process may handle an outstanding message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// The journal, oldest entry first; empty for a choreography.
     pub journal: Vec<EntryView>,
     /// The events of a choreography, each after its cause.
@@ -287,6 +290,7 @@ impl SagaView {
             input: Body::empty(),
             steps: Vec::new(),
             waits_for: Vec::new(),
+            warnings: Vec::new(),
             journal: Vec::new(),
             events: Vec::new(),
         }
@@ -311,6 +315,7 @@ impl SagaView {
                 .map(|index| step_view(saga, index, &allowed, now))
                 .collect(),
             waits_for: waits_for(saga, entries),
+            warnings: Vec::new(),
             journal: entries.iter().map(EntryView::of).collect(),
             events: Vec::new(),
         }

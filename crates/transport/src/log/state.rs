@@ -48,6 +48,11 @@ pub(super) struct Seating {
 }
 
 impl State {
+    /// Returns whether a topic exists.
+    pub fn has_topic(&self, name: &str) -> bool {
+        self.index.topic(name).is_some()
+    }
+
     /// Creates a topic unless it exists. Returns whether it is new.
     pub fn create_topic(&mut self, name: &str, partitions: u32) -> Result<bool, Error> {
         if self.index.topic(name).is_some() {
