@@ -84,19 +84,19 @@ async fn begin(State(app): State<Events>, request: Request) -> Result<Response, 
     Ok(response)
 }
 
-/// Rejects the event of a service in this process: only its own transaction may begin the chain.
+/// Rejects the event of a service of this process or of the configuration: only its own
+/// transaction may begin the chain.
 fn check_owner(app: &Events, beginning: &ChainBeginning) -> Result<(), Problem> {
     let Ok(plan) = app.chains.plan_of(beginning) else { return Ok(()) }; // reported later
-    match app.services.host(plan.begins.service.as_str()) {
-        Some(host) if host.reacts => {
-            let why = format!(
-                "service {} begins the chains of {} in its own transaction: send the request to it",
-                host.name, plan.name
-            );
-            Err(Problem::new(Code::NotOrchestrated, why))
-        }
-        Some(_) | None => Ok(()),
+    let service = &plan.begins.service;
+    if !app.services.begins_chains(service.as_str()) {
+        return Ok(());
     }
+    let why = format!(
+        "service {service} begins the chains of {} in its own transaction: send the request to it",
+        plan.name
+    );
+    Err(Problem::new(Code::NotOrchestrated, why))
 }
 
 /// Reads an event in binary mode: attributes in headers, data in the body.
@@ -227,7 +227,87 @@ impl From<BeginError> for Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use sagamore_core::Plan;
+    use sagamore_database::Database;
+    use sagamore_engine::{Observer, ObserverOptions};
+    use sagamore_transport::{Log, MemoryDisk, Transport, log};
+    use serde_json::Value;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::super::chains::observer_routes;
+    use super::super::state::ObserverApp;
+    use super::super::testing::{plan, served};
     use super::*;
+    use crate::client::Client;
+
+    /// An observer, and the server with its routes.
+    struct Door {
+        _observer: Observer,
+        client: Client,
+    }
+
+    impl Door {
+        async fn of(services: Services, plans: Vec<Plan>) -> Door {
+            let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap();
+            let (transport, database): (Arc<dyn Transport>, _) =
+                (Arc::new(log), Database::memory());
+            let options = ObserverOptions::default();
+            let opened = Observer::open(options, database, transport, plans).await;
+            let (observer, chains) = opened.unwrap();
+            let app = ObserverApp { chains, services, plan: None, brokers: None, metrics: None };
+            let routes = observer_routes(app);
+            let client = served(crate::http::router("an observer", routes, &[])).await;
+            Door { _observer: observer, client }
+        }
+
+        /// Posts an event with these headers beside the common ones. Returns the status, and the
+        /// code of the problem or the id of the chain.
+        async fn post(&self, headers: &[(&str, &str)]) -> (u16, String) {
+            let address = self.client.to_string().replace("http://", "");
+            let common = [
+                ("host", address.as_str()),
+                ("connection", "close"),
+                ("content-length", "2"),
+                ("ce-specversion", "1.0"),
+                ("ce-source", "/door"),
+                ("ce-type", "bell.rung"),
+            ];
+            let mut request = "POST /api/v1/events HTTP/1.1\r\n".to_owned();
+            for (name, value) in common.iter().chain(headers) {
+                request.push_str(&format!("{name}: {value}\r\n"));
+            }
+            request.push_str("\r\n{}");
+            let mut connection = TcpStream::connect(&address).await.unwrap();
+            connection.write_all(request.as_bytes()).await.unwrap();
+            let mut response = String::new();
+            connection.read_to_string(&mut response).await.unwrap();
+            let (head, body) = response.split_once("\r\n\r\n").unwrap();
+            let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+            let body: Value = serde_json::from_str(body).unwrap();
+            let text = body["code"].as_str().or(body["id"].as_str()).unwrap();
+            (status, text.to_owned())
+        }
+
+        async fn check(&self, headers: &[(&str, &str)], status: u16, text: &str) {
+            assert_eq!(self.post(headers).await, (status, text.to_owned()), "{headers:?}");
+        }
+    }
+
+    fn remote(names: &[&str]) -> Services {
+        let client = Client::new("http://127.0.0.1:1").unwrap();
+        Services::Remote(names.iter().map(|name| (name.parse().unwrap(), client.clone())).collect())
+    }
+
+    #[tokio::test]
+    async fn only_a_service_of_another_process_begins_its_chains() {
+        let door = Door::of(remote(&["host"]), vec![plan()]).await;
+        door.check(&[("ce-id", "1")], 202, "visit:1").await;
+        let door = Door::of(remote(&["host", "guest"]), vec![plan()]).await;
+        door.check(&[("ce-id", "1")], 409, "SAGA-0209").await;
+    }
 
     #[test]
     fn an_attribute_is_percent_decoded() {
