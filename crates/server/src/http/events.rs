@@ -45,7 +45,7 @@ struct StructuredEvent {
 
 /// Returns the route.
 pub fn routes(events: Events) -> Routes {
-    let begins = READS.body(&shape::EVENT).waits();
+    let begins = READS.body(&shape::EVENT).waits().identified();
     let routes = Routes::new().post("/api/v1/events", begins, begin);
     routes.with_state(events).about(index::EVENTS)
 }
@@ -307,6 +307,13 @@ mod tests {
         door.check(&[("ce-id", "1")], 202, "visit:1").await;
         let door = Door::of(remote(&["host", "guest"]), vec![plan()]).await;
         door.check(&[("ce-id", "1")], 409, "SAGA-0209").await;
+    }
+
+    #[tokio::test]
+    async fn the_id_of_an_event_cannot_be_replaced_by_an_idempotency_key() {
+        let door = Door::of(remote(&[]), vec![plan()]).await;
+        let keyed = [("ce-id", "1"), ("idempotency-key", "a")];
+        door.check(&keyed, 400, "SAGA-0106").await;
     }
 
     #[test]
