@@ -135,6 +135,7 @@ impl Chains {
         let Some(known) = self.store.begun(source, id).await? else { return Ok(None) };
         let is_same = known.event.name == *event
             && key.as_ref().unwrap_or(id) == known.event.key.saga.key()
+            && known.is_selected_by(beginning)
             && known.event.body.means_the_same(body);
         match is_same {
             true => Ok(Some(known)),
@@ -166,6 +167,15 @@ impl Chains {
     }
 }
 
+impl BegunRow {
+    /// Whether the chain has the plan and the version that the request names, if any.
+    fn is_selected_by(&self, ChainBeginning { plan, version, .. }: &ChainBeginning) -> bool {
+        let Event { key, version: begun, .. } = &self.event;
+        plan.as_ref().is_none_or(|plan| plan.as_str() == key.saga.definition())
+            && version.is_none_or(|version| version == *begun)
+    }
+}
+
 impl Store {
     /// Returns the beginning of this request.
     async fn begun(&self, source: &str, id: &str) -> Result<Option<BegunRow>, Error> {
@@ -178,9 +188,10 @@ impl Store {
     /// that was stored before is returned instead, if it has the same contents.
     async fn begin(
         &self,
-        ChainBeginning { id, source, .. }: &ChainBeginning,
+        beginning: &ChainBeginning,
         new: BegunRow,
     ) -> Result<(BegunRow, bool), BeginError> {
+        let ChainBeginning { id, source, .. } = beginning;
         let (event, chain) = (&new.event, new.event.key.saga.clone());
         let open = self.database.begin().await.map_err(Error::from)?;
         let tx = open.tx();
@@ -212,6 +223,7 @@ impl Store {
         open.rollback().await.map_err(Error::from)?;
         let is_same = known.event.key.saga == chain
             && known.event.name == event.name
+            && known.is_selected_by(beginning)
             && known.event.body.means_the_same(&event.body);
         match is_same {
             true => Ok((known, false)),

@@ -316,6 +316,29 @@ mod tests {
         door.check(&keyed, 400, "SAGA-0106").await;
     }
 
+    #[tokio::test]
+    async fn a_repeat_with_another_plan_or_version_is_rejected() {
+        let (name, next) = ("party".parse().unwrap(), Plan { version: 2, ..plan() });
+        let door = Door::of(remote(&[]), vec![plan(), next, Plan { name, ..plan() }]).await;
+        let first = [("ce-id", "1"), ("ce-sagadefinition", "visit"), ("ce-sagaversion", "1")];
+        for (id, version) in [("1", "1"), ("2", "2")] {
+            let mut event = first;
+            (event[0].1, event[2].1) = (id, version);
+            door.check(&event, 202, &format!("visit:{id}")).await;
+            door.check(&event, 202, &format!("visit:{id}")).await;
+            door.check(&event[..1], 202, &format!("visit:{id}")).await;
+            event[2].1 = if version == "1" { "2" } else { "1" };
+            door.check(&event, 409, "SAGA-0203").await;
+            door.check(&[event[0], event[2]], 409, "SAGA-0203").await;
+            door.check(&[event[0], ("ce-sagadefinition", "party")], 409, "SAGA-0203").await;
+        }
+        // another id for the chain of the first one
+        let mut other = [("ce-id", "3"), ("ce-subject", "1"), first[1], first[2]];
+        door.check(&other, 202, "visit:1").await;
+        other[3].1 = "2";
+        door.check(&other, 409, "SAGA-0203").await;
+    }
+
     #[test]
     fn an_attribute_is_percent_decoded() {
         let check = |value: &str, expected: &str| {
