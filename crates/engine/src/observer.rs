@@ -43,7 +43,7 @@ pub use retention::{NAMES, NAMES_MAX};
 pub use rows::{ChainHeader, Observed};
 pub use status::ChainStatus;
 
-use due::{Retention, is_due};
+use due::{RETENTION, Retention, is_due};
 use plans::{PlanTable, PollTask, TopicCreator};
 use positions::ReadRange;
 use reading::{SEEN_INTERVAL, UNSEEN_MAX};
@@ -83,7 +83,7 @@ impl Default for ObserverOptions {
             partitions: 4,
             batch_max: 1_000,
             batch_bytes_max: 16 * 1024 * 1024,
-            retention: Duration::from_secs(30 * 24 * 3600),
+            retention: RETENTION,
             tells_overdue: false,
         }
     }
@@ -154,7 +154,7 @@ impl Observer {
         let topics = store.topics();
         let consumer = subscribe(&creator, &topics, &options).await?;
         let mut chains = Chains::new(store.clone(), clock.clone(), Reading::Nothing);
-        chains.topics = Some(creator);
+        (chains.topics, chains.retention) = (Some(creator), options.retention);
         let seen_plans = store.plans.table();
         let observer = Observer {
             stuck: options.tells_overdue,

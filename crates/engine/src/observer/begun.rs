@@ -1,8 +1,9 @@
 //! Chains that a client begins by an event: the first event is stored with the client's id of it,
 //! published, and marked as sent. The client is answered after that.
 //!
-//! **Invariant:** a repeat of the same id never begins a second chain, and publishes the same
-//! event. A crash after the row's commit is repaired by a repeat, or by the observer's next tick.
+//! **Invariant:** a repeat of the same id never begins a second chain. The event has one id, for
+//! every send. A repeat sends it only if it is not marked as sent, and a resend removes the mark.
+//! A crash after the row's commit is repaired by a repeat, or by the observer's next tick.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,6 +118,22 @@ impl Chains {
             self.store.send_begun(topics, &begun).await?;
         }
         Ok(BegunChain { id: begun.event.key.saga, version: begun.event.version, is_new })
+    }
+
+    /// Publishes the first event of a chain again, with the same id. Each service then publishes
+    /// the events of its reactions again. Returns the number of events: 0 if no client began the
+    /// chain, or if services may have removed their rows of it.
+    ///
+    /// # Errors
+    /// The event may not have been sent. The observer's next tick sends it.
+    pub async fn resend(&self, chain: &SagaId) -> Result<usize, Error> {
+        // services sweep at different times, so a tenth of the retention is a margin
+        let oldest = self.now().await?.minus(self.retention / 10 * 9);
+        let Some(begun) = self.store.unmark(chain, oldest).await? else { return Ok(0) };
+        if let Some(topics) = &self.topics {
+            self.store.send_begun(topics, &begun).await?;
+        }
+        Ok(1)
     }
 
     /// Returns the beginning of an earlier request with this id.
@@ -244,6 +261,18 @@ impl Store {
         let sql = "UPDATE begun SET sent = TRUE WHERE chain = $1";
         open.tx().execute(sql, (event.key.saga.as_str(),)).await?;
         Ok(open.commit().await?)
+    }
+
+    /// Marks a chain's first event as unsent and returns it, unless it is older than `oldest`.
+    async fn unmark(&self, chain: &SagaId, oldest: Timestamp) -> Result<Option<BegunRow>, Error> {
+        let sql = format!(
+            "UPDATE begun SET sent = FALSE WHERE chain = $1 AND begun_at >= $2 RETURNING {COLUMNS}"
+        );
+        let open = self.database.begin().await?;
+        let rows = open.tx().query(&sql, (chain.as_str(), oldest.0)).await?;
+        let begun = rows.first().map(read).transpose()?;
+        open.commit().await?;
+        Ok(begun)
     }
 
     /// Publishes a page of stored first events whose requests did not.

@@ -88,7 +88,10 @@ pub async fn chains(settings: &Settings, plans: &[Plan], waiting: &StartupWait) 
                 waiting.set_reason(&observer_error(error));
                 tokio::time::sleep(PAUSE).await;
             }
-            opened => return opened.map_err(|error| observer_error(error).into()),
+            opened => {
+                let opened = opened.map_err(observer_error)?;
+                return Ok(opened.with_retention(settings.barrier_retention()));
+            }
         }
     }
 }

@@ -228,12 +228,13 @@ impl From<BeginError> for Problem {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use sagamore_core::Plan;
     use sagamore_database::Database;
     use sagamore_engine::{Observer, ObserverOptions};
-    use sagamore_transport::{Log, MemoryDisk, Transport, log};
-    use serde_json::Value;
+    use sagamore_transport::{Consumer, Log, MemoryDisk, Subscription, Transport, log};
+    use serde_json::{Value, json};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
@@ -245,6 +246,8 @@ mod tests {
 
     /// An observer, and the server with its routes.
     struct Door {
+        log: Log,
+        database: Database,
         _observer: Observer,
         client: Client,
     }
@@ -253,14 +256,20 @@ mod tests {
         async fn of(services: Services, plans: Vec<Plan>) -> Door {
             let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap();
             let (transport, database): (Arc<dyn Transport>, _) =
-                (Arc::new(log), Database::memory());
+                (Arc::new(log.clone()), Database::memory());
             let options = ObserverOptions::default();
-            let opened = Observer::open(options, database, transport, plans).await;
+            let opened = Observer::open(options, database.clone(), transport, plans).await;
             let (observer, chains) = opened.unwrap();
             let app = ObserverApp { chains, services, plan: None, brokers: None, metrics: None };
             let routes = observer_routes(app);
             let client = served(crate::http::router("an observer", routes, &[])).await;
-            Door { _observer: observer, client }
+            Door { log, database, _observer: observer, client }
+        }
+
+        /// Subscribes to first events in a group of its own.
+        async fn events(&self) -> Box<dyn Consumer> {
+            let (group, topics) = ("reader".into(), vec!["bell.rung".into()]);
+            self.log.subscribe(Subscription { group, topics, partitions: None }).await.unwrap()
         }
 
         /// Posts an event with these headers beside the common ones. Returns the status, and the
@@ -314,6 +323,34 @@ mod tests {
         let door = Door::of(remote(&[]), vec![plan()]).await;
         let keyed = [("ce-id", "1"), ("idempotency-key", "a")];
         door.check(&keyed, 400, "SAGA-0106").await;
+    }
+
+    #[tokio::test]
+    async fn a_resend_publishes_the_first_event_again_unless_it_is_too_old() {
+        let door = Door::of(remote(&[]), vec![plan()]).await;
+        door.check(&[("ce-id", "1")], 202, "visit:1").await;
+        let mut events = door.events().await;
+        let first = events.poll(10).await.unwrap().remove(0).record;
+        let resend = async |id: &str| -> Value {
+            let path = format!("/api/v1/sagas/{id}/resend");
+            door.client.read(&door.client.post(&path, "", None).await.unwrap()).unwrap()
+        };
+        assert_eq!(resend("visit:1").await, json!({ "id": "visit:1", "events": 1 }));
+        assert_eq!(resend("visit:2").await, json!({ "id": "visit:2", "events": 0 }));
+        let again = events.poll(10).await.unwrap();
+        assert_eq!(again.len(), 1);
+        assert_eq!(
+            (&again[0].record.headers, &again[0].record.body),
+            (&first.headers, &first.body)
+        );
+        // as old as nine tenths of the retention, and a minute
+        let age = ObserverOptions::default().retention / 10 * 9 + Duration::from_secs(60);
+        let begun_at = crate::clock::now().minus(age).0;
+        let open = door.database.begin().await.unwrap();
+        open.tx().execute("UPDATE begun SET begun_at = $1", (begun_at,)).await.unwrap();
+        open.commit().await.unwrap();
+        assert_eq!(resend("visit:1").await, json!({ "id": "visit:1", "events": 0 }));
+        assert_eq!(events.poll(10).await.unwrap().len(), 0);
     }
 
     #[tokio::test]
