@@ -156,6 +156,11 @@ impl Removal {
         Removal { horizon, after: (from, String::new()) }
     }
 
+    /// Returns the moment before which the removal leaves no rows.
+    pub fn before(&self) -> Timestamp {
+        self.horizon.started_before
+    }
+
     fn covers(&self, saga: &str) -> bool {
         let Horizon { definitions, but, .. } = &self.horizon;
         let definition = saga.split_once(':').map(|(definition, _)| definition);

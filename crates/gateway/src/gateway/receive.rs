@@ -107,12 +107,11 @@ impl Gateway {
         self.bury(delivery, &reason);
     }
 
-    /// Schedules the removal of sent commands that a horizon allows. The saga's row is retained,
-    /// because the notice is not acknowledged: the participant may remember its keys.
+    /// Schedules the removal of sent commands that a horizon allows.
     fn plan_removal(&mut self, delivery: &Delivery) {
         match decode_horizon(&delivery.record) {
-            Ok((horizon, Some(_))) if self.calls.sent().is_some() => {
-                self.removal = Some(Removal::of(horizon));
+            Ok((horizon, Some(reply_to))) if self.calls.sent().is_some() => {
+                self.removal = Some((Removal::of(horizon), reply_to));
             }
             Ok(_) => {}
             Err(defect) => {
@@ -124,12 +123,13 @@ impl Gateway {
     /// Removes one page of sent commands. A failed removal is dropped, because another horizon
     /// follows.
     async fn sweep(&mut self) {
-        let (Some(mut removal), Some(sent)) = (self.removal.take(), self.calls.sent()) else {
+        let (Some((mut removal, reply_to)), Some(sent)) = (self.removal.take(), self.calls.sent())
+        else {
             return;
         };
         match sent.sweep(&mut removal).await {
-            Ok(true) => self.removal = Some(removal),
-            Ok(false) => {}
+            Ok(true) => self.removal = Some((removal, reply_to)),
+            Ok(false) => self.acknowledge_removal(removal.before(), &reply_to).await,
             Err(error) => {
                 tracing::warn!(
                     participant = %self.participant, %error, "cannot remove sent commands"
