@@ -34,7 +34,7 @@ use sagamore_transport::{
 
 use crate::error::Error;
 use crate::turn::{Pace, poll};
-use crate::versions::RegistrationMode;
+use crate::versions::{CheckedContents, RegistrationMode};
 
 pub use begun::{BegunChain, ChainBeginning};
 pub use chains::{ChainDetail, Chains, Reading};
@@ -149,6 +149,7 @@ impl Observer {
             Timestamp(clock.now_ms()),
             TopicCreator { transport: transport.clone(), partitions: options.partitions },
         );
+        let plans = CheckedContents::of(plans)?;
         let registered = store.plans.register(&plans, RegistrationMode::Deploy, None, (now, false));
         registered.await?;
         let topics = store.topics();

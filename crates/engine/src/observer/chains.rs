@@ -19,7 +19,7 @@ use super::status::{ChainChanges, ChainStatus};
 use super::store::Store;
 use crate::error::{Error, RegistrationError};
 use crate::store::Filter;
-use crate::versions::{Registered, RegistrationMode, StoredVersion, VersionStore};
+use crate::versions::{CheckedContents, Registered, RegistrationMode, StoredVersion, VersionStore};
 
 /// Turns whose changes are buffered for waiters. A waiter that lags further reads the table.
 const CHANGES_MAX: usize = 64;
@@ -186,6 +186,7 @@ impl Chains {
         mode: RegistrationMode,
         dry_run: bool,
     ) -> Result<Vec<Registered>, RegistrationError> {
+        let plans = CheckedContents::without_blocking(plans).await?;
         let now = self.now().await?;
         self.store.plans.register(&plans, mode, self.topics.as_ref(), (now, dry_run)).await
     }

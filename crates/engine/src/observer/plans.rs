@@ -14,7 +14,9 @@ use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 
 use crate::error::{BeginError, Error, RegistrationError, listed};
-use crate::versions::{Registered, RegistrationMode, StoredVersion, VersionKind, VersionStore};
+use crate::versions::{
+    CheckedContents, Registered, RegistrationMode, StoredVersion, VersionKind, VersionStore,
+};
 
 /// The interval between two polls for changes of other processes.
 const POLL: Duration = Duration::from_millis(400);
@@ -92,7 +94,7 @@ impl PlanRegistry {
     /// Registers plans, all or none. A process with an observer creates their topics before.
     pub async fn register(
         &self,
-        plans: &[Plan],
+        plans: &CheckedContents<Plan>,
         mode: RegistrationMode,
         topics: Option<&TopicCreator>,
         (now, dry_run): (Timestamp, bool),
