@@ -15,7 +15,7 @@ use crate::error::{Error, RegistrationError, StartError};
 use crate::options::Options;
 use crate::registry::{Registry, Selected};
 use crate::store::Store;
-use crate::versions::{Registered, RegistrationMode, StoredVersion};
+use crate::versions::{CheckedContents, Registered, RegistrationMode, StoredVersion};
 
 /// The interval between two polls for changes of other processes.
 const POLL: Duration = Duration::from_millis(400);
@@ -55,7 +55,7 @@ impl Registrar {
     /// Registers the definitions that the process brings, and creates their command topics. Reads
     /// all other ones.
     pub async fn open(&self, definitions: Vec<Definition>) -> Result<(), Error> {
-        let definitions = attach_all(definitions)?;
+        let definitions = CheckedContents::of(attach_all(definitions)?)?;
         self.clock.sample().await?;
         self.store
             .versions()
@@ -75,13 +75,13 @@ impl Registrar {
         mode: RegistrationMode,
         dry_run: bool,
     ) -> Result<Vec<Registered>, RegistrationError> {
-        let definitions = attach_all(definitions)?;
+        let definitions = CheckedContents::of(attach_all(definitions)?)?;
         let now = self.now();
         let registered = self.store.versions().register(&definitions, mode, now, true).await?;
         if dry_run {
             return Ok(registered);
         }
-        for definition in &definitions {
+        for definition in definitions.iter() {
             self.create_topics(definition).await?;
         }
         let registered = self.store.versions().register(&definitions, mode, now, false).await?;

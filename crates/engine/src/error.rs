@@ -314,16 +314,16 @@ pub enum BeginError {
         /// The limit in bytes.
         bytes_max: usize,
     },
-    /// The client used the id before, for another event.
-    #[error("id '{id}' was used for another event, which began chain {chain}")]
+    /// The client used the id before, for another event, plan or version.
+    #[error("id '{id}' was used for another event, plan or version, which began chain {chain}")]
     OtherEvent {
         /// The client's id.
         id: String,
         /// The chain of the first request.
         chain: SagaId,
     },
-    /// The chain exists with another first event.
-    #[error("chain {0} was begun by another event")]
+    /// The chain exists with another first event, or by another version.
+    #[error("chain {0} was begun by another event or version")]
     OtherBeginning(SagaId),
     /// Too many requests are in progress.
     #[error("too many chains are being begun: retry in 1 s")]

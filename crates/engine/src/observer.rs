@@ -35,7 +35,7 @@ use sagamore_transport::{
 use crate::announcements::{AnnouncementReader, ReaderTask};
 use crate::error::Error;
 use crate::turn::{Pace, poll};
-use crate::versions::RegistrationMode;
+use crate::versions::{CheckedContents, RegistrationMode};
 
 pub use begun::{BegunChain, ChainBeginning};
 pub use chains::{ChainDetail, Chains, Reading};
@@ -45,7 +45,7 @@ pub use retention::{NAMES, NAMES_MAX};
 pub use rows::{ChainHeader, Observed};
 pub use status::ChainStatus;
 
-use due::{Retention, is_due};
+use due::{RETENTION, Retention, is_due};
 use plans::{PlanTable, PollTask, TopicCreator};
 use positions::ReadRange;
 use reading::{SEEN_INTERVAL, UNSEEN_MAX};
@@ -85,7 +85,7 @@ impl Default for ObserverOptions {
             partitions: 4,
             batch_max: 1_000,
             batch_bytes_max: 16 * 1024 * 1024,
-            retention: Duration::from_secs(30 * 24 * 3600),
+            retention: RETENTION,
             tells_overdue: false,
         }
     }
@@ -151,12 +151,13 @@ impl Observer {
             Timestamp(clock.now_ms()),
             TopicCreator { transport: transport.clone(), partitions: options.partitions },
         );
+        let plans = CheckedContents::of(plans)?;
         let registered = store.plans.register(&plans, RegistrationMode::Deploy, None, (now, false));
         registered.await?;
         let topics = store.topics();
         let consumer = subscribe(&creator, &topics, &options).await?;
         let mut chains = Chains::new(store.clone(), clock.clone(), Reading::Nothing);
-        chains.topics = Some(creator);
+        (chains.topics, chains.retention) = (Some(creator), options.retention);
         let seen_plans = store.plans.table();
         let observer = Observer {
             stuck: options.tells_overdue,

@@ -34,7 +34,7 @@ use crate::versions::{VersionKind, VersionStore};
 pub use contents::DefinitionReader;
 pub(crate) use handed::{HandedVerb, RETENTION as HANDED_RETENTION};
 pub use header::Header;
-pub(crate) use horizon::named;
+pub(crate) use horizon::{SweptRows, named};
 pub(crate) use list::{Clauses, LIMIT};
 pub use list::{Detail, Filter, LIMIT_MAX, Page};
 pub(crate) use load::{LoadResult, LoadResults, LoadedSaga};

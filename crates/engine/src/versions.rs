@@ -7,6 +7,7 @@ mod version;
 
 pub use store::VersionStore;
 pub(crate) use unused::{LATE_STARTS, UnusedBodies};
+pub(crate) use version::CheckedContents;
 pub use version::{
     ListedVersion, Registered, RegistrationMode, RegistrationOutcome, StoredVersion,
 };

@@ -8,13 +8,14 @@ mod call;
 mod meter;
 mod publish;
 mod receive;
+mod swept;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagamore_core::{Name, Timestamp};
+use sagamore_core::{Name, ReplyTo, Timestamp};
 use sagamore_database::{Clock, Database};
 use sagamore_transport::wire::{HORIZON_TOPIC, command_topic, dead_letter_topic};
 use sagamore_transport::{Consumer, Error as TransportError, Subscription, Transport};
@@ -88,7 +89,8 @@ pub struct Gateway {
     calls: Calls,
     announcing: Announcing,
     owed: Vec<Owed>,
-    removal: Option<Removal>,
+    /// The removal in progress, with the address of its acknowledgement.
+    removal: Option<(Removal, ReplyTo)>,
     failures: u32,
     /// Whether the last connection attempt failed.
     is_away: bool,

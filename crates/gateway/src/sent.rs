@@ -49,6 +49,14 @@ pub(crate) struct Claim {
     begin_until: Timestamp,
 }
 
+/// The state of a removal after a page.
+pub(crate) enum Progress {
+    More,
+    Complete,
+    /// The clock was set back, so rows may be younger than they seem. The removal ends.
+    Revoked,
+}
+
 /// A removal in progress: rows of sagas that ended long ago, by their age.
 #[derive(Debug)]
 pub(crate) struct Removal {
@@ -146,12 +154,11 @@ impl Sent {
         Ok(permitted.map(Removal::of))
     }
 
-    /// Removes one page of the rows that a horizon covers. Returns whether there may be more. A
-    /// setback of the clock ends the removal.
-    pub async fn sweep(&self, removal: &mut Removal) -> Result<bool, Error> {
+    /// Removes one page of the rows that a horizon covers.
+    pub async fn sweep(&self, removal: &mut Removal) -> Result<Progress, Error> {
         let open = self.begin().await?;
         if !self.retention.lock().await.still_permits(&removal.permission) {
-            return Ok(false);
+            return Ok(Progress::Revoked);
         }
         let sql = "SELECT command, saga, sent_at FROM gateway_sent
             WHERE sent_at < $1 AND (sent_at > $2 OR (sent_at = $2 AND command > $3))
@@ -168,7 +175,7 @@ impl Sent {
             }
         }
         open.commit().await?;
-        Ok(rows.len() as i64 == PAGE)
+        Ok(if rows.len() as i64 == PAGE { Progress::More } else { Progress::Complete })
     }
 }
 
@@ -177,6 +184,11 @@ impl Removal {
         let from = permission.horizon.started_from;
         let from = from.map_or(i64::MIN, |from| from.0.saturating_sub(1));
         Removal { permission, after: (from, String::new()) }
+    }
+
+    /// Returns the moment before which the removal leaves no rows.
+    pub fn before(&self) -> Timestamp {
+        self.permission.horizon.started_before
     }
 
     fn covers(&self, saga: &str) -> bool {
@@ -276,7 +288,7 @@ mod tests {
             but: vec!["toy:7".parse().expect("a saga")],
         });
         let mut removal = permitted.await.expect("read").expect("permitted");
-        while sent.sweep(&mut removal).await.expect("swept") {}
+        while let Progress::More = sent.sweep(&mut removal).await.expect("swept") {}
         let rows = sent.database.query("SELECT saga FROM gateway_sent ORDER BY sent_at, saga", ());
         let rows = rows.await.expect("rows");
         let sagas: Vec<String> = rows.iter().map(|row| row.get(0).expect("a saga")).collect();

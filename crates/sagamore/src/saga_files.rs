@@ -1,6 +1,6 @@
 //! Saga files of a process: the definitions and plans in files and folders.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +24,8 @@ pub struct SagaFiles {
     pub plans: Vec<(PathBuf, Plan)>,
     /// All mistakes, each with its file, its place and its fix.
     pub mistakes: Vec<String>,
+    /// The files with a name and version that another file has. Each has a mistake.
+    pub duplicates: BTreeSet<PathBuf>,
 }
 
 /// The files of a process with the time of their last change, in seconds and nanoseconds of the
@@ -33,17 +35,27 @@ pub type Snapshot = BTreeMap<PathBuf, Option<(i64, i64, u64)>>;
 impl SagaFiles {
     /// Reads files, and the saga files of folders. Subfolders are not read.
     pub fn load(paths: &[PathBuf]) -> SagaFiles {
+        SagaFiles::load_only(paths, |_| true)
+    }
+
+    /// Reads files like [`SagaFiles::load`], and returns the contents and the mistakes of some. One
+    /// that has the name and version of another file is a mistake.
+    pub fn load_only(paths: &[PathBuf], is_included: impl Fn(&Path) -> bool) -> SagaFiles {
         let mut loaded = SagaFiles::default();
         let mut places: BTreeMap<(Name, u32), PathBuf> = BTreeMap::new();
-        let files = match list(paths) {
+        let mut files = match list(paths) {
             Ok(files) => files,
             Err(mistake) => return SagaFiles { mistakes: vec![mistake], ..loaded },
         };
+        // the others have their names and versions already
+        files.sort_by_key(|path| is_included(path));
         for path in files {
             let content = match files::read(&path) {
                 Ok(content) => content,
                 Err(error) => {
-                    loaded.mistakes.push(error.to_string());
+                    if is_included(&path) {
+                        loaded.mistakes.push(error.to_string());
+                    }
                     continue;
                 }
             };
@@ -51,11 +63,17 @@ impl SagaFiles {
                 SagaFile::Definition(definition) => (&definition.name, definition.version),
                 SagaFile::Plan(plan) => (&plan.name, plan.version),
             };
-            if let Some(other) = places.insert((name.clone(), version), path.clone()) {
-                let (path, other) = (path.display(), other.display());
+            let place = places.entry((name.clone(), version)).or_insert_with(|| path.clone());
+            if !is_included(&path) {
+                continue;
+            }
+            if *place != path {
+                let other = place.display();
                 loaded.mistakes.push(format!(
-                    "{path}: '{name}' version {version} is also in {other}: remove one"
+                    "{}: '{name}' version {version} is also in {other}: remove one",
+                    path.display()
                 ));
+                loaded.duplicates.insert(path);
                 continue;
             }
             match content {
@@ -153,6 +171,7 @@ steps:
         assert!(loaded.mistakes[0].contains("bad.yaml:1:"), "{}", loaded.mistakes[0]);
         let twice = &loaded.mistakes[1];
         assert!(twice.contains("'trip' version 1 is also in "), "{twice}");
+        assert_eq!(loaded.duplicates, BTreeSet::from([folder.path().join("trip.yaml")]));
         let missing = SagaFiles::load(&[folder.path().join("none.yaml")]);
         assert!(missing.mistakes[0].contains("none.yaml"), "{:?}", missing.mistakes);
     }

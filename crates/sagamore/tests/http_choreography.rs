@@ -13,6 +13,7 @@ use sagamore::prelude::*;
 use sagamore::server::Client;
 use sagamore::server::client::{ClientEvent, Error};
 use sagamore::{Program, Running, StartOptions};
+use sagamore_database::Database;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -226,5 +227,51 @@ async fn a_plan_is_activated_at_run_time_and_chains_keep_their_version() {
     let third = order("3", 500, "TEA");
     let (status, ..) = problem(client.begin(&created("3", &third), None).await);
     assert_eq!(status, 422, "no version is active");
+    running.stop().await.expect("stopped");
+}
+
+/// Runs `reconcile --resend` without a configuration, and returns its report.
+async fn resend(folder: &Path, server: &Client) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sagamore"));
+    command.args(["reconcile", "--resend", "-o", "json", "--server", &server.to_string()]);
+    command.current_dir(folder).env_remove("SAGAMORE_CONFIG").env_remove("SAGAMORE_SERVER");
+    let output = tokio::task::spawn_blocking(move || command.output()).await;
+    let output = output.expect("no panic").expect("reconcile runs");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|why| panic!("{why}: {error}"))
+}
+
+#[tokio::test]
+async fn reconcile_repairs_a_chain_whose_first_event_a_service_has_lost() {
+    let (python, data) = (Python::start(), TempDir::new().expect("a directory"));
+    python.be_away("payment", true).await;
+    let (running, client) = start(data.path(), &python).await;
+    apply(&client, plan(1).replace("60000", "500")).await;
+    let order = order("1", 500, "TEA");
+    client.begin(&created("1", &order), None).await.expect("begun");
+    while python.figures().await["away"]["payment"].is_null() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    running.stop().await.expect("stopped");
+    let gateway = Database::sqlite(&data.path().join("gateway.sqlite")).expect("a database");
+    let open = gateway.begin().await.expect("begin");
+    let lost = open.tx().execute("DELETE FROM gateway_reaction WHERE step = 'charge'", ()).await;
+    assert_eq!(lost.expect("removed"), 1);
+    open.commit().await.expect("commit");
+    drop(gateway);
+    python.be_away("payment", false).await;
+
+    let (running, client) = start(data.path(), &python).await;
+    assert_eq!(outcome(&client, "shop:1").await.0, "stuck");
+    assert!(python.figures().await["calls"]["charge/action"].is_null(), "the event is lost");
+    let report = resend(data.path(), &client).await;
+    assert_eq!((&report["resent"], &report["open"][0]["saga"]), (&1.into(), &"shop:1".into()));
+    while outcome(&client, "shop:1").await.0 != "completed" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let figures = python.figures().await;
+    for reaction in ["charge", "reserve", "ship"] {
+        assert_eq!(figures["effects"][format!("{reaction}/action")], 1, "{figures}");
+    }
     running.stop().await.expect("stopped");
 }

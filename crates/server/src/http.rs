@@ -46,6 +46,7 @@ use crate::problem::Entry;
 use events::Events;
 use routes::{Contract, Media, READS, READS_TEXT, Routes};
 use service::reacting;
+use state::Reacting;
 use versions::Versions;
 
 pub use crate::problem::{Code, Problem};
@@ -77,8 +78,11 @@ pub async fn serve(
 /// Returns the routes of an orchestrator.
 pub fn orchestrator_routes(app: App) -> Routes {
     let reacts = app.services.hosts().iter().any(|host| host.reacts);
-    let services =
-        if reacts { reacting(app.services.clone(), app.plan.clone()) } else { Routes::new() };
+    let (services, chains, plan) = (app.services.clone(), app.chains.clone(), app.plan.clone());
+    let services = match reacts || chains.is_some() {
+        true => reacting(Reacting { services, chains, plan }),
+        false => Routes::new(),
+    };
     let definitions = versions::routes(Versions::Definitions(app.handle.clone()), app.presence());
     let plans = app.chains.clone().map(|chains| {
         versions::routes(Versions::Plans(chains), app.presence()).about(index::PLANS)

@@ -142,4 +142,13 @@ impl Services {
     pub fn host(&self, name: &str) -> Option<&ServiceHost> {
         self.hosts().iter().find(|host| host.name.as_str() == name)
     }
+
+    /// Whether a service of this name runs in this process or in another one, so that its own
+    /// transactions begin its chains.
+    pub fn begins_chains(&self, name: &str) -> bool {
+        match self {
+            Services::Embedded(_) => self.host(name).is_some_and(|host| host.reacts),
+            Services::Remote(services) => services.iter().any(|(known, _)| known.as_str() == name),
+        }
+    }
 }

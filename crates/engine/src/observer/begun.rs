@@ -1,8 +1,9 @@
 //! Chains that a client begins by an event: the first event is stored with the client's id of it,
 //! published, and marked as sent. The client is answered after that.
 //!
-//! **Invariant:** a repeat of the same id never begins a second chain, and publishes the same
-//! event. A crash after the row's commit is repaired by a repeat, or by the observer's next tick.
+//! **Invariant:** a repeat of the same id never begins a second chain. The event has one id, for
+//! every send. A repeat sends it only if it is not marked as sent, and a resend removes the mark.
+//! A crash after the row's commit is repaired by a repeat, or by the observer's next tick.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,6 +123,22 @@ impl Chains {
         Ok(BegunChain { id: begun.event.key.saga, version: begun.event.version, is_new })
     }
 
+    /// Publishes the first event of a chain again, with the same id. Each service then publishes
+    /// the events of its reactions again. Returns the number of events: 0 if no client began the
+    /// chain, or if services may have removed their rows of it.
+    ///
+    /// # Errors
+    /// The event may not have been sent. The observer's next tick sends it.
+    pub async fn resend(&self, chain: &SagaId) -> Result<usize, Error> {
+        // services sweep at different times, so a tenth of the retention is a margin
+        let oldest = self.now().await?.minus(self.retention / 10 * 9);
+        let Some(begun) = self.store.unmark(chain, oldest).await? else { return Ok(0) };
+        if let Some(topics) = &self.topics {
+            self.store.send_begun(topics, &begun).await?;
+        }
+        Ok(1)
+    }
+
     /// Returns the beginning of an earlier request with this id.
     async fn known(&self, beginning: &ChainBeginning) -> Result<Option<BegunRow>, BeginError> {
         let ChainBeginning { id, source, event, key, body, .. } = beginning;
@@ -138,6 +155,7 @@ impl Chains {
         let Some(known) = self.store.begun(source, id).await? else { return Ok(None) };
         let is_same = known.event.name == *event
             && key.as_ref().unwrap_or(id) == known.event.key.saga.key()
+            && known.is_selected_by(beginning)
             && known.event.body.means_the_same(body);
         match is_same {
             true => Ok(Some(known)),
@@ -169,6 +187,15 @@ impl Chains {
     }
 }
 
+impl BegunRow {
+    /// Whether the chain has the plan and the version that the request names, if any.
+    fn is_selected_by(&self, ChainBeginning { plan, version, .. }: &ChainBeginning) -> bool {
+        let Event { key, version: begun, .. } = &self.event;
+        plan.as_ref().is_none_or(|plan| plan.as_str() == key.saga.definition())
+            && version.is_none_or(|version| version == *begun)
+    }
+}
+
 impl Store {
     /// Returns the beginning of this request.
     async fn begun(&self, source: &str, id: &str) -> Result<Option<BegunRow>, Error> {
@@ -181,9 +208,10 @@ impl Store {
     /// that was stored before is returned instead, if it has the same contents.
     async fn begin(
         &self,
-        ChainBeginning { id, source, .. }: &ChainBeginning,
+        beginning: &ChainBeginning,
         new: BegunRow,
     ) -> Result<(BegunRow, bool), BeginError> {
+        let ChainBeginning { id, source, .. } = beginning;
         let (event, chain) = (&new.event, new.event.key.saga.clone());
         let open = self.database.begin().await.map_err(Error::from)?;
         let tx = open.tx();
@@ -216,6 +244,7 @@ impl Store {
         open.rollback().await.map_err(Error::from)?;
         let is_same = known.event.key.saga == chain
             && known.event.name == event.name
+            && known.is_selected_by(beginning)
             && known.event.body.means_the_same(&event.body);
         match is_same {
             true => Ok((known, false)),
@@ -236,6 +265,18 @@ impl Store {
         let sql = "UPDATE begun SET sent = TRUE WHERE chain = $1";
         open.tx().execute(sql, (event.key.saga.as_str(),)).await?;
         Ok(open.commit().await?)
+    }
+
+    /// Marks a chain's first event as unsent and returns it, unless it is older than `oldest`.
+    async fn unmark(&self, chain: &SagaId, oldest: Timestamp) -> Result<Option<BegunRow>, Error> {
+        let sql = format!(
+            "UPDATE begun SET sent = FALSE WHERE chain = $1 AND begun_at >= $2 RETURNING {COLUMNS}"
+        );
+        let open = self.database.begin().await?;
+        let rows = open.tx().query(&sql, (chain.as_str(), oldest.0)).await?;
+        let begun = rows.first().map(read).transpose()?;
+        open.commit().await?;
+        Ok(begun)
     }
 
     /// Publishes a page of stored first events whose requests did not. One that cannot be sent is

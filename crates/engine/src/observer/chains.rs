@@ -11,6 +11,7 @@ use sagamore_transport::Transport;
 use tokio::sync::{Semaphore, broadcast};
 use tokio::time::{Instant, timeout_at};
 
+use super::due::RETENTION;
 use super::plans::{KnownPlan, PollTask, TopicCreator};
 use super::resolve::ResolveError;
 use super::rows::{ChainHeader, Observed};
@@ -19,7 +20,7 @@ use super::store::Store;
 use crate::announcements::Announcements;
 use crate::error::{Error, RegistrationError};
 use crate::store::Filter;
-use crate::versions::{Registered, RegistrationMode, StoredVersion, VersionStore};
+use crate::versions::{CheckedContents, Registered, RegistrationMode, StoredVersion, VersionStore};
 
 /// Turns whose changes are buffered for waiters. A waiter that lags further reads the table.
 const CHANGES_MAX: usize = 64;
@@ -46,6 +47,8 @@ pub struct Chains {
     poll: Option<Arc<PollTask>>,
     /// Permits of requests that begin chains.
     pub(super) begins: Arc<Semaphore>,
+    /// Retention of the services' rows after the end of a chain.
+    pub(super) retention: Duration,
 }
 
 /// The progress of this process's observer.
@@ -75,7 +78,8 @@ impl Chains {
         let (changes, reading) = (broadcast::channel(CHANGES_MAX).0, Arc::new(Mutex::new(reading)));
         let (sees_all, topics, poll) = Default::default();
         let begins = Arc::new(Semaphore::new(BEGINS_MAX));
-        Chains { store, clock, changes, reading, sees_all, topics, poll, begins }
+        let retention = RETENTION;
+        Chains { store, clock, changes, reading, sees_all, topics, poll, begins, retention }
     }
 
     /// Wakes the waiters of these chains.
@@ -110,6 +114,11 @@ impl Chains {
     pub fn with_transport(mut self, transport: Arc<dyn Transport>, partitions: u32) -> Chains {
         self.topics = Some(TopicCreator { transport, partitions });
         self
+    }
+
+    /// Sets the retention of the services' rows after the end of a chain.
+    pub fn with_retention(self, retention: Duration) -> Chains {
+        Chains { retention, ..self }
     }
 
     /// Reads one chain.
@@ -200,6 +209,7 @@ impl Chains {
         mode: RegistrationMode,
         dry_run: bool,
     ) -> Result<Vec<Registered>, RegistrationError> {
+        let plans = CheckedContents::without_blocking(plans).await?;
         let now = self.now().await?;
         self.store.plans.register(&plans, mode, self.topics.as_ref(), (now, dry_run)).await
     }

@@ -7,6 +7,9 @@ use sagamore_database::lifetime::Readings;
 
 use crate::versions::UnusedBodies;
 
+/// The default retention of chains and of the services' rows after a chain's end.
+pub(super) const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// Due times of the periodic work.
 #[derive(Default)]
 pub(super) struct Retention {

@@ -38,7 +38,8 @@ impl Store {
 
     fn is_of_its_reaction(&self, id: &SagaId, observed: &Observed) -> bool {
         let (name, table) = (Name::new(id.definition()), self.plans.table());
-        let plan = name.ok().and_then(|name| table.plan(&name, observed.version, None).cloned());
+        let plan = name.ok().and_then(|name| table.plan(&name, observed.version, None));
+        let plan = plan.map(|known| known.plan.clone());
         let Some((part, role)) = plan.as_ref().and_then(|plan| plan.emitter(&observed.seen.name))
         else {
             return true;

@@ -14,7 +14,9 @@ use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 
 use crate::error::{BeginError, Error, RegistrationError, listed};
-use crate::versions::{Registered, RegistrationMode, StoredVersion, VersionKind, VersionStore};
+use crate::versions::{
+    CheckedContents, Registered, RegistrationMode, StoredVersion, VersionKind, VersionStore,
+};
 
 /// The interval between two polls for changes of other processes.
 const POLL: Duration = Duration::from_millis(400);
@@ -36,11 +38,18 @@ struct Shared {
     changed: Notify,
 }
 
+/// A plan with the hash of its contents, which is costly to compute.
+#[derive(Clone)]
+pub(crate) struct HashedPlan {
+    pub plan: Arc<Plan>,
+    pub hash: Arc<str>,
+}
+
 /// The known plans as of one refresh.
 #[derive(Default)]
 pub(crate) struct PlanTable {
-    by_version: BTreeMap<(Name, u32), Arc<Plan>>,
-    by_hash: HashMap<String, Arc<Plan>>,
+    by_version: BTreeMap<(Name, u32), HashedPlan>,
+    by_hash: HashMap<String, HashedPlan>,
     versions: BTreeMap<(Name, u32), StoredVersion>,
 }
 
@@ -97,7 +106,7 @@ impl PlanRegistry {
     /// Registers plans, all or none. A process with an observer creates their topics before.
     pub async fn register(
         &self,
-        plans: &[Plan],
+        plans: &CheckedContents<Plan>,
         mode: RegistrationMode,
         topics: Option<&TopicCreator>,
         (now, dry_run): (Timestamp, bool),
@@ -163,7 +172,8 @@ impl PlanRegistry {
         }
         for plan in own {
             let key = (plan.name.clone(), plan.version);
-            next.by_version.insert(key, Arc::new(plan.clone()));
+            let plan = HashedPlan { hash: plan.hash().into(), plan: Arc::new(plan.clone()) };
+            next.by_version.insert(key, plan);
         }
         for version in versions {
             let key = (version.name.clone(), version.version);
@@ -201,11 +211,11 @@ impl PlanRegistry {
 
 /// Parses a stored plan. `None`: its body was removed, or a newer program stored it in a form that
 /// this one cannot read.
-fn parsed(hash: &str, body: Option<String>) -> Option<Arc<Plan>> {
+fn parsed(hash: &str, body: Option<String>) -> Option<HashedPlan> {
     let plan = serde_json::from_str(&body?);
     let plan =
         plan.inspect_err(|why| tracing::warn!(hash, %why, "cannot read a stored plan")).ok()?;
-    Some(Arc::new(plan))
+    Some(HashedPlan { plan: Arc::new(plan), hash: hash.into() })
 }
 
 /// Returns the events of a plan.
@@ -216,7 +226,7 @@ pub(super) fn events(plan: &Plan) -> Vec<Name> {
 
 impl PlanTable {
     /// Returns the plan of a chain: by its hash, else the present contents of its version.
-    pub fn plan(&self, name: &Name, version: u32, hash: Option<&str>) -> Option<&Arc<Plan>> {
+    pub fn plan(&self, name: &Name, version: u32, hash: Option<&str>) -> Option<&HashedPlan> {
         let by_hash = hash.and_then(|hash| self.by_hash.get(hash));
         by_hash.or_else(|| self.by_version.get(&(name.clone(), version)))
     }
@@ -262,7 +272,7 @@ impl PlanTable {
 
     /// Returns the contents of every version.
     pub fn plans(&self) -> impl Iterator<Item = &Arc<Plan>> {
-        self.by_version.values()
+        self.by_version.values().map(|known| &known.plan)
     }
 
     /// Returns every version, with those whose contents this program cannot read.
@@ -271,14 +281,14 @@ impl PlanTable {
         let known = keys.into_iter().map(|key| KnownPlan {
             name: key.0.clone(),
             version: key.1,
-            plan: self.by_version.get(key).cloned(),
+            plan: self.by_version.get(key).map(|known| known.plan.clone()),
         });
         known.collect()
     }
 
     /// Returns every plan, with those that were replaced in place.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Plan>> {
-        self.by_version.values().chain(self.by_hash.values())
+        self.by_version.values().chain(self.by_hash.values()).map(|known| &known.plan)
     }
 
     /// Returns the names of the plans.

@@ -13,7 +13,7 @@ use sagamore_database::{Database, Error as DatabaseError, Row, Statement, Tx, li
 use sagamore_transport::Delivery;
 use sagamore_transport::wire::event_topic;
 
-use super::plans::{self, PlanRegistry};
+use super::plans::{self, HashedPlan, PlanRegistry};
 use super::positions::{ReadRange, record_positions};
 use super::rows::{ChainHeader, ChainRow, Observed, StoredEvents, alarm, version_of};
 use super::schema::MIGRATIONS;
@@ -316,8 +316,9 @@ impl Store {
             let ChainRow { seq, id, version, hash, resolved_events, .. } = known;
             let StoredEvents { events: observed, unreadable } = observed;
             let is_unreadable = unreadable.is_some();
-            let chain = self.chain(id, (*version, hash.as_deref()), &observed);
-            let hash = chain.plan().map(Plan::hash);
+            let plan = self.plan(id, (*version, hash.as_deref()));
+            let hash = plan.as_ref().map(|plan| plan.hash.to_string());
+            let chain = chain_of(plan, *version, &observed);
             let (by_events, why) = match unreadable {
                 None => status(&chain.state(moment)),
                 unreadable => (ChainStatus::UnknownVersion, unreadable),
@@ -391,13 +392,13 @@ impl Store {
         (version, hash): (u32, Option<&str>),
         observed: &[Observed],
     ) -> Chain {
+        chain_of(self.plan(id, (version, hash)), version, observed)
+    }
+
+    /// Returns the plan of a chain, if it is known.
+    fn plan(&self, id: &SagaId, (version, hash): (u32, Option<&str>)) -> Option<HashedPlan> {
         let (name, table) = (Name::new(id.definition()), self.plans.table());
-        let plan = name.ok().and_then(|name| table.plan(&name, version, hash).cloned());
-        let mut chain = plan.map_or_else(|| Chain::of_unknown_version(version), Chain::new);
-        observed.iter().for_each(|observed| {
-            chain.take(observed.seen.clone());
-        });
-        chain
+        name.ok().and_then(|name| table.plan(&name, version, hash).cloned())
     }
 
     /// Reads a chain's status. `None`: no event of it was seen.
@@ -463,6 +464,16 @@ impl Store {
         open.commit().await?;
         Ok(rows > 0)
     }
+}
+
+/// Folds a chain from its events by this plan.
+fn chain_of(plan: Option<HashedPlan>, version: u32, observed: &[Observed]) -> Chain {
+    let known = plan.map(|known| Chain::new(known.plan));
+    let mut chain = known.unwrap_or_else(|| Chain::of_unknown_version(version));
+    observed.iter().for_each(|observed| {
+        chain.take(observed.seen.clone());
+    });
+    chain
 }
 
 /// Returns the service that emitted the failure.

@@ -1,7 +1,7 @@
 //! The horizons of the engine's sagas, and the participants' acknowledgements of what they have
 //! removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use sagamore_core::Timestamp;
@@ -38,6 +38,17 @@ static NOTE_SWEPT: Statement<SweptParticipant<'_>> = Statement::insert(
     "ON CONFLICT (participant) DO UPDATE SET swept_before = excluded.swept_before
      WHERE excluded.swept_before > swept.swept_before",
 );
+
+/// The moments before which participants have no rows.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct SweptRows {
+    /// The moment that each participant of a stored definition reported; `None` before its first
+    /// report.
+    pub participants: BTreeMap<String, Option<Timestamp>>,
+    /// The earliest moment of the participants of a definition, by the hash of its contents. Not
+    /// of contents that are unreadable, nor of those with a participant that never reported.
+    pub of_contents: HashMap<String, Timestamp>,
+}
 
 impl Store {
     /// Builds a horizon: all sagas that started before `started_before` ended before
@@ -91,31 +102,36 @@ impl Store {
         Ok(open.commit().await?)
     }
 
-    /// Returns for each participant the moment before which it has no rows, if it ever reported
-    /// one. `None` if a stored definition is unreadable, because its participants are unknown.
-    pub async fn swept(&self) -> Result<Option<BTreeMap<String, Option<Timestamp>>>, Error> {
-        let mut swept = BTreeMap::new();
-        let bodies = "SELECT name, body FROM definition WHERE body <> ''
-            UNION ALL SELECT name, body FROM former_definition";
+    /// Returns the moments before which the participants of all stored definitions have no rows.
+    pub async fn swept(&self) -> Result<SweptRows, Error> {
+        let mut reported: BTreeMap<String, Timestamp> = BTreeMap::new();
+        for row in self.database.query("SELECT participant, swept_before FROM swept", ()).await? {
+            reported.insert(row.get("participant")?, Timestamp(row.get("swept_before")?));
+        }
+        let mut swept = SweptRows::default();
+        let bodies = "SELECT name, hash, body FROM definition WHERE body <> ''
+            UNION ALL SELECT name, hash, body FROM former_definition";
         for row in self.database.query(bodies, ()).await? {
             let (name, body): (String, String) = (row.get("name")?, row.get("body")?);
             let definition: Definition = match serde_json::from_str(&body) {
                 Ok(definition) => definition,
                 Err(why) => {
                     tracing::warn!(definition = name, %why, "cannot read a definition");
-                    return Ok(None);
+                    continue;
                 }
             };
-            swept.extend(
-                definition.steps.iter().map(|step| (step.action.participant.to_string(), None)),
-            );
-        }
-        for row in self.database.query("SELECT participant, swept_before FROM swept", ()).await? {
-            if let Some(before) = swept.get_mut(&row.get::<String>("participant")?) {
-                *before = Some(Timestamp(row.get("swept_before")?));
+            let mut earliest = Some(Timestamp(i64::MAX));
+            for step in &definition.steps {
+                let participant = step.action.participant.as_str();
+                let before = reported.get(participant).copied();
+                earliest = earliest.zip(before).map(|(earliest, before)| earliest.min(before));
+                swept.participants.insert(participant.to_owned(), before);
+            }
+            if let Some(earliest) = earliest {
+                swept.of_contents.insert(row.get("hash")?, earliest);
             }
         }
-        Ok(Some(swept))
+        Ok(swept)
     }
 }
 
@@ -226,13 +242,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unreadable_definition_retains_all_rows_without_an_error() {
+    async fn an_unreadable_definition_retains_its_own_rows_without_an_error() {
         let store = store(&[]).await;
         let open = store.begin().await.expect("begin");
         let sql = "INSERT INTO definition (name, version, hash, body)
             VALUES ('toy', 9, 'h', '{\"steps\": \"of a newer sort\"}')";
         open.tx().execute(sql, ()).await.expect("insert");
         open.commit().await.expect("commit");
-        assert_eq!(store.swept().await.expect("no error"), None);
+        assert_eq!(store.swept().await.expect("no error"), SweptRows::default());
     }
 }

@@ -4,6 +4,7 @@
 //! **Invariant:** a saga's row outlives the barrier rows of its steps. Otherwise its business key
 //! could start a second saga, whose steps would get the answers of the first.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use sagamore_core::Timestamp;
@@ -58,12 +59,26 @@ static FREE: Statement<SagaSeq> = Statement::new(
 );
 
 /// The target of a sweep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SweepTarget {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SweepTarget<'a> {
     /// The journal and the idempotency keys.
     Journal,
-    /// The row, with its journal and keys if they still exist.
-    Row,
+    /// The row, with its journal and keys if they still exist, of sagas that ended before the
+    /// moment of their definition's contents, by hash. Rows of other contents stay.
+    Row(&'a HashMap<String, Timestamp>),
+}
+
+impl SweepTarget<'_> {
+    fn includes(self, hash: &str, ended_at: i64) -> bool {
+        match self {
+            SweepTarget::Journal => true,
+            SweepTarget::Row(before) => before.get(hash).is_some_and(|before| ended_at < before.0),
+        }
+    }
+
+    fn is_row(self) -> bool {
+        matches!(self, SweepTarget::Row(_))
+    }
 }
 
 /// The result of one page of a sweep.
@@ -120,17 +135,18 @@ impl Store {
     /// Checks the next `limit` sagas, and removes `target` of those that ended before this moment.
     pub async fn sweep(
         &self,
-        target: SweepTarget,
+        target: SweepTarget<'_>,
         before: Timestamp,
         after: i64,
         limit: u32,
     ) -> Result<Page, Error> {
-        let next =
-            "SELECT seq, id, started_at, ended_at FROM saga WHERE seq > $1 ORDER BY seq LIMIT $2";
+        let next = "SELECT seq, id, hash, started_at, ended_at FROM saga
+            WHERE seq > $1 ORDER BY seq LIMIT $2";
         let rows = self.database.query(next, (after, limit)).await?;
         let (mut old, mut last) = (Vec::new(), None);
         for row in &rows {
-            let (seq, id): (i64, String) = (row.get("seq")?, row.get("id")?);
+            let (seq, id, hash): (i64, String, String) =
+                (row.get("seq")?, row.get("id")?, row.get("hash")?);
             let (started_at, ended_at): (i64, Option<i64>) =
                 (row.get("started_at")?, row.get("ended_at")?);
             if started_at < before.0 {
@@ -138,7 +154,8 @@ impl Store {
                 // the search continues after it
                 last = Some(seq);
             }
-            if ended_at.is_some_and(|ended_at| ended_at < before.0) {
+            let is_old = |ended_at| ended_at < before.0 && target.includes(&hash, ended_at);
+            if ended_at.is_some_and(is_old) {
                 old.push((seq, id));
             }
         }
@@ -146,11 +163,11 @@ impl Store {
         if !old.is_empty() {
             let open = self.begin().await?;
             let tx = open.tx();
-            let old = if target == SweepTarget::Row { free(&tx, old).await? } else { old };
+            let old = if target.is_row() { free(&tx, old).await? } else { old };
             let seqs = || old.iter().map(|(seq, _)| SagaSeq { seq: *seq });
             let mut each = tx.execute_row_by_row(&REMOVE_JOURNAL, seqs()).await?;
             tx.execute_rows(&REMOVE_KEYS, old.iter().map(|(_, saga)| SagaKey { saga })).await?;
-            if target == SweepTarget::Row {
+            if target.is_row() {
                 each = tx.execute_row_by_row(&REMOVE_ROW, seqs()).await?;
             }
             open.commit().await?;

@@ -15,7 +15,7 @@ use sagamore_transport::wire;
 use super::state::{HORIZON_INTERVAL, PAUSE};
 use crate::error::Error;
 use crate::orchestrator::Orchestrator;
-use crate::store::{Epochs, HANDED_RETENTION, SweepTarget, millis};
+use crate::store::{Epochs, HANDED_RETENTION, SweepTarget, SweptRows, millis};
 use crate::versions::LATE_STARTS;
 
 /// Maximum sagas per sweep.
@@ -89,26 +89,32 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Removes one page of rows that ended before `before` and have no rows elsewhere. Returns
-    /// whether there may be more.
+    /// Removes one page of rows that ended before `before`, if no participant of their definition
+    /// has rows of them. Returns whether there may be more.
     async fn forget_rows(&mut self, before: Timestamp, now: Timestamp) -> Result<bool, Error> {
-        let Some(swept) = self.store.swept().await? else { return Ok(false) };
+        let SweptRows { participants, mut of_contents } = self.store.swept().await?;
         let used_ms = self.used_ms(now).await?;
-        let mut forgotten = before;
-        for (participant, swept_before) in swept {
+        for (participant, swept_before) in participants {
             let age =
                 swept_before.map_or(f64::INFINITY, |before| age_seconds(now, before, used_ms));
             metrics::gauge!("sagamore_swept_age_seconds", "participant" => participant).set(age);
-            forgotten = forgotten.min(swept_before.unwrap_or(Timestamp(i64::MIN)));
+        }
+        let is_between = self.sweep.rows_after == 0;
+        if is_between && self.sweep.rows_due.is_some_and(|due| now < due) {
+            return Ok(false);
         }
         // a late message may leave a barrier row during the retention after a saga's end, stamped
         // by the participant's clock
         let late = self.options.barrier_retention + self.options.skew_max;
         let lasting = self.cutoff(self.options.barrier_retention + late, now).await?;
-        let before = before.min(forgotten.minus(late)).min(lasting);
-        let page = self.store.sweep(SweepTarget::Row, before, self.sweep.rows_after, PAGE).await?;
+        of_contents.values_mut().for_each(|swept| *swept = swept.minus(late));
+        let latest = of_contents.values().max().copied().unwrap_or(Timestamp(i64::MIN));
+        let (before, target) = (before.min(latest).min(lasting), SweepTarget::Row(&of_contents));
+        let page = self.store.sweep(target, before, self.sweep.rows_after, PAGE).await?;
         metrics::counter!("sagamore_forgotten_total").increment(page.removed);
         self.sweep.rows_after = page.last.unwrap_or(0);
+        // participants report after each horizon, and rows that stay are checked each time
+        self.sweep.rows_due = page.last.is_none().then(|| now.plus(HORIZON_INTERVAL));
         Ok(page.last.is_some())
     }
 

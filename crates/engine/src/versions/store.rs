@@ -14,7 +14,8 @@ use sagamore_database::database::Open;
 use sagamore_database::{Database, Row, Tx};
 
 use super::version::{
-    ListedVersion, Registered, RegistrationMode, RegistrationOutcome, StoredVersion, Versioned,
+    CheckedContents, ListedVersion, Registered, RegistrationMode, RegistrationOutcome,
+    StoredVersion, Versioned,
 };
 use crate::error::{Error, RegistrationError, listed};
 use crate::version_kind::VersionKind;
@@ -197,17 +198,14 @@ impl VersionStore {
     /// Stores contents, all or none. With `dry_run` nothing is stored.
     pub(crate) async fn register(
         &self,
-        contents: &[impl Versioned],
+        contents: &CheckedContents<impl Versioned>,
         mode: RegistrationMode,
         now: Timestamp,
         dry_run: bool,
     ) -> Result<Vec<Registered>, RegistrationError> {
-        for one in contents {
-            one.check()?;
-        }
         let open = self.change().await?;
         let (tx, mut registered) = (open.tx(), Vec::with_capacity(contents.len()));
-        for one in contents {
+        for one in contents.iter() {
             registered.push(self.register_one(&tx, one, mode, now).await?);
         }
         let is_changed =

@@ -1,5 +1,7 @@
 //! A stored version, and the contents that have one.
 
+use std::ops::Deref;
+
 use sagamore_core::body::Unreadable;
 use sagamore_core::definition::{Definition, Draft, SchemaPlace};
 use sagamore_core::id::Name;
@@ -8,7 +10,7 @@ use sagamore_core::{Body, Plan, Timestamp, plan};
 use crate::error::RegistrationError;
 
 /// Contents with a name and a version.
-pub(crate) trait Versioned: Sync {
+pub(crate) trait Versioned: Send + Sync + 'static {
     fn name(&self) -> &Name;
     fn version(&self) -> u32;
     fn hash(&self) -> String;
@@ -28,6 +30,43 @@ pub(crate) trait Versioned: Sync {
     /// optional fields, with the reasons.
     fn changes_from(&self, _other: u32, _body: &str) -> Vec<(SchemaPlace, String)> {
         Vec::new()
+    }
+}
+
+/// Contents that satisfy all rules.
+pub(crate) struct CheckedContents<T>(Vec<T>);
+
+impl<T: Versioned> CheckedContents<T> {
+    /// Checks contents.
+    pub fn of(contents: Vec<T>) -> Result<CheckedContents<T>, RegistrationError> {
+        contents.iter().try_for_each(Versioned::check)?;
+        Ok(CheckedContents(contents))
+    }
+
+    /// Checks contents like [`CheckedContents::of`] on a thread for blocking work: the check of a
+    /// plan explores up to hundreds of thousands of states.
+    pub async fn without_blocking(
+        contents: Vec<T>,
+    ) -> Result<CheckedContents<T>, RegistrationError> {
+        let checked = tokio::task::spawn_blocking(move || CheckedContents::of(contents)).await;
+        checked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+}
+
+impl<T> Deref for CheckedContents<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T> IntoIterator for CheckedContents<T> {
+    type Item = T;
+    type IntoIter = std::vec::IntoIter<T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 
@@ -165,5 +204,54 @@ impl StoredVersion {
             (false, Some(_)) => format!("{version} (retired)"),
             (false, None) => version.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Contents whose check ends when another task of the runtime has run.
+    struct Slow {
+        name: Name,
+        progress: Mutex<Receiver<()>>,
+    }
+
+    impl Versioned for Slow {
+        fn name(&self) -> &Name {
+            &self.name
+        }
+
+        fn version(&self) -> u32 {
+            1
+        }
+
+        fn hash(&self) -> String {
+            "h".to_owned()
+        }
+
+        fn body(&self) -> Result<Body, Unreadable> {
+            Ok(Body::empty())
+        }
+
+        fn check(&self) -> Result<(), RegistrationError> {
+            let progress = self.progress.lock().expect("no panic");
+            progress.recv_timeout(Duration::from_secs(10)).expect("the runtime is blocked");
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_check_does_not_block_the_other_tasks_of_the_runtime() {
+        let (sender, progress) = channel();
+        let slow = Slow { name: "slow".parse().expect("a name"), progress: Mutex::new(progress) };
+        let check = CheckedContents::without_blocking(vec![slow]);
+        let (checked, sent) = tokio::join!(check, async move { sender.send(()) });
+        sent.expect("sent");
+        assert_eq!(checked.expect("checked").len(), 1);
     }
 }

@@ -1,5 +1,7 @@
 //! Plans are stored by version. An event of another version changes no chain.
 
+use sagamore_engine::RegistrationMode;
+
 use super::*;
 
 /// An upgrade must not lose the chains that started before it.
@@ -83,6 +85,24 @@ async fn a_chain_has_the_version_of_its_first_event_whatever_arrives_earlier() {
     rig.publish(&[rung, opened, shaken]).await;
     let detail = rig.chains.show(&chain("1")).await.expect("read").expect("seen");
     assert_eq!((detail.header.version, detail.header.status), (1, ChainStatus::Completed));
+}
+
+/// The program that stored the plan may have hashed it by other rules.
+#[tokio::test]
+async fn a_chain_has_the_stored_hash_of_its_plan() {
+    let mut rig = Rig::new().await;
+    let open = rig.database.begin().await.expect("begin");
+    open.tx().execute("UPDATE plan SET hash = 'stored'", ()).await.expect("changed");
+    open.commit().await.expect("commit");
+    let next = vec![Plan { version: 2, ..visit() }];
+    let registered = rig.chains.register(next, RegistrationMode::Apply, false).await;
+    registered.expect("registered");
+    rig.publish(&stories("1").0).await;
+    let detail = rig.chains.show(&chain("1")).await.expect("read").expect("seen");
+    assert_eq!(
+        (detail.header.status, detail.header.hash.as_deref()),
+        (ChainStatus::Completed, Some("stored"))
+    );
 }
 
 #[tokio::test]

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::common::{Rig, id, nothing, wish, written};
+use crate::common::{Rig, Wish, id, nothing, wish, written};
 use sagamore_core::message::{Horizon, Swept};
-use sagamore_core::{ReplyTo, Timestamp};
+use sagamore_core::{Definition, Message, ReplyTo, SagaId, Timestamp};
 use sagamore_database::testing::needs_server;
-use sagamore_engine::Options;
+use sagamore_engine::{Options, RegistrationMode};
 use sagamore_transport::{Subscription, Transport, wire};
 
 const SKEW: Duration = Duration::from_secs(10);
@@ -109,6 +109,45 @@ async fn a_sagas_row_is_removed_only_after_every_participant_has_removed_its_row
     assert!(rig.show("1").await.is_none());
 
     complete(&mut rig, "1").await; // the key starts another saga
+}
+
+#[derive(Message, Clone, Debug, PartialEq)]
+#[message(to = "gamma")]
+struct Fold {
+    text: String,
+}
+
+/// Builds a definition whose only participant never reports that it has removed its rows.
+fn of_a_silent_participant() -> Definition {
+    let mut saga = Definition::named("leaflet").version(1);
+    let wish = saga.input::<Wish>();
+    saga.pivot("fold").sends(FoldFrom { text: wish.text });
+    saga.build().expect("the plan is sound")
+}
+
+#[tokio::test]
+async fn a_silent_participant_retains_only_the_rows_of_its_own_definitions() {
+    for is_retired in [false, true] {
+        let mut rig = rig().await;
+        complete(&mut rig, "1").await;
+        let leaflet = of_a_silent_participant();
+        let name = leaflet.name.clone();
+        rig.handle.register(vec![leaflet], RegistrationMode::Deploy).await.expect("registered");
+        // a cancelled saga that never started has ended
+        let (saga, handle) = (SagaId::new(&name, "1").expect("an id"), rig.handle.clone());
+        rig.while_turning(handle.cancel(saga.clone())).await.expect("cancelled");
+        if is_retired {
+            rig.handle.retire(&name, 1).await.expect("retired");
+        }
+        sweep(&mut rig).await;
+        let enough = rig.now;
+        swept(&mut rig, "alpha", enough).await;
+        swept(&mut rig, "beta", enough).await;
+        sweep(&mut rig).await;
+        assert!(rig.show("1").await.is_none(), "is retired: {is_retired}");
+        let row = rig.handle.show(&saga).await.expect("shown").expect("its row remains");
+        assert!(row.header.ended_at.is_some());
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use super::Gateway;
 use crate::contract::Contracts;
 use crate::error::Error;
 use crate::ledger::Place;
+use crate::sent::Progress;
 
 /// Maximum clock difference between orchestrators and gateways at which no command is skipped too
 /// early.
@@ -106,12 +107,11 @@ impl Gateway {
         self.bury(delivery, &reason);
     }
 
-    /// Schedules the removal of sent commands that a horizon allows. The saga's row is retained,
-    /// because the notice is not acknowledged: the participant may remember its keys.
+    /// Schedules the removal of sent commands that a horizon allows.
     async fn plan_removal(&mut self, delivery: &Delivery) {
         match (decode_horizon(&delivery.record), self.calls.sent()) {
-            (Ok((horizon, Some(_))), Some(sent)) => match sent.permit(horizon).await {
-                Ok(permitted) => self.removal = permitted,
+            (Ok((horizon, Some(reply_to))), Some(sent)) => match sent.permit(horizon).await {
+                Ok(permitted) => self.removal = permitted.map(|removal| (removal, reply_to)),
                 Err(error) => tracing::warn!(
                     participant = %self.participant, %error, "cannot plan a removal of commands"
                 ),
@@ -127,12 +127,14 @@ impl Gateway {
     /// Removes one page of sent commands. A failed removal is dropped, because another horizon
     /// follows.
     async fn sweep(&mut self) {
-        let (Some(mut removal), Some(sent)) = (self.removal.take(), self.calls.sent()) else {
+        let (Some((mut removal, reply_to)), Some(sent)) = (self.removal.take(), self.calls.sent())
+        else {
             return;
         };
         match sent.sweep(&mut removal).await {
-            Ok(true) => self.removal = Some(removal),
-            Ok(false) => {}
+            Ok(Progress::More) => self.removal = Some((removal, reply_to)),
+            Ok(Progress::Complete) => self.acknowledge_removal(removal.before(), &reply_to).await,
+            Ok(Progress::Revoked) => {}
             Err(error) => {
                 tracing::warn!(
                     participant = %self.participant, %error, "cannot remove sent commands"

@@ -218,6 +218,19 @@ impl Rig {
         replies
     }
 
+    /// Waits for the next record on the replies' topic.
+    pub async fn record(&mut self) -> Record {
+        let wait = async {
+            loop {
+                self.replies.ready().await;
+                if let Some(delivery) = self.replies.poll(1).await.expect("polled").pop() {
+                    return delivery.record;
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, wait).await.expect("a record in time")
+    }
+
     /// Waits for the reply to one command.
     pub async fn reply(&mut self) -> ReplyOutcome {
         self.replies(1).await.remove(0).0.outcome

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use sagamore_core::definition::{ParticipantContract, Repeat};
-use sagamore_core::message::{Command, Outcome, ReplyOutcome};
-use sagamore_core::{Direction, Name};
+use sagamore_core::message::{Command, Horizon, Outcome, ReplyOutcome, Swept};
+use sagamore_core::{Direction, Name, Timestamp};
 use sagamore_database::Database;
 use sagamore_gateway::Binding;
+use sagamore_transport::wire::{decode_swept, encode_horizon};
 
 use crate::harness::{DONE, HttpParticipant, Rig, action, answer, command, name};
 
@@ -189,4 +190,35 @@ async fn a_lost_query_is_a_fault() {
     let mut rig = Rig::with(&participant.url(), never(), bound, Some(Database::memory())).await;
     rig.send(&[query("1")]).await;
     assert!(matches!(rig.outcome().await, Outcome::Fault(_)));
+}
+
+/// The business key may then start another saga, whose commands are sent.
+#[tokio::test]
+async fn a_horizon_is_acknowledged_after_the_removal_of_sent_commands() {
+    let participant = HttpParticipant::answering(200, DONE, "{}").await;
+    let database = Database::memory();
+    let mut rig = rig(&participant, Some(database.clone())).await;
+    rig.send(&[action("1"), action("2")]).await;
+    rig.replies(2).await;
+    let open = database.begin().await.expect("begin");
+    open.tx().execute("UPDATE gateway_sent SET sent_at = 0", ()).await.expect("old");
+    open.commit().await.expect("commit");
+
+    let command = action("1");
+    let horizon = Horizon {
+        started_before: Timestamp(1),
+        ended_before: Timestamp(2),
+        started_from: None,
+        definitions: vec![name("trip")],
+        but: vec![action("2").key.saga],
+    };
+    rig.publish(vec![encode_horizon(&horizon, Some(&command.reply_to))]).await;
+    let swept = decode_swept(&rig.record().await).expect("an acknowledgement");
+    let expected = Swept { participant: name("cards"), before: Timestamp(1) };
+    assert_eq!(swept.expect("readable"), expected);
+    let left = database.query("SELECT saga FROM gateway_sent", ()).await.expect("rows");
+    let left: Vec<String> = left.iter().map(|row| row.get(0).expect("a saga")).collect();
+    assert_eq!(left, ["trip:2"]);
+    rig.send(&[command]).await;
+    assert!(matches!(rig.outcome().await, Outcome::Done(_)), "another saga of this key");
 }

@@ -113,6 +113,7 @@ pub async fn run(invocation: &Invocation, command: DevCommand) -> Result<Exit> {
     let mut stack = Stack::open(program, choreography, &data, args.sagas_max).await?;
     if let Some(handle) = stack.server.handle.clone() {
         let registries = Registries { handle, chains: stack.server.chains.clone() };
+        let seen = (seen, files.duplicates.clone());
         reload::register_all(&registries, files).await?;
         if !paths.is_empty() {
             stack.spawn("the reload", |stopped| reload::follow(paths, registries, seen, stopped));

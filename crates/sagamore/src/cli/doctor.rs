@@ -226,7 +226,7 @@ async fn cleanup(settings: &Settings) -> Option<Result<String, String>> {
             rfc3339(reports.values().min().copied().unwrap_or(due))
         )),
         silent => Err(format!(
-            "{} has not reported its cleanup for a week: the rows of all ended sagas remain until \
+            "{} has not reported its cleanup for a week: the rows of its ended sagas remain until \
              it does.\n      Is it running, and may it read sagamore.horizon and write \
              sagamore.replies?",
             silent.join(", ")

@@ -97,7 +97,10 @@ pub async fn chains(
                 waiting.set_reason(&observer_error(error));
                 tokio::time::sleep(PAUSE).await;
             }
-            opened => return opened.map_err(observer_error),
+            opened => {
+                let opened = opened.map_err(observer_error)?;
+                return Ok(opened.with_retention(settings.barrier_retention()));
+            }
         }
     }
 }

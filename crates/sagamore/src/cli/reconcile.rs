@@ -37,7 +37,8 @@ pub struct ReconcileArgs {
     /// Compare only sagas that started within this time: 30s, 500ms, 24h
     #[arg(long, value_parser = duration, value_name = "TIME")]
     since: Option<Duration>,
-    /// Make the services emit their events of unfinished or inconsistent chains again
+    /// Emit the events of unfinished or inconsistent chains again: those of the services, and
+    /// first events of clients
     #[arg(long)]
     resend: bool,
     /// Sagas of one comparison
@@ -306,7 +307,8 @@ impl Sides {
             None => program.service_names().into_iter().map(|name| (name, sagas.clone())).collect(),
         };
         let services: Vec<(String, Client)> = services;
-        if services.is_empty() {
+        // without services a resend concerns the chains that clients began
+        if services.is_empty() && !args.resend {
             bail!("no services to compare with: name a configuration with services, --config FILE");
         }
         let plans = program
@@ -351,7 +353,8 @@ impl Sides {
         }
     }
 
-    /// Makes every service emit its events of open and inconsistent chains again.
+    /// Makes every service emit its events of open and inconsistent chains again, and the server
+    /// the first events of those that clients began.
     async fn resend(&self, report: &Report) -> Result<usize> {
         let open = report
             .open
@@ -364,7 +367,7 @@ impl Sides {
         chains.sort_unstable();
         chains.dedup();
         let mut clients: Vec<&Client> = Vec::new();
-        for (_, client) in &self.services {
+        for client in self.services.iter().map(|(_, client)| client).chain([&self.sagas]) {
             if clients.iter().all(|other| other.to_string() != client.to_string()) {
                 clients.push(client);
             }
@@ -376,7 +379,7 @@ impl Sides {
                     .post(&format!("/api/v1/sagas/{}/resend", encoded(chain)), "", None)
                     .await;
                 let answer = match answer {
-                    // a service that only handles commands
+                    // a service that only handles commands, or a server without chains
                     Err(client::Error::Problem { problem, .. }) if problem.status == 404 => {
                         continue;
                     }

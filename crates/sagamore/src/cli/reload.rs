@@ -1,5 +1,7 @@
 //! The saga files of `dev`: registered at its start, and again when they change.
 
+use std::collections::BTreeSet;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -99,11 +101,12 @@ pub async fn register(
     Ok(())
 }
 
-/// Registers files again when they change, until the stop.
+/// Registers files again when they change, until the stop. They were registered as seen
+/// first, except for duplicates.
 pub async fn follow(
     paths: Vec<PathBuf>,
     registries: Registries,
-    mut seen: Snapshot,
+    (mut seen, mut duplicates): (Snapshot, BTreeSet<PathBuf>),
     mut stopped: StopSignal,
 ) -> Result<(), Error> {
     loop {
@@ -112,23 +115,74 @@ pub async fn follow(
             () = tokio::time::sleep(POLL) => {}
         }
         let mut now = snapshot(&paths);
-        let changed: Vec<PathBuf> = now
-            .iter()
-            .filter(|(path, facts)| facts.is_some() && seen.get(*path) != Some(*facts))
-            .map(|(path, _)| path.clone())
-            .collect();
-        for path in changed {
-            let files = SagaFiles::load(std::slice::from_ref(&path));
-            for mistake in &files.mistakes {
-                errln!("{}\n  The last valid contents stay in use.", plain::visible(mistake));
-            }
-            for (path, file) in files.into_contents() {
-                if let Err(error) = register(&registries, &path, file).await {
-                    errln!("{}: {error}: trying again", path.display());
-                    now.remove(&path); // it counts as changed at the next poll
-                }
+        if now == seen {
+            continue;
+        }
+        let (of, before, after) = (paths.clone(), seen, now.clone());
+        // the check of a plan may take seconds
+        let read = tokio::task::spawn_blocking(move || changed(&of, &before, &after, &duplicates));
+        let files = read.await.unwrap_or_else(|panic| resume_unwind(panic.into_panic()));
+        duplicates = files.duplicates.clone();
+        for mistake in &files.mistakes {
+            errln!("{}\n  The last valid contents stay in use.", plain::visible(mistake));
+        }
+        for (path, file) in files.into_contents() {
+            if let Err(error) = register(&registries, &path, file).await {
+                errln!("{}: {error}: trying again", path.display());
+                now.remove(&path); // it counts as changed at the next poll
             }
         }
         seen = now;
+    }
+}
+
+/// Reads the files that have changed between two snapshots. A duplicate of another file is read
+/// again with the next change, which may be the removal of the other one.
+fn changed(
+    paths: &[PathBuf],
+    seen: &Snapshot,
+    now: &Snapshot,
+    duplicates: &BTreeSet<PathBuf>,
+) -> SagaFiles {
+    SagaFiles::load_only(paths, |path| {
+        let facts = now.get(path).copied().flatten();
+        let is_known = seen.get(path).copied().flatten() == facts;
+        facts.is_some() && (!is_known || duplicates.contains(path))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_file_does_not_replace_the_version_of_another_file() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let file = |name: &str| folder.path().join(name);
+        let write = |name: &str, version: u32, participant: &str| {
+            let text = format!(
+                "name: trip\nversion: {version}\ninput: [tripId]\nsteps:\n  \
+                 - name: reserve-seat\n    kind: pivot\n    \
+                 action: {{ participant: {participant}, message: seats.reserve, \
+                 fields: {{ tripId: input.tripId }} }}\n"
+            );
+            std::fs::write(file(name), text).expect("written");
+        };
+        let paths = [folder.path().to_owned()];
+        write("b.yaml", 1, "seats");
+        let first = snapshot(&paths);
+        // `a.yaml` precedes the file that is registered
+        write("a.yaml", 1, "the-other-seats");
+        let second = snapshot(&paths);
+        let found = changed(&paths, &first, &second, &BTreeSet::new());
+        assert!(found.definitions.is_empty(), "it would replace trip@1 of b.yaml");
+        assert!(found.mistakes[0].contains("'trip' version 1 is also in "), "{:?}", found.mistakes);
+        assert!(found.duplicates.contains(&file("a.yaml")));
+        // the next change is that of the other file
+        write("b.yaml", 22, "seats");
+        let third = snapshot(&paths);
+        let found = changed(&paths, &second, &third, &found.duplicates);
+        let versions: Vec<u32> = found.definitions.iter().map(|(_, found)| found.version).collect();
+        assert_eq!((versions, found.mistakes), (vec![1, 22], Vec::new()));
     }
 }

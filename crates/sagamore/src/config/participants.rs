@@ -134,6 +134,7 @@ fn secret(place: &str) -> Result<Secret> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Schema;
     use crate::config::tests::of;
 
     fn participants(toml: &str) -> Result<HttpParticipants> {
@@ -156,6 +157,20 @@ mod tests {
             found.endpoints().map(|(name, endpoint)| format!("{name} {endpoint}")).collect();
         assert_eq!(endpoints, ["cards http://cards:8080/sagas"]);
         assert!(participants("").expect("valid").is_empty());
+    }
+
+    #[test]
+    fn a_service_that_is_called_over_http_begins_no_chains_itself() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("sagamore.toml");
+        let toml = "[services.mail]\npartitions = 3\n[services.seats]\npartitions = 3\n\
+                    [participants.mail]\nurl = \"http://mail:80/\"\n";
+        std::fs::write(&file, toml).expect("written");
+        let schema = Schema::of("sagamore", Vec::new(), Vec::new(), false);
+        let settings = Settings::load(&schema, Some(&file)).expect("valid");
+        let services = settings.service_clients().expect("addresses");
+        let begins = ["mail", "seats"].map(|name| services.begins_chains(name));
+        assert_eq!(begins, [false, true]);
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Settings {
         addresses(&self.orchestrator.servers, &self.orchestrator.listen)
     }
 
-    /// Returns clients of the services.
+    /// Returns clients of the services. A participant that is called over HTTP has none.
     pub(crate) fn service_clients(&self) -> Result<Services> {
         let client = |(name, service): (&str, &ServiceSettings)| {
             Ok::<_, anyhow::Error>((
@@ -58,7 +58,11 @@ impl Settings {
                 Client::new(&format!("http://{}", service.listen))?,
             ))
         };
-        let clients = self.services().into_iter().map(client).collect::<Result<Vec<_>>>()?;
+        let is_called = |name: &str| {
+            self.participants.get(name).is_some_and(|participant| participant.protocol == "http")
+        };
+        let services = self.services().into_iter().filter(|(name, _)| !is_called(name));
+        let clients = services.map(client).collect::<Result<Vec<_>>>()?;
         Ok(Services::Remote(clients.into()))
     }
 

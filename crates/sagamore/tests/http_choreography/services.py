@@ -13,6 +13,7 @@ answers = {}  # by Idempotency-Key
 figures = {}  # effects by reaction and direction
 calls = {}  # requests by reaction and direction
 away = {"payment": False}
+turned_away = {}  # requests to a service that is away
 
 
 def react(service, reaction, direction, event):
@@ -47,6 +48,8 @@ class Handler(BaseHTTPRequestHandler):
             away[service.removeprefix("away/")] = json.loads(body)
             return self.answer(200, None, {})
         if away.get(service):
+            with lock:
+                turned_away[service] = turned_away.get(service, 0) + 1
             return self.answer(503, None, {})
         reaction, direction = self.headers["Sagamore-Reaction"], self.headers["Sagamore-Direction"]
         key, name = self.headers["Idempotency-Key"], f"{reaction}/{direction}"
@@ -60,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         with lock:
-            self.answer(200, None, {"effects": figures, "calls": calls})
+            self.answer(200, None, {"effects": figures, "calls": calls, "away": turned_away})
 
     def answer(self, status, outcome, body):
         content = json.dumps(body).encode()

@@ -28,6 +28,9 @@ pub struct Contract {
     pub body: Option<&'static Shape>,
     /// Whether the address reads `Idempotency-Key`.
     pub keyed: bool,
+    /// Whether the address rejects `Idempotency-Key`, because the body's own id makes a request
+    /// repeatable.
+    pub identified: bool,
     /// Whether the address reads `Prefer: wait=N`.
     pub waits: bool,
     /// Whether a GET changes state. Such a GET is checked like a POST, and HEAD is not supported.
@@ -81,6 +84,7 @@ pub const READS: Contract = Contract {
     query: &[],
     body: None,
     keyed: false,
+    identified: false,
     waits: false,
     acts: false,
     answers: Media::Json,
@@ -116,6 +120,11 @@ impl Contract {
     /// Adds the idempotency key.
     pub const fn keyed(self) -> Contract {
         Contract { keyed: true, ..self }
+    }
+
+    /// Rejects the idempotency key: the body has an id of its own.
+    pub const fn identified(self) -> Contract {
+        Contract { identified: true, ..self }
     }
 
     /// Marks a GET that changes state.

@@ -79,12 +79,17 @@ pub async fn own(
     page(&app.host.database, query).await
 }
 
-/// Makes all services of this process emit a chain's events again.
+/// Makes all services of this process emit a chain's events again. The first event of a chain that
+/// a client began is emitted again too.
 pub async fn resend_all(
     State(app): State<Reacting>,
     Segment(id): Segment,
 ) -> Result<Json<ResendReport>, Problem> {
     let mut events = 0;
+    if let Some(chains) = &app.chains {
+        let resent = chains.resend(&ids::chain(&id, app.plan.as_ref())?).await;
+        events += resent.map_err(|error| Problem::broke(&error, "emit the first event again"))?;
+    }
     for host in app.services.hosts().iter().filter(|host| host.reacts) {
         events += resend(host, app.plan.as_ref(), &id).await?;
     }

@@ -17,7 +17,7 @@ use super::listing::{self, ListFilter, ListRequest};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
 use super::routes::{READS, READS_TEXT, Routes};
 use super::service::reacting;
-use super::state::ObserverApp;
+use super::state::{ObserverApp, Reacting};
 use super::versions::{self, Versions};
 use super::{health, ids, index, shape};
 use crate::problem::{Code, Problem};
@@ -37,11 +37,12 @@ pub fn observer_routes(app: ObserverApp) -> Routes {
         READS.query(barriers::QUERY),
         barriers::beside_observer,
     );
+    let (services, chains_of, plan) =
+        (app.services.clone(), Some(app.chains.clone()), app.plan.clone());
+    let reacting = reacting(Reacting { services, chains: chains_of, plan });
     let services = match app.services.are_embedded() {
-        true => barriers
-            .with_state(app.services.clone())
-            .merge(reacting(app.services.clone(), app.plan.clone())),
-        false => Routes::new(),
+        true => barriers.with_state(app.services.clone()).merge(reacting),
+        false => reacting,
     };
     let plans = versions::routes(Versions::Plans(app.chains.clone()), app.presence());
     let plans = plans.about(index::PLANS);

@@ -40,6 +40,11 @@ fn check(address: &Address, request: &Request) -> Result<(), Problem> {
     query::check_path(address.path, path)?;
     query::check(request.uri().query().unwrap_or_default(), address.contract.query)?;
     accept(address, headers)?;
+    if address.contract.identified && headers.contains_key("idempotency-key") {
+        let why = "Idempotency-Key: this address ignores it, and the id and the source of the \
+            event identify the request: repeat both, and remove the header";
+        return Err(Problem::new(Code::BadParameter, why));
+    }
     if request.method() == Method::POST { content_type(address, headers) } else { Ok(()) }
 }
 

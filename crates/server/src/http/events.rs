@@ -45,7 +45,7 @@ struct StructuredEvent {
 
 /// Returns the route.
 pub fn routes(events: Events) -> Routes {
-    let begins = READS.body(&shape::EVENT).waits();
+    let begins = READS.body(&shape::EVENT).waits().identified();
     let routes = Routes::new().post("/api/v1/events", begins, begin);
     routes.with_state(events).about(index::EVENTS)
 }
@@ -84,19 +84,19 @@ async fn begin(State(app): State<Events>, request: Request) -> Result<Response, 
     Ok(response)
 }
 
-/// Rejects the event of a service in this process: only its own transaction may begin the chain.
+/// Rejects the event of a service of this process or of the configuration: only its own
+/// transaction may begin the chain.
 fn check_owner(app: &Events, beginning: &ChainBeginning) -> Result<(), Problem> {
     let Ok(plan) = app.chains.plan_of(beginning) else { return Ok(()) }; // reported later
-    match app.services.host(plan.begins.service.as_str()) {
-        Some(host) if host.reacts => {
-            let why = format!(
-                "service {} begins the chains of {} in its own transaction: send the request to it",
-                host.name, plan.name
-            );
-            Err(Problem::new(Code::NotOrchestrated, why))
-        }
-        Some(_) | None => Ok(()),
+    let service = &plan.begins.service;
+    if !app.services.begins_chains(service.as_str()) {
+        return Ok(());
     }
+    let why = format!(
+        "service {service} begins the chains of {} in its own transaction: send the request to it",
+        plan.name
+    );
+    Err(Problem::new(Code::NotOrchestrated, why))
 }
 
 /// Reads an event in binary mode: attributes in headers, data in the body.
@@ -227,7 +227,154 @@ impl From<BeginError> for Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use sagamore_core::Plan;
+    use sagamore_database::Database;
+    use sagamore_engine::{Observer, ObserverOptions};
+    use sagamore_transport::{Consumer, Log, MemoryDisk, Subscription, Transport, log};
+    use serde_json::{Value, json};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::super::chains::observer_routes;
+    use super::super::state::ObserverApp;
+    use super::super::testing::{plan, served};
     use super::*;
+    use crate::client::Client;
+
+    /// An observer, and the server with its routes.
+    struct Door {
+        log: Log,
+        database: Database,
+        _observer: Observer,
+        client: Client,
+    }
+
+    impl Door {
+        async fn of(services: Services, plans: Vec<Plan>) -> Door {
+            let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap();
+            let (transport, database): (Arc<dyn Transport>, _) =
+                (Arc::new(log.clone()), Database::memory());
+            let options = ObserverOptions::default();
+            let opened = Observer::open(options, database.clone(), transport, plans).await;
+            let (observer, chains) = opened.unwrap();
+            let app = ObserverApp { chains, services, plan: None, brokers: None, metrics: None };
+            let routes = observer_routes(app);
+            let client = served(crate::http::router("an observer", routes, &[])).await;
+            Door { log, database, _observer: observer, client }
+        }
+
+        /// Subscribes to first events in a group of its own.
+        async fn events(&self) -> Box<dyn Consumer> {
+            let (group, topics) = ("reader".into(), vec!["bell.rung".into()]);
+            self.log.subscribe(Subscription { group, topics, partitions: None }).await.unwrap()
+        }
+
+        /// Posts an event with these headers beside the common ones. Returns the status, and the
+        /// code of the problem or the id of the chain.
+        async fn post(&self, headers: &[(&str, &str)]) -> (u16, String) {
+            let address = self.client.to_string().replace("http://", "");
+            let common = [
+                ("host", address.as_str()),
+                ("connection", "close"),
+                ("content-length", "2"),
+                ("ce-specversion", "1.0"),
+                ("ce-source", "/door"),
+                ("ce-type", "bell.rung"),
+            ];
+            let mut request = "POST /api/v1/events HTTP/1.1\r\n".to_owned();
+            for (name, value) in common.iter().chain(headers) {
+                request.push_str(&format!("{name}: {value}\r\n"));
+            }
+            request.push_str("\r\n{}");
+            let mut connection = TcpStream::connect(&address).await.unwrap();
+            connection.write_all(request.as_bytes()).await.unwrap();
+            let mut response = String::new();
+            connection.read_to_string(&mut response).await.unwrap();
+            let (head, body) = response.split_once("\r\n\r\n").unwrap();
+            let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+            let body: Value = serde_json::from_str(body).unwrap();
+            let text = body["code"].as_str().or(body["id"].as_str()).unwrap();
+            (status, text.to_owned())
+        }
+
+        async fn check(&self, headers: &[(&str, &str)], status: u16, text: &str) {
+            assert_eq!(self.post(headers).await, (status, text.to_owned()), "{headers:?}");
+        }
+    }
+
+    fn remote(names: &[&str]) -> Services {
+        let client = Client::new("http://127.0.0.1:1").unwrap();
+        Services::Remote(names.iter().map(|name| (name.parse().unwrap(), client.clone())).collect())
+    }
+
+    #[tokio::test]
+    async fn only_a_service_of_another_process_begins_its_chains() {
+        let door = Door::of(remote(&["host"]), vec![plan()]).await;
+        door.check(&[("ce-id", "1")], 202, "visit:1").await;
+        let door = Door::of(remote(&["host", "guest"]), vec![plan()]).await;
+        door.check(&[("ce-id", "1")], 409, "SAGA-0209").await;
+    }
+
+    #[tokio::test]
+    async fn the_id_of_an_event_cannot_be_replaced_by_an_idempotency_key() {
+        let door = Door::of(remote(&[]), vec![plan()]).await;
+        let keyed = [("ce-id", "1"), ("idempotency-key", "a")];
+        door.check(&keyed, 400, "SAGA-0106").await;
+    }
+
+    #[tokio::test]
+    async fn a_resend_publishes_the_first_event_again_unless_it_is_too_old() {
+        let door = Door::of(remote(&[]), vec![plan()]).await;
+        door.check(&[("ce-id", "1")], 202, "visit:1").await;
+        let mut events = door.events().await;
+        let first = events.poll(10).await.unwrap().remove(0).record;
+        let resend = async |id: &str| -> Value {
+            let path = format!("/api/v1/sagas/{id}/resend");
+            door.client.read(&door.client.post(&path, "", None).await.unwrap()).unwrap()
+        };
+        assert_eq!(resend("visit:1").await, json!({ "id": "visit:1", "events": 1 }));
+        assert_eq!(resend("visit:2").await, json!({ "id": "visit:2", "events": 0 }));
+        let again = events.poll(10).await.unwrap();
+        assert_eq!(again.len(), 1);
+        assert_eq!(
+            (&again[0].record.headers, &again[0].record.body),
+            (&first.headers, &first.body)
+        );
+        // as old as nine tenths of the retention, and a minute
+        let age = ObserverOptions::default().retention / 10 * 9 + Duration::from_secs(60);
+        let begun_at = crate::clock::now().minus(age).0;
+        let open = door.database.begin().await.unwrap();
+        open.tx().execute("UPDATE begun SET begun_at = $1", (begun_at,)).await.unwrap();
+        open.commit().await.unwrap();
+        assert_eq!(resend("visit:1").await, json!({ "id": "visit:1", "events": 0 }));
+        assert_eq!(events.poll(10).await.unwrap().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_repeat_with_another_plan_or_version_is_rejected() {
+        let (name, next) = ("party".parse().unwrap(), Plan { version: 2, ..plan() });
+        let door = Door::of(remote(&[]), vec![plan(), next, Plan { name, ..plan() }]).await;
+        let first = [("ce-id", "1"), ("ce-sagadefinition", "visit"), ("ce-sagaversion", "1")];
+        for (id, version) in [("1", "1"), ("2", "2")] {
+            let mut event = first;
+            (event[0].1, event[2].1) = (id, version);
+            door.check(&event, 202, &format!("visit:{id}")).await;
+            door.check(&event, 202, &format!("visit:{id}")).await;
+            door.check(&event[..1], 202, &format!("visit:{id}")).await;
+            event[2].1 = if version == "1" { "2" } else { "1" };
+            door.check(&event, 409, "SAGA-0203").await;
+            door.check(&[event[0], event[2]], 409, "SAGA-0203").await;
+            door.check(&[event[0], ("ce-sagadefinition", "party")], 409, "SAGA-0203").await;
+        }
+        // another id for the chain of the first one
+        let mut other = [("ce-id", "3"), ("ce-subject", "1"), first[1], first[2]];
+        door.check(&other, 202, "visit:1").await;
+        other[3].1 = "2";
+        door.check(&other, 409, "SAGA-0203").await;
+    }
 
     #[test]
     fn an_attribute_is_percent_decoded() {

@@ -21,7 +21,8 @@ POST /api/v1/plans/{name}/{version}/activate   also: retire; GET without a verb 
 
 /// The address of events.
 pub const EVENTS: &str = "\
-POST /api/v1/events                     begin a chain by its first event, a CloudEvent\n";
+POST /api/v1/events                     begin a chain by its first event, a CloudEvent\n\
+POST /api/v1/sagas/{id}/resend          emit the first event of such a chain again\n";
 
 /// The addresses of an observer.
 pub const CHAINS: &str = "\

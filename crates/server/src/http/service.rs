@@ -5,13 +5,11 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use sagamore_core::Name;
 use sagamore_sdk::facts;
 
 use super::routes::{READS, READS_TEXT, Routes};
 use super::state::{Reacting, ServiceApp};
 use super::{barriers, faults, health, index, waiting};
-use crate::parts::Services;
 use crate::problem::{Code, Problem};
 
 type Shared = State<Arc<ServiceApp>>;
@@ -26,14 +24,15 @@ pub fn service_routes(app: ServiceApp, own: Routes) -> Routes {
     once_ready.merge(Routes::new().get("/metrics", READS_TEXT, metrics).with_state(app))
 }
 
-/// Returns the routes of services in this process that react to events.
-pub(super) fn reacting(services: Services, plan: Option<Name>) -> Routes {
-    let routes = Routes::new().post("/api/v1/sagas/{id}/resend", READS, barriers::resend_all).get(
-        "/api/v1/faults/{service}/{id}",
-        READS,
-        faults::embedded,
-    );
-    routes.with_state(Reacting { services, plan })
+/// Returns the routes of services in this process that react to events, and of chains that clients
+/// begin.
+pub(super) fn reacting(app: Reacting) -> Routes {
+    let resend = Routes::new().post("/api/v1/sagas/{id}/resend", READS, barriers::resend_all);
+    let routes = match app.services.are_embedded() {
+        true => resend.get("/api/v1/faults/{service}/{id}", READS, faults::embedded),
+        false => resend,
+    };
+    routes.with_state(app)
 }
 
 fn facts_routes() -> Routes<Arc<ServiceApp>> {

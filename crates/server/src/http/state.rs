@@ -101,9 +101,11 @@ pub struct ServiceApp {
     pub metrics: Option<PrometheusHandle>,
 }
 
-/// The services of a process that react to events, and the plan of keys without prefix.
+/// The services of a process that react to events, the observer's view of chains, and the plan of
+/// keys without prefix.
 #[derive(Clone)]
 pub(super) struct Reacting {
     pub services: Services,
+    pub chains: Option<Chains>,
     pub plan: Option<Name>,
 }

@@ -298,7 +298,7 @@ async fn apply(
 ) -> Result<Response, Problem> {
     let Query(ApplyQuery { dry_run }) = query.map_err(|_| body::bad_query())?;
     let text = files::text(&payload.0).map_err(Problem::invalid_definition)?;
-    let file = files::check_text(text).map_err(Problem::invalid_definition)?;
+    let file = checked(text.to_owned()).await?;
     let contents = file.clone();
     let registered = versions.apply(file, text, dry_run).await?;
     let mut view = RegistrationView::of(&registered, dry_run);
@@ -315,6 +315,14 @@ async fn apply(
         _ => StatusCode::OK,
     };
     Ok((status, Json(view)).into_response())
+}
+
+/// Parses and checks a file on a thread for blocking work: the check of a plan explores up to
+/// hundreds of thousands of states.
+async fn checked(text: String) -> Result<SagaFile, Problem> {
+    let checked = tokio::task::spawn_blocking(move || files::check_text(&text)).await;
+    let checked = checked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    checked.map_err(Problem::invalid_definition)
 }
 
 /// The problem of a definition that was not registered, with the places of schemas in its text.

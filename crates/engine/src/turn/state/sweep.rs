@@ -19,8 +19,10 @@ pub(crate) struct Sweep {
     pub next: Option<Timestamp>,
     /// The last saga number checked for its journal.
     pub after: i64,
-    /// The last saga number checked for its row.
+    /// The last saga number checked for its row; 0 between two searches.
     pub rows_after: i64,
+    /// The time of the next search for rows.
+    pub rows_due: Option<Timestamp>,
     /// The last idempotency key checked.
     pub keys_after: String,
     /// Bodies of definitions without sagas.
@@ -61,6 +63,7 @@ impl Sweep {
     /// Shortens pauses after the clock was set back to `now`.
     pub fn redraw(&mut self, now: Timestamp) {
         self.next = self.next.map(|next| next.min(now.plus(PAUSE)));
+        self.rows_due = self.rows_due.map(|due| due.min(now.plus(HORIZON_INTERVAL)));
         self.horizon_due = self.horizon_due.map(|due| due.min(now.plus(HORIZON_INTERVAL)));
         self.correction_due = self.correction_due.map(|due| due.min(now.plus(PAUSE)));
     }
