@@ -6,6 +6,7 @@
 mod shop;
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use sagamore::core::Body;

@@ -97,10 +97,7 @@ pub async fn chains(
                 waiting.set_reason(&observer_error(error));
                 tokio::time::sleep(PAUSE).await;
             }
-            opened => {
-                let opened = opened.map_err(observer_error)?;
-                return Ok(opened.with_retention(settings.barrier_retention()));
-            }
+            opened => return opened.map_err(observer_error),
         }
     }
 }

@@ -67,6 +67,7 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
     let opening = async {
         let opened = open(&settings, &owner, definitions, &kafka, &waiting).await?;
         let chains = observe::chains(settings.database("observer")?, &plans, &waiting).await?;
+        let chains = chains.with_retention(settings.barrier_retention());
         let chains = chains.with_transport(Arc::new(kafka.clone()), settings.observer.partitions);
         Ok((opened, chains))
     };

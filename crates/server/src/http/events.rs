@@ -260,7 +260,7 @@ mod tests {
             let options = ObserverOptions::default();
             let opened = Observer::open(options, database.clone(), transport, plans).await;
             let (observer, chains) = opened.unwrap();
-            let app = ObserverApp { chains, services, plan: None, brokers: None, metrics: None };
+            let app = ObserverApp::of(chains, services, None);
             let routes = observer_routes(app);
             let client = served(crate::http::router("an observer", routes, &[])).await;
             Door { log, database, _observer: observer, client }
