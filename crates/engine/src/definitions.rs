@@ -206,7 +206,7 @@ impl DefinitionWatch {
                 Ok(()) => fails = false,
                 Err(error) if !fails => {
                     fails = true;
-                    tracing::warn!(%error, "cannot poll the definitions: the known ones remain in use");
+                    tracing::warn!(%error, "cannot poll the definitions: using the known ones");
                 }
                 Err(_) => {}
             }

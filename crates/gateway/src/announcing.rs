@@ -1,5 +1,5 @@
-//! Announces a participant that answers a GET of its URL with the messages that it handles. Any other
-//! answer means that it is not announced, which is no error.
+//! Announces a participant that answers a GET of its URL with the messages that it handles. Any
+//! other answer means that it is not announced, which is no error.
 
 use std::sync::Arc;
 use std::time::Duration;

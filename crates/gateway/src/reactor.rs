@@ -5,6 +5,7 @@
 //! at rest after its event is published and durable. A crash repeats calls with the same key, and
 //! publishes the same events with the same ids.
 
+mod letter;
 mod receive;
 mod start;
 mod work;

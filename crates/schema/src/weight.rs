@@ -19,7 +19,7 @@ struct Walk<'a> {
     is_recursive: bool,
 }
 
-/// What the walk tells about a schema.
+/// The properties of a schema's references.
 pub(crate) struct References {
     /// Whether the schema, or a part of it, contains itself.
     pub is_recursive: bool,

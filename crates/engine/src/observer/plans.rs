@@ -201,7 +201,7 @@ impl PlanRegistry {
                 Ok(()) => fails = false,
                 Err(error) if !fails => {
                     fails = true;
-                    tracing::warn!(%error, "cannot poll the plans: the known ones remain in use");
+                    tracing::warn!(%error, "cannot poll the plans: using the known ones");
                 }
                 Err(_) => {}
             }

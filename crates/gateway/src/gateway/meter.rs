@@ -46,7 +46,7 @@ impl Gateway {
         match (end.is_reached, &end.outcome) {
             (Some(false), ReplyOutcome::Final(Outcome::Fault(reason))) if !self.is_away => {
                 self.is_away = true;
-                tracing::warn!(%participant, reason, "participant is unreachable: commands are resent");
+                tracing::warn!(%participant, reason, "participant unreachable, resending");
             }
             (Some(true), _) if self.is_away => {
                 self.is_away = false;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use sagamore_core::plan::{Part, Plan, Role};
 use sagamore_core::{Direction, Event, Timestamp};
-use sagamore_transport::wire::{dead_letter, decode_event, decode_horizon, publish_letter};
-use sagamore_transport::{Delivery, Mark, Transport};
+use sagamore_transport::wire::{decode_event, decode_horizon};
+use sagamore_transport::{Delivery, Mark};
 
 use super::Reactor;
+use super::letter::bury;
 use crate::error::Error;
 use crate::plans::{PlanOfEvent, Plans};
 use crate::reaction::{Context, Next, Reaction, StoredRecord};
@@ -163,25 +164,6 @@ fn planned(plans: &Plans, event: Event) -> Result<Option<(Event, Arc<Plan>)>, St
         true => Ok(Some((event, plan))),
         false => Err("its reaction does not emit it".to_owned()),
     }
-}
-
-/// Publishes a dead letter. One that the transport rejects in every form is logged, because
-/// retries would block all later events.
-pub(super) async fn bury(
-    transport: &dyn Transport,
-    delivery: &Delivery,
-    reason: &str,
-) -> Result<(), Error> {
-    let Delivery { record, partition, offset, .. } = delivery;
-    tracing::warn!(topic = %record.topic, partition, offset, reason, "dead letter");
-    let letter = dead_letter(delivery, reason);
-    match publish_letter(transport, letter).await {
-        Err(error) if error.is_rejection() => {
-            tracing::error!(topic = %record.topic, partition, offset, %error, "lost dead letter");
-        }
-        published => published?,
-    }
-    Ok(())
 }
 
 /// Returns the change of a reaction by an event.

@@ -13,7 +13,7 @@ use sagamore_database::Clock;
 use sagamore_transport::wire::{dead_letter_topic, decode_event};
 use sagamore_transport::{Delivery, Error as TransportError, Record, Scope, Transport};
 
-use super::receive::bury;
+use super::letter::bury;
 use crate::answer;
 use crate::binding::{Binding, Unfit};
 use crate::client::{Client, Failure};

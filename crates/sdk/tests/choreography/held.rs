@@ -53,7 +53,7 @@ async fn a_rejected_event_is_sent_once_its_topic_accepts_it() {
 }
 
 /// A process that lost its partition may hold a copy of the cause. If it dies before it publishes,
-/// nobody delivers that copy again, because the cause's offset was committed long ago.
+/// that copy is not delivered again, because the cause's offset was committed long ago.
 #[tokio::test]
 async fn the_cause_of_an_unsent_event_outlives_a_repeat_that_is_not_published() {
     let mut toy = Toy::new().await;
