@@ -96,7 +96,8 @@ impl Plans {
 
     fn insert(&self, key: (Name, u32), stored: Known) {
         let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.get(&key).is_some_and(|same| *same == stored) {
+        // contents that were removed since stay valid
+        if known.get(&key).is_some_and(|same| *same == stored || stored == Known::Unreadable) {
             return;
         }
         known.insert(key, stored);
@@ -155,4 +156,33 @@ impl fmt::Debug for Plans {
 fn triggers<'a>(plan: &'a Plan, part: &Part<'a>) -> impl Iterator<Item = &'a Name> + use<'a> {
     let overdue = plan.overdue.iter().filter(|_| part.pivot).collect::<Vec<_>>();
     part.on.iter().chain(part.never_after).chain(part.undone_on()).chain(overdue)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use super::*;
+
+    struct Removed(StoredPlan);
+
+    impl PlanSource for Removed {
+        fn read(&self) -> Pin<Box<dyn Future<Output = PlanResult> + Send + '_>> {
+            Box::pin(ready(Ok(vec![self.0.clone()])))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_known_plan_stays_known_when_its_stored_contents_are_removed() {
+        let plan = Plan::named("toy").begins("a", "start", "begun").pivot("b", "end");
+        let plan = plan.on(["begun"]).emits(["ended"]).build();
+        let plan = Arc::new(plan.unwrap_or_else(|error| panic!("{error}")));
+        let plans = Plans::default();
+        plans.add(plan.clone());
+        assert!(plans.refresh().await.is_err(), "no store is connected");
+        let removed = StoredPlan { name: plan.name.clone(), version: 1, plan: None };
+        plans.connect(Arc::new(Removed(removed)));
+        plans.refresh().await.expect("read");
+        assert_eq!(plans.plan("toy", 1), Some(plan));
+    }
 }

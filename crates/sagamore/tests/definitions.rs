@@ -295,7 +295,8 @@ fn a_plan_is_applied_activated_and_replaced_without_a_restart() {
     let folder = tempfile::tempdir().expect("a directory");
     std::fs::create_dir(folder.path().join("sagas")).expect("created");
     write(folder.path(), "sagas/visit.yaml", VISIT);
-    let dev = Running::start(folder.path(), &["dev", "--ephemeral"]);
+    // the chains do not end
+    let dev = Running::start(folder.path(), &["dev", "--ephemeral", "--slow", "open=1h"]);
     let begin = |id: &str| {
         let event = format!(
             "{{\"specversion\":\"1.0\",\"id\":\"{id}\",\"source\":\"/test\",\

@@ -1,4 +1,4 @@
-//! Dead letters of a reactor.
+//! Dead letters of events that a reactor cannot take, or that the transport rejects.
 
 use sagamore_transport::wire::{dead_letter, publish_letter};
 use sagamore_transport::{Delivery, Transport};
