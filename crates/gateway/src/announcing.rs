@@ -158,6 +158,6 @@ mod tests {
         ] {
             assert_eq!(announced(status, body.clone()).await, None, "{status} {body:.60}");
         }
-        assert_eq!(announcing("http://127.0.0.1:1/").request().await, None, "nobody listens");
+        assert_eq!(announcing("http://127.0.0.1:1/").request().await, None, "no server");
     }
 }

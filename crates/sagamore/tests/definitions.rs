@@ -200,7 +200,7 @@ fn a_second_version_is_applied_activated_and_rolled_back() {
 }
 
 #[test]
-fn apply_warns_of_a_message_that_nobody_handles_and_succeeds() {
+fn apply_warns_of_a_message_that_no_process_handles_and_succeeds() {
     let folder = folder_with_a_trip();
     let serve = Running::start(folder.path(), &["serve", "--data", "data"]);
     for arguments in [&["apply", "sagas/trip.yaml", "--dry-run"][..], &["apply", "sagas"]] {

@@ -30,7 +30,7 @@ function answer(key, message, fields) {
   return answers.get(key);
 }
 
-// What it handles: Sagamore warns of a message that nobody handles.
+// What it handles: Sagamore warns of a message that no process handles.
 const messages = [{ name: "cards.charge", kind: "action" }, { name: "cards.refund", kind: "compensation" }];
 
 createServer(async (request, response) => {

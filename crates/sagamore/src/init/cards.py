@@ -21,7 +21,7 @@ def refund(card, cents):
 HANDLERS = {"cards.charge": charge, "cards.refund": refund}
 
 class Cards(BaseHTTPRequestHandler):
-    def do_GET(self):  # what it handles: Sagamore warns of a message that nobody handles
+    def do_GET(self):  # what it handles: Sagamore warns of a message that no process handles
         kinds = {"cards.charge": "action", "cards.refund": "compensation"}
         messages = [{"name": name, "kind": kind} for name, kind in kinds.items()]
         self.send_response(200)
