@@ -43,8 +43,8 @@ fn a_plan_has_reactions_and_not_too_many() {
 fn reactions_have_unique_names() {
     check(
         &[("/reactions/3/name", json!("create"))],
-        &["'create' of order and 'create' of order have the same name, but a name keys the \
-             effects of one: rename one of them"],
+        &["'create' of order and 'create' of order have the same name: rename one \
+         of them"],
     );
 }
 
