@@ -134,7 +134,7 @@ impl ReactionStore {
                 locked = self.locked(&tx, &key).await?;
             }
             let mut reaction = match locked {
-                Locked::Reaction(reaction) => reaction,
+                Locked::Reaction(reaction) => *reaction,
                 Locked::Absent => return Err(missing(&key)),
                 Locked::Unreadable => {
                     unreadable.push(key);
@@ -320,7 +320,7 @@ impl ReactionStore {
     /// Reads a reaction that must exist, and locks its row.
     async fn existing(&self, tx: &Tx, key: &ReactionKey) -> Result<Reaction, Error> {
         match self.locked(tx, key).await? {
-            Locked::Reaction(reaction) => Ok(reaction),
+            Locked::Reaction(reaction) => Ok(*reaction),
             Locked::Absent => Err(missing(key)),
             Locked::Unreadable => {
                 Err(Error::Column { column: "state".to_owned(), wanted: "a reaction" })
@@ -346,7 +346,7 @@ enum Locked {
     Absent,
     /// This program cannot read the state.
     Unreadable,
-    Reaction(Reaction),
+    Reaction(Box<Reaction>),
 }
 
 /// An attempt without a result.

@@ -65,13 +65,21 @@ pub(crate) struct Topics {
     admin: Arc<AdminClient<QueryContext>>,
     /// Maps names on the brokers to numbers of partitions.
     known: RwLock<HashMap<String, u32>>,
+    /// Held while a view asks for a topic.
+    asking: tokio::sync::Mutex<()>,
 }
 
 impl Topics {
     pub fn new(options: Options, names: Names) -> Result<Topics, Error> {
         let admin = AdminClient::from_config_and_context(&config::common(&options)?, QueryContext);
         let admin = Arc::new(admin.map_err(|error| unavailable("create a client", &error))?);
-        Ok(Topics { options, names, admin, known: RwLock::default() })
+        Ok(Topics {
+            options,
+            names,
+            admin,
+            known: RwLock::default(),
+            asking: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Checks that the topics and partitions of these records exist. Returns an outcome per record.
@@ -122,7 +130,15 @@ impl Topics {
     /// Returns whether the brokers have a topic. A topic that the process may not describe counts
     /// as existing.
     pub async fn exists(&self, topic: &str) -> Result<bool, Error> {
-        match self.find(&self.names.there(topic)).await? {
+        let topic = self.names.there(topic);
+        if self.known(&topic).is_some() {
+            return Ok(true);
+        }
+        // one question at a time: each occupies a thread until the brokers answer
+        let _turn = self.asking.try_lock().map_err(|_| {
+            Error::Unavailable("another question about topics is not answered yet".to_owned())
+        })?;
+        match self.find(&topic).await? {
             TopicState::Topic(_) | TopicState::Denied | TopicState::Leaderless => Ok(true),
             TopicState::Nothing => Ok(false),
         }

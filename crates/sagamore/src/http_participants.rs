@@ -146,7 +146,15 @@ where
     crew.spawn("the plans of participants", |mut stopped| async move {
         let chains = tokio::select! {
             () = &mut stopped => return Ok(()),
-            opened = chains => opened?,
+            opened = chains => match opened {
+                Ok(chains) => chains,
+                // commands are called all the same, and events wait for the plans
+                Err(error) => {
+                    tracing::error!(%error, "cannot read plans: restart after the repair");
+                    stopped.await;
+                    return Ok(());
+                }
+            },
         };
         plans.connect(Arc::new(StoredPlans(chains.clone())));
         loop {

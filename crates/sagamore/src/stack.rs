@@ -159,6 +159,9 @@ impl Stack {
             return Err(Error::Bound(name.to_string()));
         }
         self.bound = Arc::new(participants.names());
+        // that of the orchestrator and the observer in this process
+        participants =
+            participants.with_retention(sagamore_engine::Options::default().barrier_retention);
         let transport: Arc<dyn Transport> = Arc::new(self.log.clone());
         if participants.reply_keys.is_none() {
             participants.reply_keys = http_participants::keys_of_directory(data)?;

@@ -23,7 +23,7 @@ pub(crate) struct Answer {
     /// Whether the reaction still waits for other events.
     pub waits: bool,
     /// The inbox entries to remove once the outcome is published.
-    pub removal: Option<InboxRemoval>,
+    pub removal: Option<Box<InboxRemoval>>,
 }
 
 impl Answer {

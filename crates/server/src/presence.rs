@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagamore_core::announcement::MessageKind;
 use sagamore_core::{Definition, Name, Plan, Saga, Timestamp};
 use sagamore_engine::{Announcements, Error, SentMessage, Warning};
 
@@ -22,7 +21,7 @@ pub struct Presence {
     announcements: Announcements,
     /// The participants that are called over HTTP. They need not announce themselves.
     bound: Arc<BTreeSet<Name>>,
-    /// The participants that a stand-in plays. They handle every command.
+    /// The participants that a stand-in plays. They handle every message.
     stand_ins: StandIns,
 }
 
@@ -74,9 +73,7 @@ impl Presence {
         mut sent: Vec<SentMessage>,
         is_stored: bool,
     ) -> Result<Vec<String>, Error> {
-        sent.retain(|message| {
-            message.kind == MessageKind::Reaction || !self.stand_ins.plays(&message.participant)
-        });
+        sent.retain(|message| !self.stand_ins.plays(&message.participant));
         if sent.is_empty() {
             return Ok(Vec::new());
         }

@@ -16,7 +16,7 @@ pub const LIVE_FOR: Duration = ANNOUNCEMENT_INTERVAL.saturating_mul(3);
 /// Maximum processes of a participant that are compared, the latest ones.
 const PROCESSES_MAX: u32 = 100;
 /// Time limit of a query of a topic. A view does not wait for brokers that do not respond.
-const QUERY_MAX: Duration = Duration::from_secs(1);
+pub(super) const QUERY_MAX: Duration = Duration::from_secs(1);
 /// Maximum rows. A process that restarts again and again leaves a row each time.
 pub(super) const ROWS_MAX: u32 = 2_000;
 

@@ -140,10 +140,14 @@ async fn a_live_process_with_another_schema_is_named_with_both_hashes() {
     let mut announced = alpha("1", world.rig.now);
     world.announce(&announced).await;
     let beta = Warning::NeverAnnounced { participant: name("beta") };
-    assert_eq!(world.warnings_of(&definition).await, [beta.clone()], "no schema was announced");
+    assert_eq!(
+        world.warnings_of(&definition).await,
+        std::slice::from_ref(&beta),
+        "no schema was announced"
+    );
     announced.messages[0].schema = Some(schema_hash(&schema));
     world.announce(&announced).await;
-    assert_eq!(world.warnings_of(&definition).await, [beta.clone()]);
+    assert_eq!(world.warnings_of(&definition).await, std::slice::from_ref(&beta));
     announced.messages[0].schema = Some("other".to_owned());
     world.announce(&announced).await;
     let other = Warning::OtherSchema {

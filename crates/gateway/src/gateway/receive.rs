@@ -111,7 +111,8 @@ impl Gateway {
     async fn plan_removal(&mut self, delivery: &Delivery) {
         match (decode_horizon(&delivery.record), self.calls.sent()) {
             (Ok((horizon, Some(reply_to))), Some(sent)) => match sent.permit(horizon).await {
-                Ok(permitted) => self.removal = permitted.map(|removal| (removal, reply_to)),
+                Ok(None) => {}
+                Ok(Some(permitted)) => self.removal = Some((permitted, reply_to)),
                 Err(error) => tracing::warn!(
                     participant = %self.participant, %error, "cannot plan a removal of commands"
                 ),

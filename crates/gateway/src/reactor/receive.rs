@@ -105,7 +105,8 @@ impl Reactor {
                     // a horizon that is acknowledged is one of sagas
                     Ok((horizon, None)) => {
                         let (now, store) = (self.now(), self.store().await?);
-                        self.removal = store.permit(&self.clock, horizon, now).await?;
+                        let permitted = store.permit(&self.clock, horizon, now).await?;
+                        self.removal = permitted.or_else(|| self.removal.take());
                     }
                     Ok((_, Some(_))) => {}
                     Err(defect) => tracing::warn!(reason = %defect, "cannot read a horizon"),

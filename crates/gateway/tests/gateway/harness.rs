@@ -38,12 +38,14 @@ impl Call {
     }
 }
 
+type Calls = Arc<Mutex<Vec<Call>>>;
+
 /// A participant in this process.
 pub struct HttpParticipant {
     pub address: String,
-    calls: Arc<Mutex<Vec<Call>>>,
+    calls: Calls,
     /// The requests for announcements, which are not calls.
-    queries: Arc<Mutex<Vec<Call>>>,
+    queries: Calls,
     server: JoinHandle<()>,
 }
 
@@ -72,7 +74,7 @@ impl HttpParticipant {
         F: Fn(usize, Call) -> R + Clone + Send + Sync + 'static,
         R: Future<Output = Response> + Send,
     {
-        let (calls, queries): (Arc<Mutex<Vec<Call>>>, Arc<Mutex<Vec<Call>>>) = Default::default();
+        let (calls, queries) = (Calls::default(), Calls::default());
         let (received, queried) = (calls.clone(), queries.clone());
         let handler = move |method: axum::http::Method, headers: HeaderMap, body: Bytes| {
             let (respond, received) = (respond.clone(), received.clone());

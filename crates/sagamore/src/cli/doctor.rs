@@ -87,8 +87,21 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
     if let Some(found) = unfinished(program.name, &settings).await {
         report("unfinished chains", found);
     }
+    participants(&settings, kafka.as_ref().ok(), &mut report).await?;
+    for (what, found) in databases(&settings).await {
+        report(&what, found);
+    }
+    Ok(if is_sound { Exit::Completed } else { Exit::Error })
+}
+
+/// Checks the HTTP participants, and the messages that no live process handles.
+async fn participants(
+    settings: &Settings,
+    kafka: Option<&Kafka>,
+    report: &mut impl FnMut(&str, Result<String, String>),
+) -> Result<()> {
     let participants = settings.http_participants()?;
-    let handled = Handled::of(&settings, kafka.as_ref().ok(), participants.names());
+    let handled = Handled::of(settings, kafka, participants.names());
     for (name, endpoint) in participants.endpoints() {
         let announced = match &handled {
             Some(handled) => handled.is_announced(name).await,
@@ -98,7 +111,7 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
         report(&format!("participant {name}"), found.map(|found| found + presence(announced)));
     }
     if let Some(handled) = handled {
-        let observer = settings.database("observer").ok().filter(|_| story.is_observed());
+        let observer = settings.database("observer").ok();
         match handled.warnings(observer).await.as_deref() {
             None => {}
             Some([]) => report("handled messages", Ok("all, by live processes".to_owned())),
@@ -107,10 +120,7 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
             }
         }
     }
-    for (what, found) in databases(&settings).await {
-        report(&what, found);
-    }
-    Ok(if is_sound { Exit::Completed } else { Exit::Error })
+    Ok(())
 }
 
 /// Returns the detail, or the wrong things in lines of their own.

@@ -103,9 +103,10 @@ impl ChunkContext<'_> {
         let mut early = Vec::new();
         for (item, reaction, answer) in finals {
             if reaction.from_inbox || stored.next().unwrap_or_default() {
-                answer.removal = Some(answer.removal_of(&item.key, reaction));
+                answer.removal = Some(Box::new(answer.removal_of(&item.key, reaction)));
             }
-            early.extend(answer.removal.clone().filter(|_| planted(Bug::InboxLeftEarly)));
+            let removal = answer.removal.as_deref().filter(|_| planted(Bug::InboxLeftEarly));
+            early.extend(removal.cloned());
         }
         inbox::remove(tx, &early).await
     }

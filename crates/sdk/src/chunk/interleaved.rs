@@ -57,7 +57,7 @@ impl ChunkContext<'_> {
                 Preparation::Running(begun) => ready.push(Some(Ready { place, tx, begun })),
                 Preparation::Answered(answer) if bytes < self.bytes_max => {
                     (count, bytes) = (count + 1, bytes + answer.bytes());
-                    answers[place] = Some(answer);
+                    answers[place] = Some(*answer);
                 }
                 Preparation::Answered(_) => {}
             }

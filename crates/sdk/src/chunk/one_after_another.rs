@@ -71,7 +71,7 @@ impl ChunkContext<'_> {
             Preparation::Running(begun) => {
                 Ok(Answer::fresh(self.settle(open, begun.running, mode, meter).await?))
             }
-            Preparation::Answered(answer) => Ok(answer),
+            Preparation::Answered(answer) => Ok(*answer),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::work::{CommandWork, ReactionEnd, Work, WorkItem};
 
 /// The next action for a command.
 pub(super) enum Preparation {
-    Answered(Answer),
+    Answered(Box<Answer>),
     Running(ReadyHandler),
 }
 
@@ -53,18 +53,18 @@ impl ChunkContext<'_> {
             }
             Verdict::Answered(outcome) => {
                 let poison = self.poison(item).or_else(|| undecodable(item, &outcome));
-                return Preparation::Answered(Answer {
+                return Preparation::Answered(Box::new(Answer {
                     poison,
                     fresh: false,
                     ..Answer::fresh(outcome)
-                });
+                }));
             }
             Verdict::NothingToUndo => {
                 let outcome = Outcome::Done(Body::empty());
-                return Preparation::Answered(Answer {
+                return Preparation::Answered(Box::new(Answer {
                     poison: self.poison(item),
                     ..Answer::fresh(outcome)
-                });
+                }));
             }
             Verdict::Act => match inputs {
                 _ if let Some(end) = item.end() => return never(end),
@@ -73,11 +73,11 @@ impl ChunkContext<'_> {
                     let early = self.now.since(*since) > self.options.early_max;
                     let poison =
                         early.then(|| format!("{why} for more than {:?}", self.options.early_max));
-                    return Preparation::Answered(Answer {
+                    return Preparation::Answered(Box::new(Answer {
                         waits: true,
                         poison,
                         ..Answer::fresh(Outcome::Fault(why))
-                    });
+                    }));
                 }
                 Inputs::Command | Inputs::All { .. } => self.begin_unharmed(item, tx, inputs, None),
             },
@@ -87,14 +87,17 @@ impl ChunkContext<'_> {
             Ok(begun) => Preparation::Running(begun),
             Err(Unreadable::Body(reason)) => {
                 let outcome = Outcome::Refused(Refusal::new(code::UNDECODABLE, cut(&reason)));
-                Preparation::Answered(Answer { poison: Some(reason), ..Answer::fresh(outcome) })
+                Preparation::Answered(Box::new(Answer {
+                    poison: Some(reason),
+                    ..Answer::fresh(outcome)
+                }))
             }
             Err(Unreadable::Output(reason) | Unreadable::Name(reason)) => {
-                Preparation::Answered(Answer::fresh(Outcome::Fault(cut(&reason))))
+                Preparation::Answered(Box::new(Answer::fresh(Outcome::Fault(cut(&reason)))))
             }
             Err(Unreadable::Panic(text)) => {
                 let why = format!("reading the message panicked: {text}");
-                Preparation::Answered(Answer::fresh(Outcome::Fault(cut(&why))))
+                Preparation::Answered(Box::new(Answer::fresh(Outcome::Fault(cut(&why)))))
             }
         }
     }
@@ -214,17 +217,19 @@ impl Preparation {
     }
 }
 
-/// Returns why a repeated event is a dead letter: its reaction refused it as undecodable. A refusal
-/// of a reaction to several events does not tell which of them it was.
+/// Returns why a repeated event is a dead letter: its reaction refused it as undecodable. The
+/// refusal does not tell which event it was, so it must be the only one that triggers the step.
 fn undecodable(item: &WorkItem, stored: &Outcome) -> Option<String> {
-    match (&item.work, stored) {
-        (Work::Reaction(reaction), Outcome::Refused(refusal))
-            if refusal.code == code::UNDECODABLE && reaction.declared.inputs.len() == 1 =>
-        {
-            Some(refusal.message.clone())
-        }
-        _ => None,
-    }
+    let (Work::Reaction(reaction), Outcome::Refused(refusal)) = (&item.work, stored) else {
+        return None;
+    };
+    let declared = &reaction.declared;
+    let triggers = match item.key.direction {
+        Direction::Compensation => declared.undo.as_ref().map_or(0, |undo| undo.on.len()),
+        Direction::Action | Direction::Query => declared.inputs.len(),
+    };
+    let is_trigger = reaction.end.is_none() && triggers == 1;
+    (refusal.code == code::UNDECODABLE && is_trigger).then(|| refusal.message.clone())
 }
 
 /// Answers an action that will never run.
@@ -237,5 +242,5 @@ fn never(end: ReactionEnd) -> Preparation {
             Refusal::new(code::ENDED, "the chain ended before it ran: it never will")
         }
     };
-    Preparation::Answered(Answer::fresh(Outcome::Refused(refusal)))
+    Preparation::Answered(Box::new(Answer::fresh(Outcome::Refused(refusal))))
 }

@@ -117,7 +117,7 @@ impl<'a> Outgoing<'a> {
                 self.owed.push(OwedRecord { place, message: OwedMessage::Reply(reply, reply_to) });
             }
             Work::Reaction(reaction) => {
-                self.removals.extend(answer.removal);
+                self.removals.extend(answer.removal.map(|removal| *removal));
                 if let Some(event) = answer.event {
                     let message = OwedMessage::Event { event, key, cause: reaction.event };
                     self.owed.push(OwedRecord { place, message });
