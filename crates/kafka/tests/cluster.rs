@@ -91,7 +91,14 @@ async fn consumers_continue_with_a_recreated_topic() {
         publish(kafka, "wiped", 0..20, 2).await;
         take_all(&mut [&mut consumer], (0..20).collect()).await;
         kafka.delete_topics(&["wiped"]).await.expect("delete");
-        let gone = kafka.publish(vec![record("wiped", 99, 2)]).await;
+        let until = Instant::now() + PATIENCE;
+        // brokers may accept records for a moment after the response to a deletion
+        let gone = loop {
+            match kafka.publish(vec![record("wiped", 99, 2)]).await {
+                Ok(()) if Instant::now() < until => {}
+                published => break published,
+            }
+        };
         assert!(matches!(gone, Err(Error::UnknownTopic(_))), "{gone:?}");
         kafka.create_topic("wiped", 2).await.expect("create again");
         publish(kafka, "wiped", 100..104, 2).await;
