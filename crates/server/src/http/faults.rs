@@ -18,7 +18,7 @@ use super::ids;
 use super::state::{Reacting, ServiceApp};
 use crate::client;
 use crate::clock::{from_rfc3339, now};
-use crate::parts::{HttpReaction, ReactionPort, Services};
+use crate::parts::{HttpReaction, ReactionPort, ServiceHost, Services};
 use crate::problem::{Code, Problem};
 use crate::view::{FaultView, Faults, SagaView};
 
@@ -33,9 +33,9 @@ pub async fn embedded(
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<Faults>, Problem> {
     let (service, id) = parameters(path)?;
-    stored(&of(&app.services, &service)?.database, &ids::chain(&id, app.plan.as_ref())?)
-        .await
-        .map(Json)
+    let host = of(&app.services, &service)?;
+    check_reacts(host)?;
+    stored(&host.database, &ids::chain(&id, app.plan.as_ref())?).await.map(Json)
 }
 
 /// Returns the faults of the service that owns this listener.
@@ -47,11 +47,14 @@ pub async fn own(
     if service != app.host.name.as_str() {
         return Err(elsewhere(&service));
     }
-    if !app.host.reacts {
-        let why = "this service handles commands: `show` at the orchestrator lists the faults";
-        return Err(Problem::new(Code::NoSuchPage, why));
-    }
+    check_reacts(&app.host)?;
     stored(&app.host.database, &ids::chain(&id, app.plan.as_ref())?).await.map(Json)
+}
+
+/// Rejects a service without an inbox, which only one that reacts to events has.
+fn check_reacts(host: &ServiceHost) -> Result<(), Problem> {
+    let why = "this service handles commands: `show` at the orchestrator lists the faults";
+    host.reacts.then_some(()).ok_or_else(|| Problem::new(Code::NoSuchPage, why))
 }
 
 fn parameters(
@@ -194,7 +197,6 @@ mod tests {
     use super::super::testing::{host, name, plan, served};
     use super::*;
     use crate::client::Client;
-    use crate::parts::ServiceHost;
 
     const FAULTED: &str =
         "INSERT INTO inbox (saga, step, direction, event, telling_step, telling_direction, \
